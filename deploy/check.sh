@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# Renders every manifest under deploy/ (base, overlays, components, the lab's steps) and checks it strictly against the
+# Kubernetes schemas: an unknown field, a wrong type or an unknown kind is a fault. One line per thing checked.
+# Needs kubectl and python3, and PyPI for the first run. No cluster.
+set -euo pipefail
+
+deploy=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+TOOLS_DIR=${TOOLS_DIR:-$(dirname "$deploy")/target/tools}
+
+# Pinned: each release brings the schemas of one more Kubernetes version, so the newest would change under our feet.
+VALIDATOR=1.37.0
+# The oldest version the manifests support and the newest the validator knows (preStop `sleep` needs 1.30).
+VERSIONS=(1.30 "${VALIDATOR%.*}")
+
+fail() {
+  printf 'check.sh: %s\n' "$*" >&2
+  exit 1
+}
+
+usage() {
+  cat <<EOF
+usage: deploy/check.sh
+
+Checks all manifests against the schemas of Kubernetes ${VERSIONS[*]}.
+TOOLS_DIR  where the validator is installed if missing (default: <repo>/target/tools)
+EOF
+}
+
+case ${1:-} in
+  '') ;;
+  -h | --help) usage && exit 0 ;;
+  *) usage >&2 && exit 2 ;;
+esac
+
+for tool in kubectl python3; do
+  command -v "$tool" >/dev/null || fail "$tool is not installed"
+done
+
+venv=$TOOLS_DIR/kubernetes-validate-$VALIDATOR
+validate=$venv/bin/kubernetes-validate
+# The executable's presence is the mark of a finished install: pip writes it last.
+if [[ ! -x $validate ]]; then
+  echo "installing kubernetes-validate $VALIDATOR into $venv"
+  python3 -m venv --clear "$venv" || fail "python3 -m venv failed (on Debian and Ubuntu: apt install python3-venv)"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check "kubernetes-validate==$VALIDATOR" ||
+    fail "could not install kubernetes-validate from PyPI"
+fi
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+faults=0
+
+# check NAME FILE: the validator only warns about a kind it does not know and accepts an empty file; both are faults here.
+check() {
+  local name=$1 file=$2 version report objects
+  for version in "${VERSIONS[@]}"; do
+    if ! report=$(cd "$work" && "$validate" --strict -k "$version" "$file" 2>&1) ||
+      grep -qv '^INFO ' <<<"$report"; then
+      printf 'FAULT %s (Kubernetes %s)\n' "$name" "$version"
+      if [[ -n $report ]]; then grep -v '^INFO ' <<<"$report" | sed 's/^/      /'; else echo '      no objects in it'; fi
+      faults=$((faults + 1))
+      return
+    fi
+  done
+  objects=$(grep -c '^INFO ' <<<"$report")
+  printf 'ok    %s (%s objects)\n' "$name" "$objects"
+}
+
+# render NAME DIR: renders a kustomization, then checks what came out.
+render() {
+  local name=$1 dir=$2 out=$work/${1//\//-}.yaml error
+  if error=$(kubectl kustomize "$dir" 2>&1 >"$out"); then
+    check "$name" "$out"
+  else
+    printf 'FAULT %s does not render\n      %s\n' "$name" "$error"
+    faults=$((faults + 1))
+  fi
+}
+
+# overlay_namespace NAME: every object of an overlay is in the namespace that the overlay creates, or it would land
+# in (or change) another environment.
+overlay_namespace() {
+  local name=$1 out=$work/${1//\//-}.yaml found
+  found=$(awk '/^kind: /      { kind = $2 }
+               /^  name: /    { if (kind == "Namespace") print $2 }
+               /^  namespace: / { print $2 }' "$out" | sort -u | tr '\n' ' ')
+  if [[ $found == "mlops-lab-${name##*/} " ]]; then
+    printf 'ok    %s is all in namespace %s\n' "$name" "${found% }"
+  else
+    printf 'FAULT %s is in the namespaces: %s\n' "$name" "$found"
+    faults=$((faults + 1))
+  fi
+}
+
+render base "$deploy/base"
+
+for dir in "$deploy"/overlays/*/; do
+  name=overlays/$(basename "$dir")
+  render "$name" "$dir"
+  overlay_namespace "$name"
+done
+
+# A component has no meaning alone: each is laid on the base, in a copy, because kustomize takes relative paths only.
+cp -R "$deploy" "$work/deploy"
+for dir in "$deploy"/components/*/; do
+  name=components/$(basename "$dir")
+  mkdir -p "$work/on-base/$name"
+  cat >"$work/on-base/$name/kustomization.yaml" <<EOF
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources:
+  - ../../../deploy/base
+components:
+  - ../../../deploy/$name
+EOF
+  render "$name" "$work/on-base/$name"
+done
+
+# The lab's files are applied one by one; a kustomization over a step's files (in the copy) also finds a key or an
+# object given twice.
+for dir in "$work"/deploy/lab/step-*/; do
+  files=("$dir"*.yaml)
+  {
+    printf 'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n'
+    printf '  - %s\n' "${files[@]##*/}"
+  } >"$dir/kustomization.yaml"
+  render "lab/$(basename "$dir")" "$dir"
+done
+
+# Not a Kubernetes object, so there is no schema for it here: only that it is YAML.
+if "$venv/bin/python" -c 'import sys, yaml; yaml.safe_load(open(sys.argv[1]))' "$deploy/kind/cluster.yaml"; then
+  echo 'ok    kind/cluster.yaml (YAML only)'
+else
+  echo 'FAULT kind/cluster.yaml'
+  faults=$((faults + 1))
+fi
+
+((faults == 0)) || fail "$faults faults"
+echo "all manifests are valid for Kubernetes ${VERSIONS[*]}"

@@ -1,0 +1,70 @@
+# shellcheck shell=bash
+# What every script here needs: messages, tool checks, ports and HTTP. Sourced, never run.
+# Written for bash 3.2 (the one macOS ships): no associative arrays, no `wait -n`, no `${name,,}`.
+
+# Exit codes, the same in every script.
+readonly EXIT_FAILED=1      # it ran and the result is bad
+readonly EXIT_USAGE=2       # wrong arguments
+readonly EXIT_UNAVAILABLE=3 # a tool, a cluster or a server that is needed is not there
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+SCRIPT=$(basename "$0")
+
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+  BOLD=$'\033[1m' DIM=$'\033[2m' RED=$'\033[31m' PLAIN=$'\033[0m'
+else
+  BOLD='' DIM='' RED='' PLAIN=''
+fi
+
+say() { printf '%s\n' "${BOLD}==>${PLAIN} $*"; }
+note() { printf '%s\n' "    $*"; }
+warn() { printf '%s\n' "${RED}warning:${PLAIN} $*" >&2; }
+
+# die EXIT_CODE MESSAGE [MORE LINES...]
+die() {
+  local code=$1
+  shift
+  printf '%s\n' "${RED}error:${PLAIN} $1" >&2
+  shift
+  local line
+  for line in "$@"; do printf '       %s\n' "$line" >&2; done
+  exit "$code"
+}
+
+usage_error() { die "$EXIT_USAGE" "$1" "scripts/$SCRIPT --help lists the options"; }
+
+# need_value OPTION REMAINING: an option that takes a value has one.
+need_value() { [ "$2" -ge 2 ] || usage_error "$1 needs a value"; }
+
+need_number() {
+  case $2 in
+  '' | *[!0-9]*) usage_error "$1 needs a whole number, not \"$2\"" ;;
+  esac
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# need TOOL HOW_TO_GET_IT
+need() { have "$1" || die "$EXIT_UNAVAILABLE" "$1 is missing" "$2"; }
+
+need_curl() { need curl "get it with your package manager: apt-get install curl, brew install curl"; }
+
+# Every request of the scripts goes straight to its address, whatever proxy the environment names.
+fetch() { curl --silent --show-error --noproxy '*' --max-time 5 "$@"; }
+
+answers() { fetch --output /dev/null "$1" 2>/dev/null; }
+
+answers_200() { fetch --fail --output /dev/null "$1" 2>/dev/null; }
+
+# Is something accepting connections on 127.0.0.1:PORT?
+port_in_use() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+need_free_port() {
+  ! port_in_use "$1" || die "$EXIT_FAILED" "port $1 of 127.0.0.1 is already in use, and $2 needs it" \
+    "find who has it: lsof -nP -iTCP:$1 -sTCP:LISTEN   (or: ss -ltnp 'sport = :$1')"
+}
+
+# A directory of our own, removed when the script ends (call `cleanup_tmp` from the EXIT trap).
+TMP=''
+make_tmp() { TMP=$(mktemp -d "${TMPDIR:-/tmp}/mlops-lab.XXXXXX"); }
+cleanup_tmp() { [ -z "$TMP" ] || rm -rf "$TMP"; }

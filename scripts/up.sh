@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# Runs the pair on this machine: one gateway in front of N replicas of ml-inference. No cluster, no container.
+set -euo pipefail
+# shellcheck source=scripts/lib/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
+# shellcheck source=scripts/lib/pair.sh
+. "$ROOT/scripts/lib/pair.sh"
+
+usage() {
+  cat <<'EOF'
+Usage: scripts/up.sh [options]
+
+Builds and runs the pair on this machine until Ctrl-C:
+client -> gateway 127.0.0.1:30080 -> ml-inference 127.0.0.1:5001, :5002, ...
+
+  --release            build with the release profile (slow to build; the default is dev)
+  --replicas N         replicas of ml-inference (2)
+  --port P             the gateway's port (30080); its admin listener takes P + 10
+  --ml-port P          the first replica's port (5001)
+  --model-version V    the version the replicas answer with (1.0)
+  --bin-dir DIR        run DIR/gateway and DIR/ml-inference instead of building
+  --help
+
+Any setting of the two services can be given as an environment variable, for example LOG_LEVEL=debug scripts/up.sh.
+DRAIN_WINDOW is 1 s here unless you set it, so that Ctrl-C is quick.
+
+Exit status: 0 ended by Ctrl-C or SIGTERM, 1 something failed, 2 wrong arguments, 3 a tool is missing.
+EOF
+}
+
+replicas=2
+profile=debug
+cargo_args=()
+version=${MODEL_VERSION:-1.0}
+while [ $# -gt 0 ]; do
+  case $1 in
+  --release) profile=release cargo_args=(--release) ;;
+  --replicas) need_value "$1" $# && need_number "$1" "$2" && replicas=$2 && shift ;;
+  --port) need_value "$1" $# && need_number "$1" "$2" && GATEWAY_PORT=$2 ADMIN_PORT=$(($2 + 10)) && shift ;;
+  --ml-port) need_value "$1" $# && need_number "$1" "$2" && ML_PORT=$2 && shift ;;
+  --model-version) need_value "$1" $# && version=$2 && shift ;;
+  --bin-dir) need_value "$1" $# && use_binaries "$2" && shift ;;
+  --help | -h) usage && exit 0 ;;
+  *) usage_error "unknown argument: $1" ;;
+  esac
+  shift
+done
+[ "$replicas" -ge 1 ] || usage_error "--replicas needs at least 1"
+need_curl
+
+gateway_pid=''
+ml_pids=()
+stopping=''
+
+# The gateway first: while it finishes what it has, its replicas are still there. A signal that comes meanwhile is passed
+# on, and being each service's second, ends it at once.
+stop_pair() {
+  local pid status=0
+  if [ -n "$gateway_pid" ]; then stop_process "$gateway_pid" || status=1; fi
+  for pid in ${ml_pids[@]+"${ml_pids[@]}"}; do kill -TERM "$pid" 2>/dev/null || true; done
+  for pid in ${ml_pids[@]+"${ml_pids[@]}"}; do wait_stopped "$pid" || status=1; done
+  finish_logs
+  return "$status"
+}
+
+on_signal() {
+  local pid
+  if [ -n "$stopping" ]; then
+    for pid in $gateway_pid ${ml_pids[@]+"${ml_pids[@]}"}; do kill -TERM "$pid" 2>/dev/null || true; done
+    return
+  fi
+  exit 0
+}
+
+on_exit() {
+  local status=$?
+  stopping=yes
+  if [ -n "$gateway_pid${ml_pids[*]+"${ml_pids[*]}"}" ]; then
+    say "stopping (once more to end at once)"
+    stop_pair || status=$EXIT_FAILED
+  fi
+  cleanup_tmp
+  exit "$status"
+}
+
+if [ -z "$BIN_DIR" ]; then build_binaries "$profile" ${cargo_args[@]+"${cargo_args[@]}"}; fi
+
+make_tmp
+trap on_exit EXIT
+trap on_signal INT TERM HUP
+
+need_free_ports "$replicas"
+PAIR_LOGS=terminal
+export LOG_FORMAT=${LOG_FORMAT:-text}
+
+say "starting $replicas x ml-inference (version $version) and the gateway"
+for ((i = 1; i <= replicas; i++)); do
+  start_ml_inference "$i" "$version"
+  ml_pids+=("$STARTED_PID")
+done
+start_gateway "$replicas"
+gateway_pid=$STARTED_PID
+
+for ((i = 1; i <= replicas; i++)); do wait_ml_ready "${ml_pids[i - 1]}" "$i" || exit "$EXIT_FAILED"; done
+wait_gateway_ready "$gateway_pid" || exit "$EXIT_FAILED"
+
+url=http://127.0.0.1:$GATEWAY_PORT
+say "ready; try, in another terminal:"
+note "curl $url/predict"
+note "curl -d '{\"instances\": [1.0, 2.0, 5.0]}' $url/predict"
+note "curl -d '{\"features\": [1, 2, 3, 4, 5]}' $url/predict"
+note "curl $url/health"
+note "curl $url/status"
+note "curl http://127.0.0.1:$ADMIN_PORT/metrics"
+note "scripts/load-test.sh --url $url/predict"
+say "Ctrl-C ends it"
+
+while :; do
+  for pid in "$gateway_pid" "${ml_pids[@]}"; do
+    if ! running "$pid"; then
+      report_end "$pid" || true
+      exit "$EXIT_FAILED"
+    fi
+  done
+  sleep 0.2
+done

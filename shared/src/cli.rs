@@ -1,0 +1,218 @@
+//! The command line both services share: a handful of flags around settings that come from elsewhere.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::config::{Faults, Layers, Setting, Settings};
+
+/// `EX_CONFIG` of sysexits.h: what a service exits with when its settings cannot stand.
+pub const EXIT_CONFIG: u8 = 78;
+/// `EX_USAGE` of sysexits.h: an unknown flag.
+pub const EXIT_USAGE: u8 = 64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    Run,
+    Check,
+    PrintConfig,
+    Help,
+    Version,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Arguments {
+    pub command: Command,
+    pub config_file: Option<PathBuf>,
+}
+
+/// Parses what follows the program's name.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, lexopt::Error> {
+    use lexopt::Arg::{Long, Short};
+
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let mut parsed = Arguments {
+        command: Command::Run,
+        config_file: None,
+    };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("check") => parsed.command = Command::Check,
+            Long("print-config") => parsed.command = Command::PrintConfig,
+            Long("help") | Short('h') => parsed.command = Command::Help,
+            Long("version") | Short('V') => parsed.command = Command::Version,
+            Long("config") => parsed.config_file = Some(parser.value()?.into()),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(parsed)
+}
+
+/// The process environment as text. A variable that is not UTF-8 cannot hold a valid setting; its
+/// replacement characters make the setting's own check refuse it.
+pub fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .map(|(name, value)| {
+            (
+                name.to_string_lossy().into_owned(),
+                value.to_string_lossy().into_owned(),
+            )
+        })
+        .collect()
+}
+
+/// One of the two services, as its command line sees it.
+#[derive(Debug)]
+pub struct Program {
+    pub name: &'static str,
+    pub version: &'static str,
+    pub about: &'static str,
+    pub settings: &'static [Setting],
+    /// Keys of the mounted file that hold more than one value, and their defaults as YAML.
+    pub documents: &'static [&'static str],
+    pub default_document: &'static str,
+    pub default_file: &'static str,
+    pub default_secret_dir: &'static str,
+    pub file_note: &'static str,
+}
+
+impl Program {
+    /// Loads the settings and does what the command line asks for. `parse` makes the service's own
+    /// typed settings, `describe` prints the part of them that is no plain setting, `run` is the service.
+    pub fn main<S>(
+        &self,
+        parse: impl FnOnce(&mut Settings) -> S,
+        describe: impl FnOnce(&S) -> String,
+        run: impl FnOnce(S) -> ExitCode,
+    ) -> ExitCode {
+        let arguments = match self::parse(std::env::args_os().skip(1)) {
+            Ok(arguments) => arguments,
+            Err(error) => {
+                complain(&format!("{}: {error}; --help lists the flags", self.name));
+                return ExitCode::from(EXIT_USAGE);
+            }
+        };
+        match arguments.command {
+            Command::Help => return say(&self.help()),
+            Command::Version => return say(&format!("{} {}\n", self.name, self.version)),
+            Command::Run | Command::Check | Command::PrintConfig => {}
+        }
+
+        let layers = Layers {
+            settings: self.settings.to_vec(),
+            documents: self.documents,
+            default_document: self.default_document,
+            default_file: self.default_file,
+            default_secret_dir: self.default_secret_dir,
+            file: arguments.config_file,
+            variables: environment(),
+        };
+        let mut settings = layers.load();
+        let parsed = parse(&mut settings);
+        let printed = settings.print();
+        match (arguments.command, settings.finish(parsed)) {
+            (Command::PrintConfig, Ok(parsed)) => say(&(printed + &describe(&parsed))),
+            (Command::PrintConfig, Err(faults)) => {
+                let printed = say(&printed);
+                self.refuse(&faults);
+                if printed == ExitCode::SUCCESS {
+                    ExitCode::from(EXIT_CONFIG)
+                } else {
+                    printed
+                }
+            }
+            (_, Err(faults)) => self.refuse(&faults),
+            (Command::Check, Ok(_)) => say("ok\n"),
+            (_, Ok(parsed)) => run(parsed),
+        }
+    }
+
+    fn refuse(&self, faults: &Faults) -> ExitCode {
+        complain(&format!("{}: {faults}", self.name));
+        ExitCode::from(EXIT_CONFIG)
+    }
+
+    fn help(&self) -> String {
+        let mut text = format!(
+            "{about}
+
+Usage: {program} [--config FILE] [--check | --print-config]
+
+  --config FILE    the mounted settings file (default {file}; also CONFIG_FILE)
+  --check          validate every setting, print what is wrong, exit 0 or {EXIT_CONFIG}
+  --print-config   print every effective setting and its source, secrets redacted
+  -h, --help       this text
+  -V, --version    the version
+
+Settings, weakest layer first: default, file (the names in lower case), environment variable,
+secret file (a file a key in SECRET_DIRS, a colon-separated list, default {secrets}).
+{note}
+",
+            about = self.about,
+            program = self.name,
+            file = self.default_file,
+            secrets = self.default_secret_dir,
+            note = self.file_note,
+        );
+        for setting in self.settings {
+            let default = match (setting.secret, setting.default) {
+                (true, _) => "secret".to_owned(),
+                (false, "") => "no default".to_owned(),
+                (false, default) => format!("default {default}"),
+            };
+            text.push_str(&format!(
+                "\n  {} ({default})\n      {}\n      {}\n",
+                setting.name, setting.about, setting.expects
+            ));
+        }
+        text
+    }
+}
+
+/// Prints to standard output. A reader that went away (`| head`) is no fault of ours.
+fn say(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&format!("cannot write to standard output: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Prints to standard error: the log is not up yet, or the user stands at a terminal.
+pub fn complain(text: &str) {
+    // With standard error gone there is no place left to report to.
+    let _unreported = writeln!(io::stderr(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_text(arguments: &[&str]) -> Result<Arguments, lexopt::Error> {
+        parse(arguments.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn no_argument_means_run() {
+        let parsed = parse_text(&[]).expect("parses");
+        assert_eq!(parsed.command, Command::Run);
+        assert_eq!(parsed.config_file, None);
+    }
+
+    #[test]
+    fn check_takes_a_file() {
+        let parsed = parse_text(&["--check", "--config", "a.yaml"]).expect("parses");
+        assert_eq!(parsed.command, Command::Check);
+        assert_eq!(parsed.config_file, Some(PathBuf::from("a.yaml")));
+    }
+
+    #[test]
+    fn an_unknown_flag_is_an_error_that_names_it() {
+        let error = parse_text(&["--chekc"]).expect_err("refused");
+        assert!(error.to_string().contains("--chekc"), "{error}");
+    }
+}

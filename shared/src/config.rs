@@ -1,0 +1,130 @@
+//! Settings as Kubernetes hands them out.
+//!
+//! ```text
+//! defaults  <  mounted file (ConfigMap)  <  environment (envFrom)  <  secret files (Secret volume)
+//! ```
+//!
+//! Each service declares its settings as a table of [`Setting`]s; `--help`, `--print-config` and the
+//! layers all read that one table. [`Layers::load`] merges the layers with the `config` crate and gives a
+//! [`Settings`] from which the service takes typed values. A value that does not parse is noted as a
+//! [`Fault`] and the default stands in for it until [`Settings::finish`], so that one start reports
+//! every fault at once instead of the first.
+//!
+//! Environment variables are read by their exact names only. Kubernetes adds a family of variables for
+//! every Service of the namespace (`ML_INFERENCE_SERVICE_PORT=tcp://10.0.0.1:5000`), and a reader
+//! that collects by prefix would take those for settings.
+
+mod fault;
+mod layers;
+mod node;
+mod secret;
+pub mod source;
+pub mod units;
+
+pub use fault::{Fault, Faults};
+pub use layers::{Layers, Settings};
+pub use node::Node;
+pub use secret::Secret;
+
+/// One setting: its row in `--help` and the name every layer knows it by.
+///
+/// The name is the environment variable and the secret file; in the mounted file it is the same name in
+/// lower case.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    pub name: &'static str,
+    pub default: &'static str,
+    /// What a valid value looks like; it ends the sentence "expected …" in a fault.
+    pub expects: &'static str,
+    pub about: &'static str,
+    /// Never printed, and refused in the mounted file: a ConfigMap is no place for a secret.
+    pub secret: bool,
+}
+
+impl Setting {
+    pub const fn new(name: &'static str, default: &'static str, expects: &'static str, about: &'static str) -> Self {
+        Self {
+            name,
+            default,
+            expects,
+            about,
+            secret: false,
+        }
+    }
+
+    pub const fn secret(name: &'static str, about: &'static str) -> Self {
+        Self {
+            name,
+            default: "",
+            expects: "any text",
+            about,
+            secret: true,
+        }
+    }
+
+    /// The setting's key in the mounted file and inside the `config` crate.
+    pub fn key(&self) -> String {
+        self.name.to_ascii_lowercase()
+    }
+}
+
+/// The settings every service of the pair has.
+pub mod common {
+    use super::Setting;
+    use super::units::{MILLIS_OR_SECONDS, SECONDS_OR_ZERO};
+
+    pub const ENVIRONMENT: Setting = Setting::new(
+        "ENVIRONMENT",
+        "development",
+        "a name of up to 63 letters, digits, '-', '_' or '.'",
+        "name of the environment, shown in the start-up log line",
+    );
+    pub const LOG_LEVEL: Setting = Setting::new(
+        "LOG_LEVEL",
+        "info",
+        "one of trace, debug, info, warn, error",
+        "least severe level that is logged; probes and scrapes are logged at debug",
+    );
+    pub const LOG_FORMAT: Setting = Setting::new(
+        "LOG_FORMAT",
+        "auto",
+        "one of auto, json, text",
+        "auto writes text at a terminal and JSON lines elsewhere",
+    );
+    pub const REQUEST_TIMEOUT: Setting = Setting::new(
+        "REQUEST_TIMEOUT",
+        "30",
+        MILLIS_OR_SECONDS,
+        "longest silence while a request is being answered",
+    );
+    pub const KEEPALIVE_TIMEOUT: Setting = Setting::new(
+        "KEEPALIVE_TIMEOUT",
+        "75",
+        MILLIS_OR_SECONDS,
+        "longest wait for the head of a connection's first or next request",
+    );
+    pub const MAX_CONNECTIONS: Setting = Setting::new(
+        "MAX_CONNECTIONS",
+        "10000",
+        "a whole number from 1 to 1000000",
+        "open client connections; further ones wait in the accept queue",
+    );
+    pub const DRAIN_WINDOW: Setting = Setting::new(
+        "DRAIN_WINDOW",
+        "5",
+        SECONDS_OR_ZERO,
+        "after SIGTERM: how long to go on accepting while not ready, so that every router hears of it",
+    );
+    pub const DRAIN_TIMEOUT: Setting = Setting::new(
+        "DRAIN_TIMEOUT",
+        "20",
+        SECONDS_OR_ZERO,
+        "after the window: how long requests in flight may take to finish",
+    );
+    pub const POD_NAME: Setting = Setting::new(
+        "POD_NAME",
+        "",
+        "a name of up to 253 letters, digits, '-', '_' or '.'",
+        "who answers, for logs and x-served-by; empty: the host name, which in a pod is the pod's name",
+    );
+}

@@ -1,0 +1,49 @@
+//! What is wrong with the settings: collected, never thrown one at a time.
+
+use std::fmt;
+
+/// One thing wrong, with where it was said and what was expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The layer: `environment`, `file /etc/gateway/gateway.yaml`, `secret file …`.
+    pub source: String,
+    /// The setting or the path inside the file, such as `routes[1].prefix`.
+    pub setting: String,
+    pub problem: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.setting.as_str() {
+            "" => write!(f, "{}: {}", self.source, self.problem),
+            setting => write!(f, "{setting} ({}): {}", self.source, self.problem),
+        }
+    }
+}
+
+/// Every fault of one start or one reload.
+#[derive(Debug, Default)]
+pub struct Faults(pub Vec<Fault>);
+
+impl Faults {
+    pub fn push(&mut self, source: impl Into<String>, setting: impl Into<String>, problem: impl Into<String>) {
+        self.0.push(Fault {
+            source: source.into(),
+            setting: setting.into(),
+            problem: problem.into(),
+        });
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        write!(f, "{count} invalid setting{}", if count == 1 { "" } else { "s" })?;
+        for fault in &self.0 {
+            write!(f, "\n  {fault}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}

@@ -1,0 +1,263 @@
+//! The layers merged, and typed values taken out of them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use config::{Config, File, FileFormat, Map, Source, Value};
+
+use super::secret::REDACTED;
+use super::source::{DEFAULT_ORIGIN, Defaults, Environment, SecretDir};
+use super::{Fault, Faults, Node, Secret, Setting};
+
+pub(super) const CONFIG_FILE: &str = "CONFIG_FILE";
+pub(super) const SECRET_DIRS: &str = "SECRET_DIRS";
+
+/// Where one service's settings come from.
+#[derive(Debug)]
+pub struct Layers {
+    pub settings: Vec<Setting>,
+    /// Keys of the mounted file that hold more than one value, such as `routes`, with their defaults as YAML.
+    pub documents: &'static [&'static str],
+    pub default_document: &'static str,
+    pub default_file: &'static str,
+    pub default_secret_dir: &'static str,
+    /// `--config FILE`, stronger than the variable `CONFIG_FILE`.
+    pub file: Option<PathBuf>,
+    pub variables: BTreeMap<String, String>,
+}
+
+impl Layers {
+    /// Reads and merges every layer. What cannot be read becomes a fault of the result.
+    pub fn load(self) -> Settings {
+        let mut faults = Faults::default();
+        let mut builder = Config::builder()
+            .add_source(Defaults(self.settings.clone()))
+            .add_source(File::from_str(self.default_document, FileFormat::Yaml));
+
+        let file = self.file();
+        if let Some(source) = self.read_file(&file, &mut faults) {
+            builder = builder.add_source(source);
+        }
+        builder = builder.add_source(Environment {
+            settings: self.settings.clone(),
+            variables: self.variables.clone(),
+        });
+        for source in self.secret_dirs(&mut faults) {
+            match source.collect() {
+                Ok(_) => builder = builder.add_source(source),
+                Err(error) => faults.push(error.to_string(), "", "cannot be read"),
+            }
+        }
+
+        let values = match builder.build().and_then(|config| config.collect()) {
+            Ok(values) => values,
+            Err(error) => {
+                faults.push("settings", "", error.to_string());
+                Map::new()
+            }
+        };
+        Settings {
+            settings: self.settings,
+            values,
+            file: file.path,
+            faults,
+        }
+    }
+
+    fn file(&self) -> ConfigFile {
+        let named = self
+            .file
+            .clone()
+            .or_else(|| self.variables.get(CONFIG_FILE).map(PathBuf::from));
+        ConfigFile {
+            required: named.is_some(),
+            path: named.unwrap_or_else(|| PathBuf::from(self.default_file)),
+        }
+    }
+
+    /// The mounted file, if there is one and it can stand as a layer.
+    fn read_file(&self, file: &ConfigFile, faults: &mut Faults) -> Option<MountedFile> {
+        let origin = format!("file {}", file.path.display());
+        let text = match std::fs::read_to_string(&file.path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !file.required => return None,
+            Err(error) => {
+                faults.push(origin, "", format!("cannot be read: {error}"));
+                return None;
+            }
+        };
+        let values = match File::from_str(&text, FileFormat::Yaml).collect() {
+            Ok(values) => values,
+            Err(error) => {
+                faults.push(origin, "", format!("is not valid YAML: {error}"));
+                return None;
+            }
+        };
+        let mut accepted = Map::new();
+        for (key, mut value) in values {
+            match self.refuse_key(&key) {
+                Some(problem) => faults.push(&origin, key, problem),
+                None => {
+                    value = Value::new(Some(&origin), value.kind);
+                    accepted.insert(key, value);
+                }
+            }
+        }
+        Some(MountedFile(accepted))
+    }
+
+    fn refuse_key(&self, key: &str) -> Option<String> {
+        if self.documents.contains(&key) {
+            return None;
+        }
+        match self.settings.iter().find(|setting| setting.key() == key) {
+            Some(setting) if setting.secret => {
+                Some("is a secret: give it in a Secret, as a mounted file or an environment variable".to_owned())
+            }
+            Some(_) => None,
+            None => {
+                let mut known: Vec<String> = self.settings.iter().filter(|s| !s.secret).map(Setting::key).collect();
+                known.extend(self.documents.iter().map(|key| (*key).to_owned()));
+                Some(format!("unknown setting; known are {}", known.join(", ")))
+            }
+        }
+    }
+
+    fn secret_dirs(&self, faults: &mut Faults) -> Vec<SecretDir> {
+        let named = self.variables.get(SECRET_DIRS);
+        let directories = named.map_or(self.default_secret_dir, String::as_str);
+        let mut sources = Vec::new();
+        for directory in directories.split(':').filter(|directory| !directory.is_empty()) {
+            let directory = PathBuf::from(directory);
+            if directory.is_dir() {
+                sources.push(SecretDir {
+                    settings: self.settings.clone(),
+                    directory,
+                });
+            } else if named.is_some() {
+                let problem = format!("{} is not a directory", directory.display());
+                faults.push("environment", SECRET_DIRS, problem);
+            }
+        }
+        sources
+    }
+}
+
+struct ConfigFile {
+    path: PathBuf,
+    /// A file that somebody named must be there; the default one may be missing.
+    required: bool,
+}
+
+/// The mounted file's values, already checked key by key.
+#[derive(Debug, Clone)]
+struct MountedFile(Map<String, Value>);
+
+impl Source for MountedFile {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// The merged layers of one start.
+#[derive(Debug)]
+pub struct Settings {
+    settings: Vec<Setting>,
+    values: Map<String, Value>,
+    file: PathBuf,
+    faults: Faults,
+}
+
+impl Settings {
+    /// The value of `setting`, or its default with a fault noted.
+    ///
+    /// # Panics
+    /// When the setting's own default does not parse: a mistake in the table, which every start would show.
+    pub fn get<T>(&mut self, setting: &Setting, parse: impl Fn(&str) -> Option<T>) -> T {
+        let found = self.values.get(&setting.key());
+        let text = found.map(|value| value.clone().into_string());
+        match text {
+            Some(Ok(text)) => match parse(&text) {
+                Some(value) => return value,
+                None => self.refuse(setting, Some(&text)),
+            },
+            Some(Err(_)) => self.refuse(setting, None),
+            None => {}
+        }
+        parse(setting.default).unwrap_or_else(|| panic!("the default of {} does not parse", setting.name))
+    }
+
+    /// The value of a secret setting; an empty one counts as not given.
+    pub fn get_secret(&mut self, setting: &Setting) -> Option<Secret> {
+        let text = self.get(setting, |text| Some(text.to_owned()));
+        (!text.is_empty()).then(|| Secret::new(text))
+    }
+
+    /// A part of the mounted file that holds more than one value.
+    pub fn document(&self, key: &str) -> Node<'_> {
+        let value = self.values.get(key);
+        let origin = value.and_then(Value::origin).unwrap_or(DEFAULT_ORIGIN).to_owned();
+        Node::new(key.to_owned(), origin, value)
+    }
+
+    pub fn note(&mut self, faults: impl IntoIterator<Item = Fault>) {
+        self.faults.0.extend(faults);
+    }
+
+    /// Notes a fault of a setting whose text parsed but whose value cannot stand beside the others.
+    pub fn refuse_value(&mut self, setting: &Setting, problem: impl Into<String>) {
+        let origin = self.origin(setting);
+        self.faults.push(origin, setting.name, problem);
+    }
+
+    /// The mounted file's path, whether or not there is a file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// `value` when nothing was wrong, else every fault.
+    pub fn finish<T>(self, value: T) -> Result<T, Faults> {
+        match self.faults.0.is_empty() {
+            true => Ok(value),
+            false => Err(self.faults),
+        }
+    }
+
+    /// Every effective setting with its source, secrets redacted: what `--print-config` shows.
+    pub fn print(&self) -> String {
+        let mut lines = String::new();
+        for setting in &self.settings {
+            let text = self
+                .values
+                .get(&setting.key())
+                .cloned()
+                .and_then(|value| value.into_string().ok());
+            let text = text.unwrap_or_default();
+            let shown = match setting.secret && !text.is_empty() {
+                true => REDACTED,
+                false => &text,
+            };
+            lines.push_str(&format!("{}={shown}  ({})\n", setting.name, self.origin(setting)));
+        }
+        lines
+    }
+
+    fn origin(&self, setting: &Setting) -> String {
+        let value = self.values.get(&setting.key());
+        value.and_then(Value::origin).unwrap_or(DEFAULT_ORIGIN).to_owned()
+    }
+
+    fn refuse(&mut self, setting: &Setting, text: Option<&str>) {
+        let origin = self.origin(setting);
+        let problem = match text {
+            _ if setting.secret => format!("expected {}", setting.expects),
+            Some(text) => format!("expected {}, found {text:?}", setting.expects),
+            None => format!("expected {}, found a list or a map", setting.expects),
+        };
+        self.faults.push(origin, setting.name, problem);
+    }
+}

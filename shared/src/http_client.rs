@@ -1,0 +1,41 @@
+//! The HTTP client for control-plane work: it talks to registries and identity providers, and in the
+//! end-to-end tests to the services themselves. Requests that are proxied never pass here.
+//!
+//! TLS is rustls with `ring` and Mozilla's roots inside the binary: the images are built from scratch and
+//! have no certificate store.
+
+use std::time::Duration;
+
+use rustls::{ClientConfig, RootCertStore};
+
+/// A client that gives up after `timeout`, connection included, and follows no redirect on its own.
+///
+/// # Panics
+/// When the TLS provider built into this binary lacks the default protocol versions, which no input can cause.
+pub fn client(timeout: Duration) -> reqwest::Result<reqwest::Client> {
+    let roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    let tls = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .expect("ring supports the default TLS versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .timeout(timeout)
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn builds_with_the_one_provider_and_bundled_roots() {
+        assert!(webpki_roots::TLS_SERVER_ROOTS.len() > 50);
+        client(Duration::from_secs(1)).expect("the client builds without a platform certificate store");
+    }
+}

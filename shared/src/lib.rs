@@ -1,0 +1,18 @@
+//! What both services stand on, and nothing that only one of them needs.
+//!
+//! ```text
+//! cli ──► config ──► telemetry ──► serve (listeners, connections) ──► lifecycle (signal → drain → exit)
+//!                                    │
+//!                                    └─ request_id, problem: what every answer may carry
+//! ```
+//!
+//! `gateway` and `ml-inference` never import each other; they meet only over HTTP.
+
+pub mod cli;
+pub mod config;
+pub mod http_client;
+pub mod lifecycle;
+pub mod problem;
+pub mod request_id;
+pub mod serve;
+pub mod telemetry;

@@ -1,0 +1,66 @@
+//! From the first signal to the last request.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::{Lifecycle, Phase, Signal, Signals};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainTimes {
+    /// How long to go on accepting after readiness went off.
+    pub window: Duration,
+    /// How long requests in flight may take after that.
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Everything that was accepted was answered.
+    Clean,
+    /// The deadline came first.
+    TimedOut,
+    /// A second signal: whoever sent it does not want to wait.
+    Cut(Signal),
+}
+
+/// Walks the process from `serving` to its end; `finished` completes when no connection is left.
+pub async fn drain(
+    lifecycle: &Lifecycle,
+    times: DrainTimes,
+    signals: &mut Signals,
+    finished: impl Future<Output = ()>,
+) -> Drained {
+    info!(
+        window_seconds = times.window.as_secs_f64(),
+        "draining: not ready, still accepting"
+    );
+    lifecycle.enter(Phase::Draining);
+    let walk = async {
+        tokio::time::sleep(times.window).await;
+        info!(
+            timeout_seconds = times.timeout.as_secs_f64(),
+            "closing the listener, finishing requests"
+        );
+        lifecycle.enter(Phase::Closing);
+        timeout(times.timeout, finished).await
+    };
+    tokio::select! {
+        walked = walk => match walked {
+            Ok(()) => {
+                info!("drained");
+                Drained::Clean
+            }
+            Err(_elapsed) => {
+                warn!("the drain timeout passed with requests still in flight");
+                Drained::TimedOut
+            }
+        },
+        signal = signals.next() => {
+            warn!(?signal, "second signal: ending at once");
+            Drained::Cut(signal)
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Worker threads.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::thread;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc;
+use tracing::error;
+
+use super::{ConnectionLimits, Listeners, serve};
+use crate::lifecycle::PhaseWatch;
+use crate::telemetry::metrics::ConnectionMetrics;
+
+/// The CPUs this process may use. Inside a container this honours the CPU quota, rounded up.
+pub fn usable_cpus() -> usize {
+    thread::available_parallelism().map_or(1, |count| count.get())
+}
+
+/// The running workers of one listener.
+#[derive(Debug)]
+pub struct Workers {
+    alive: mpsc::Receiver<Infallible>,
+}
+
+impl Workers {
+    /// Returns when every worker has ended, after a drain or by a panic.
+    pub async fn ended(&mut self) {
+        let _closed = self.alive.recv().await;
+    }
+}
+
+/// Starts one thread per socket of `listeners`. `make_worker` runs on the worker's thread and gives the
+/// function that makes a service for each of its connections.
+pub fn spawn<W, M, S, B>(
+    listeners: Listeners,
+    limits: ConnectionLimits,
+    phase: &PhaseWatch,
+    metrics: &ConnectionMetrics,
+    make_worker: W,
+) -> io::Result<Workers>
+where
+    W: Fn() -> M + Clone + Send + 'static,
+    M: Fn(SocketAddr) -> S + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (keep_alive, alive) = mpsc::channel(1);
+    let limits = limits.per_worker(listeners.sockets.len());
+    for (index, socket) in listeners.sockets.into_iter().enumerate() {
+        let (make_worker, phase, metrics) = (make_worker.clone(), phase.clone(), metrics.clone());
+        let keep_alive = keep_alive.clone();
+        thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            let _keep_alive = keep_alive;
+            let runtime = match Builder::new_current_thread()
+                .enable_all()
+                .build_local(LocalOptions::default())
+            {
+                Ok(runtime) => runtime,
+                Err(error) => return error!(%error, "a worker could not start its runtime"),
+            };
+            let served = runtime.block_on(async { serve(socket, limits, phase, metrics, make_worker()).await });
+            if let Err(error) = served {
+                error!(%error, "a worker could not take over its listener");
+            }
+        })?;
+    }
+    Ok(Workers { alive })
+}

@@ -1,0 +1,107 @@
+//! Log lines: JSON in a pod, text at a terminal.
+
+use std::io::{self, IsTerminal};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use crate::config::{Settings, common};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    Text,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Logging {
+    pub level: LevelFilter,
+    pub format: Format,
+}
+
+impl Logging {
+    pub fn from_settings(settings: &mut Settings) -> Self {
+        Self {
+            level: settings.get(&common::LOG_LEVEL, parse_level),
+            format: settings.get(&common::LOG_FORMAT, parse_format),
+        }
+    }
+
+    /// Makes this the process's logging; every line goes to standard output, where the kubelet reads.
+    pub fn install(self) -> Result<(), TryInitError> {
+        // The resolver's own notes on every lookup belong to whoever debugs the resolver.
+        let filter = Targets::new()
+            .with_default(self.level)
+            .with_target("hickory_resolver", self.level.min(LevelFilter::WARN))
+            .with_target("hickory_proto", self.level.min(LevelFilter::WARN))
+            .with_target("hickory_net", self.level.min(LevelFilter::WARN));
+        let lines = match self.format {
+            Format::Json => fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .with_span_list(false)
+                .boxed(),
+            Format::Text => fmt::layer().with_ansi(false).with_target(false).boxed(),
+        };
+        tracing_subscriber::registry()
+            .with(lines.with_filter(filter))
+            .try_init()
+    }
+}
+
+fn parse_level(text: &str) -> Option<LevelFilter> {
+    let level = match text.to_ascii_lowercase().as_str() {
+        "trace" => LevelFilter::TRACE,
+        "debug" => LevelFilter::DEBUG,
+        "info" => LevelFilter::INFO,
+        "warn" | "warning" => LevelFilter::WARN,
+        "error" => LevelFilter::ERROR,
+        _ => return None,
+    };
+    Some(level)
+}
+
+fn parse_format(text: &str) -> Option<Format> {
+    match text {
+        "json" => Some(Format::Json),
+        "text" => Some(Format::Text),
+        "auto" if io::stdout().is_terminal() => Some(Format::Text),
+        "auto" => Some(Format::Json),
+        _ => None,
+    }
+}
+
+/// The path and query of a request as a log line may show it: values of a query are left out, because
+/// keys and tokens travel there.
+pub fn without_query_values(path: &str, query: Option<&str>) -> String {
+    let Some(query) = query else {
+        return path.to_owned();
+    };
+    let names: Vec<&str> = query
+        .split('&')
+        .map(|pair| pair.split_once('=').map_or("-", |(name, _)| name))
+        .collect();
+    format!("{path}?{}", names.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_read_in_any_case() {
+        assert_eq!(parse_level("INFO"), Some(LevelFilter::INFO));
+        assert_eq!(parse_level("verbose"), None);
+    }
+
+    #[test]
+    fn no_value_of_a_query_reaches_the_log() {
+        assert_eq!(without_query_values("/predict", None), "/predict");
+        let shown = without_query_values("/predict", Some("api_key=s3cret&x=1&s3cret"));
+        assert_eq!(shown, "/predict?api_key&x&-");
+    }
+}
