@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Runs the pair on this machine: one gateway in front of N replicas of ml-inference. No cluster, no container.
 set -euo pipefail
-# shellcheck source=scripts/lib/common.sh
+# shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
-# shellcheck source=scripts/lib/pair.sh
+# shellcheck source-path=SCRIPTDIR source=lib/pair.sh
 . "$ROOT/scripts/lib/pair.sh"
 
 usage() {
@@ -52,30 +52,28 @@ gateway_pid=''
 ml_pids=()
 stopping=''
 
-# The gateway first: while it finishes what it has, its replicas are still there. A signal that comes meanwhile is passed
-# on, and being each service's second, ends it at once.
+# The gateway first: while it finishes what it has, its replicas are still there.
 stop_pair() {
   local pid status=0
   if [ -n "$gateway_pid" ]; then stop_process "$gateway_pid" || status=1; fi
-  for pid in ${ml_pids[@]+"${ml_pids[@]}"}; do kill -TERM "$pid" 2>/dev/null || true; done
+  for pid in ${ml_pids[@]+"${ml_pids[@]}"}; do send_term "$pid"; done
   for pid in ${ml_pids[@]+"${ml_pids[@]}"}; do wait_stopped "$pid" || status=1; done
   finish_logs
   return "$status"
 }
 
+# The first signal ends the script, the EXIT trap stops the pair. One that comes meanwhile is passed on: each service's
+# second signal ends it at once.
 on_signal() {
   local pid
-  if [ -n "$stopping" ]; then
-    for pid in $gateway_pid ${ml_pids[@]+"${ml_pids[@]}"}; do kill -TERM "$pid" 2>/dev/null || true; done
-    return
-  fi
-  exit 0
+  [ -n "$stopping" ] || exit 0
+  for pid in $gateway_pid ${ml_pids[@]+"${ml_pids[@]}"}; do send_term "$pid"; done
 }
 
 on_exit() {
   local status=$?
   stopping=yes
-  if [ -n "$gateway_pid${ml_pids[*]+"${ml_pids[*]}"}" ]; then
+  if [ -n "$gateway_pid" ] || [ "${#ml_pids[@]}" -gt 0 ]; then
     say "stopping (once more to end at once)"
     stop_pair || status=$EXIT_FAILED
   fi

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # what is set here is used by the scripts
 # What every script here needs: messages, tool checks, ports and HTTP. Sourced, never run.
 # Written for bash 3.2 (the one macOS ships): no associative arrays, no `wait -n`, no `${name,,}`.
 

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # what is set here is used by the scripts
 # The local pair as processes: one gateway in front of N replicas of ml-inference, all on 127.0.0.1.
 # Sourced after common.sh by up.sh and rolling-update.sh, which set the ports and PAIR_LOGS.
 
@@ -143,13 +143,10 @@ wait_ready() {
 wait_ml_ready() { wait_ready "$1" "http://127.0.0.1:$((ML_PORT + $2 - 1))/readyz"; }
 wait_gateway_ready() { wait_ready "$1" "http://127.0.0.1:$ADMIN_PORT/readyz"; }
 
-# stop_process PID: SIGTERM, then waits for the drain. Returns the process's status.
-stop_process() {
-  local pid=$1 status=0 deadline
-  running "$pid" || { wait "$pid" 2>/dev/null; return; }
-  # The settings may be fractions of a second; whole seconds and some slack are enough here.
-  deadline=$((SECONDS + ${DRAIN_WINDOW%%.*} + ${DRAIN_TIMEOUT%%.*} + 5))
-  kill -TERM "$pid" 2>/dev/null || true
+# wait_stopped PID: after SIGTERM, until the drain is over. Returns the process's status.
+wait_stopped() {
+  # The two settings may be fractions of a second; whole seconds and some slack are enough here.
+  local pid=$1 status=0 deadline=$((SECONDS + ${DRAIN_WINDOW%%.*} + ${DRAIN_TIMEOUT%%.*} + 5))
   while running "$pid"; do
     if [ "$SECONDS" -ge "$deadline" ]; then
       warn "${PAIR_NAMES[pid]} is still there long after SIGTERM: killing it"
@@ -160,6 +157,13 @@ stop_process() {
   done
   wait "$pid" 2>/dev/null || status=$?
   return "$status"
+}
+
+send_term() { kill -TERM "$1" 2>/dev/null || true; }
+
+stop_process() {
+  send_term "$1"
+  wait_stopped "$1"
 }
 
 # Lets the last log lines out.

@@ -16,3 +16,5 @@ pub mod problem;
 pub mod request_id;
 pub mod serve;
 pub mod telemetry;
+#[cfg(feature = "test-util")]
+pub mod test_util;

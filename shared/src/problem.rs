@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value};
 
@@ -23,6 +23,7 @@ pub struct Problem {
     field: Option<String>,
     limit: Option<u64>,
     allow: Option<&'static str>,
+    challenge: Option<&'static str>,
     retry_after_seconds: Option<u32>,
     request_id: Option<String>,
 }
@@ -35,6 +36,7 @@ impl Problem {
             field: None,
             limit: None,
             allow: None,
+            challenge: None,
             retry_after_seconds: None,
             request_id: None,
         }
@@ -58,6 +60,13 @@ impl Problem {
     #[must_use]
     pub fn allow(mut self, methods: &'static str) -> Self {
         self.allow = Some(methods);
+        self
+    }
+
+    /// The scheme a 401 must name, RFC 9110 section 15.5.2.
+    #[must_use]
+    pub fn challenge(mut self, scheme: &'static str) -> Self {
+        self.challenge = Some(scheme);
         self
     }
 
@@ -117,6 +126,9 @@ impl Problem {
         headers.insert(CONTENT_TYPE, CONTENT_TYPE_PROBLEM);
         if let Some(methods) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(methods));
+        }
+        if let Some(scheme) = self.challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
         }
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -14,9 +14,9 @@ mod workers;
 
 use std::time::Duration;
 
-pub use accept::serve;
+use accept::serve;
 pub use bind::{BindError, Listeners, bind};
-pub use workers::{Workers, spawn, usable_cpus};
+pub use workers::{Workers, spawn, spawn_local, usable_cpus};
 
 use crate::config::units::{bytes, seconds, whole};
 use crate::config::{Setting, Settings, common};

@@ -7,7 +7,7 @@ use config::{Config, File, FileFormat, Map, Source, Value};
 
 use super::secret::REDACTED;
 use super::source::{DEFAULT_ORIGIN, Defaults, Environment, SecretDir};
-use super::{Fault, Faults, Node, Secret, Setting};
+use super::{Fault, Faults, Node, Secret, Setting, common, units};
 
 pub(super) const CONFIG_FILE: &str = "CONFIG_FILE";
 pub(super) const SECRET_DIRS: &str = "SECRET_DIRS";
@@ -195,6 +195,19 @@ impl Settings {
     pub fn get_secret(&mut self, setting: &Setting) -> Option<Secret> {
         let text = self.get(setting, |text| Some(text.to_owned()));
         (!text.is_empty()).then(|| Secret::new(text))
+    }
+
+    /// Who answers: `POD_NAME`, or the host name, which in a pod is the pod's name.
+    pub fn pod_name(&mut self) -> String {
+        let expects_name = |text: &str| match text {
+            "" => Some(None),
+            text => units::name(text, 253).map(Some),
+        };
+        self.get(&common::POD_NAME, expects_name).unwrap_or_else(|| {
+            // Absent on other systems than Linux, where nobody runs pods.
+            let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            units::name(host_name.trim(), 253).unwrap_or_else(|| "unnamed".to_owned())
+        })
     }
 
     /// A part of the mounted file that holds more than one value.

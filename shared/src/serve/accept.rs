@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
@@ -77,7 +76,7 @@ impl Drop for OpenGuard {
 }
 
 /// Serves `socket` until the process closes and the last connection has ended. Runs on a local runtime.
-pub async fn serve<M, S, B>(
+pub(super) async fn serve<M, S, B>(
     socket: StdListener,
     limits: ConnectionLimits,
     phase: PhaseWatch,
@@ -161,14 +160,9 @@ async fn all_ended(connections: &Connections) {
 }
 
 /// The next connection, once there is room for it.
-fn accept<'a>(
-    listener: &'a TcpListener,
-    connections: &'a Connections,
-) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + 'a {
-    async move {
-        while connections.open.get() >= connections.limits.max_connections {
-            connections.one_ended.notified().await;
-        }
-        listener.accept().await
+async fn accept(listener: &TcpListener, connections: &Connections) -> io::Result<(TcpStream, SocketAddr)> {
+    while connections.open.get() >= connections.limits.max_connections {
+        connections.one_ended.notified().await;
     }
+    listener.accept().await
 }

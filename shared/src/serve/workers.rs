@@ -74,3 +74,27 @@ where
     }
     Ok(Workers { alive })
 }
+
+/// Serves `listeners` on the current thread's local runtime instead of threads of their own: for listeners
+/// that see few requests, such as an admin port.
+pub fn spawn_local<M, S, B>(
+    listeners: Listeners,
+    limits: ConnectionLimits,
+    phase: PhaseWatch,
+    metrics: &ConnectionMetrics,
+    make_service: M,
+) where
+    M: Fn(SocketAddr) -> S + Clone + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    for socket in listeners.sockets {
+        let served = serve(socket, limits, phase.clone(), metrics.clone(), make_service.clone());
+        tokio::task::spawn_local(async move {
+            if let Err(error) = served.await {
+                error!(%error, "cannot take over a listener");
+            }
+        });
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
+use http::HeaderValue;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt;
@@ -86,6 +87,12 @@ pub fn without_query_values(path: &str, query: Option<&str>) -> String {
         .map(|pair| pair.split_once('=').map_or("-", |(name, _)| name))
         .collect();
     format!("{path}?{}", names.join("&"))
+}
+
+/// Whether a request with this User-Agent is a kubelet's probe, whatever path it asks for. Probes come every
+/// few seconds and would push everything else out of `kubectl logs --tail=10`.
+pub fn is_probe(user_agent: &HeaderValue) -> bool {
+    user_agent.as_bytes().starts_with(b"kube-probe/")
 }
 
 #[cfg(test)]

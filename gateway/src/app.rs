@@ -1,0 +1,174 @@
+//! Builds the parts, joins them, and owns every task until the process ends.
+//!
+//! The thread this runs on is the control thread: signals, discovery and the admin listener live here.
+//! Requests live on the worker threads.
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shared::cli::complain;
+use shared::lifecycle::{Drained, Lifecycle, Phase, Signals, drain};
+use shared::serve::{self, Workers};
+use shared::telemetry::metrics::ConnectionMetrics;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info};
+
+use crate::admin::{Admin, Status};
+use crate::config::Config;
+use crate::metrics::{Metrics, NONE};
+use crate::proxy::Worker;
+use crate::route::RouteTable;
+use crate::stack::stack;
+use crate::upstream::discovery::dns;
+use crate::upstream::{Cluster, ClusterWorker};
+
+/// How often a worker looks for idle upstream connections that are past their time.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Runs the gateway until it is told to stop.
+pub fn run(config: Config) -> ExitCode {
+    if let Err(error) = config.logging.install() {
+        complain(&format!("gateway: cannot start logging: {error}"));
+        return ExitCode::FAILURE;
+    }
+    let runtime = match Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "cannot start the control runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(async {
+        match serve_until_stopped(config).await {
+            Ok(Drained::Clean | Drained::TimedOut) => ExitCode::SUCCESS,
+            Ok(Drained::Cut(signal)) => ExitCode::from(signal.exit_code()),
+            Err(error) => {
+                error!(%error, "cannot run");
+                ExitCode::FAILURE
+            }
+        }
+    })
+}
+
+async fn serve_until_stopped(config: Config) -> Result<Drained, Box<dyn Error>> {
+    let started = Instant::now();
+    let mut signals = Signals::install()?;
+    let lifecycle = Lifecycle::default();
+    // The admin listener lives as long as the process: a pod that drains is alive and says so.
+    let admin_lifecycle = Lifecycle::default();
+
+    let metrics = Metrics::new()?;
+    let clusters: Vec<Arc<Cluster>> = config
+        .clusters
+        .iter()
+        .map(|cluster| Arc::new(Cluster::new(cluster.clone(), metrics.cluster(&cluster.name))))
+        .collect();
+    let routes = Arc::new(RouteTable::new(&config.routes, &config.clusters, &metrics));
+
+    // Both ports first: a port in use is the most likely reason not to start.
+    let listeners = serve::bind(config.listen, config.workers)?;
+    let admin_listener = serve::bind(config.admin, 1)?;
+    info!(address = %listeners.address, environment = config.environment, workers = config.workers, "listening");
+    info!(address = %admin_listener.address, "admin listening");
+
+    follow_names(&config, &clusters)?;
+    let admin = Admin(Arc::new(Status {
+        phase: lifecycle.watch(),
+        registry: metrics.registry.clone(),
+        routes: Arc::clone(&routes),
+        clusters: clusters.clone(),
+        pod_name: config.pod_name.clone(),
+        environment: config.environment.clone(),
+        workers: config.workers,
+        started,
+    }));
+    let admin_metrics = ConnectionMetrics::register(&metrics.registry, "gateway_admin")?;
+    serve::spawn_local(
+        admin_listener,
+        config.connections,
+        admin_lifecycle.watch(),
+        &admin_metrics,
+        move |_peer| admin.clone(),
+    );
+
+    let mut workers = start_workers(&config, listeners, &lifecycle, clusters, routes, metrics)?;
+    lifecycle.enter(Phase::Serving);
+
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        () = workers.ended() => return Err("every worker ended without being told to".into()),
+    };
+    info!(?signal, "stopping");
+    Ok(drain(&lifecycle, config.drain, &mut signals, workers.ended()).await)
+}
+
+/// Starts discovery for the clusters that are DNS names.
+fn follow_names(config: &Config, clusters: &[Arc<Cluster>]) -> Result<(), dns::DnsError> {
+    let by_name: Vec<&Arc<Cluster>> = clusters
+        .iter()
+        .filter(|cluster| cluster.config.endpoints.is_none())
+        .collect();
+    if by_name.is_empty() {
+        return Ok(());
+    }
+    let resolver = dns::resolver(&config.dns)?;
+    for cluster in by_name {
+        let following = dns::follow(Arc::clone(cluster), resolver.clone(), config.dns.clone());
+        tokio::task::spawn_local(following);
+    }
+    Ok(())
+}
+
+fn start_workers(
+    config: &Config,
+    listeners: serve::Listeners,
+    lifecycle: &Lifecycle,
+    clusters: Vec<Arc<Cluster>>,
+    routes: Arc<RouteTable>,
+    metrics: Metrics,
+) -> std::io::Result<Workers> {
+    let connection_metrics = metrics.connections.clone();
+    let (access_log, max_body_bytes) = (config.access_log, config.max_body_bytes);
+    let (upstream, api_key) = (config.upstream, config.api_key.clone());
+    serve::spawn(
+        listeners,
+        config.connections,
+        &lifecycle.watch(),
+        &connection_metrics,
+        move || {
+            let worker = Rc::new(Worker {
+                routes: Arc::clone(&routes),
+                clusters: clusters
+                    .iter()
+                    .map(|cluster| ClusterWorker::new(Arc::clone(cluster), upstream))
+                    .collect(),
+                unrouted: metrics.route(NONE, NONE),
+                metrics: metrics.clone(),
+                access_log,
+                max_body_bytes,
+                api_key: api_key.clone(),
+                upstream,
+            });
+            tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+            move |peer| stack(&worker, peer)
+        },
+    )
+}
+
+async fn sweep(worker: Rc<Worker>) {
+    let mut ticks = interval(SWEEP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for cluster in &worker.clusters {
+            cluster.sweep();
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The bodies that pass through: never buffered, watched while they pass.
+
+mod request;
+mod response;
+
+pub use request::{BodyProgress, RequestBody};
+pub use response::{ResponseBody, UpstreamBody};
+
+/// Errors of a streamed body end the connection; their kind only matters to the log.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;

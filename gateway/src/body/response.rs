@@ -1,0 +1,117 @@
+//! The upstream's body on its way to the client.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::BodyError;
+use crate::upstream::Lease;
+
+/// What the gateway answers with.
+pub enum ResponseBody {
+    /// Made here; `None` once it was given out.
+    Whole(Option<Bytes>),
+    Upstream(UpstreamBody),
+}
+
+impl From<Bytes> for ResponseBody {
+    fn from(bytes: Bytes) -> Self {
+        Self::Whole((!bytes.is_empty()).then_some(bytes))
+    }
+}
+
+/// A streamed body with the lease of the connection it comes from. The connection goes back to its pool
+/// when the body ends; it is closed when the body breaks off or the client leaves.
+pub struct UpstreamBody {
+    incoming: Incoming,
+    lease: Option<Lease>,
+    read_timeout: Duration,
+    /// Runs only while the upstream is waited for.
+    silence: Option<Pin<Box<Sleep>>>,
+    /// A frame passed since the timer was last set.
+    moved: bool,
+}
+
+impl UpstreamBody {
+    pub fn new(incoming: Incoming, lease: Lease, read_timeout: Duration) -> Self {
+        let mut body = Self {
+            incoming,
+            lease: Some(lease),
+            read_timeout,
+            silence: None,
+            moved: false,
+        };
+        if body.incoming.is_end_stream() {
+            body.finish();
+        }
+        body
+    }
+
+    fn finish(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(None) => {
+                self.finish();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                self.moved = true;
+                if self.incoming.is_end_stream() {
+                    self.finish();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
+            Poll::Pending => {
+                let timeout = self.read_timeout;
+                let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(timeout)));
+                if std::mem::take(&mut self.moved) {
+                    silence.as_mut().reset(Instant::now() + timeout);
+                }
+                match silence.as_mut().poll(cx) {
+                    Poll::Ready(()) => {
+                        Poll::Ready(Some(Err("the upstream stalled in the middle of its answer".into())))
+                    }
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Upstream(body) => body.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_none(),
+            Self::Upstream(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Upstream(body) => body.incoming.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The gateway's settings, parsed once into values that cannot be wrong.
+//!
+//! Plain settings come from every layer; `clusters` and `routes` from the mounted `gateway.yaml`, or from
+//! `default.yaml`, which is part of the binary.
+
+mod clusters;
+mod routes;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use shared::cli::Program;
+use shared::config::units::{BYTES, MILLIS_OR_SECONDS, boolean, bytes, name, seconds, seconds_or_zero, whole};
+use shared::config::{Secret, Setting, Settings, common};
+use shared::lifecycle::DrainTimes;
+use shared::serve::{ConnectionLimits, MAX_HEADER_BYTES, usable_cpus};
+use shared::telemetry::logging::Logging;
+
+pub use clusters::{Authority, ClusterConfig};
+pub use routes::{Action, PathMatch, RouteConfig, StaticResponse};
+
+const LISTEN_ADDRESS: Setting = Setting::new(
+    "LISTEN_ADDRESS",
+    "0.0.0.0:8080",
+    "an IP address and a port",
+    "where clients connect; not below port 1024, so that no privilege is needed",
+);
+const ADMIN_ADDRESS: Setting = Setting::new(
+    "ADMIN_ADDRESS",
+    "0.0.0.0:9090",
+    "an IP address and a port",
+    "where probes and Prometheus connect: /livez /readyz /metrics /status.json",
+);
+const WORKERS: Setting = Setting::new(
+    "WORKERS",
+    "0",
+    "a whole number from 0 to 256",
+    "worker threads; 0 is one per CPU the pod may use",
+);
+const ACCESS_LOG: Setting = Setting::new("ACCESS_LOG", "true", "true or false", "one log line a request");
+const CONNECT_TIMEOUT: Setting = Setting::new(
+    "CONNECT_TIMEOUT",
+    "10",
+    MILLIS_OR_SECONDS,
+    "longest time spent on connecting to a cluster, over all attempts of one request",
+);
+const CONNECT_ATTEMPT_TIMEOUT: Setting = Setting::new(
+    "CONNECT_ATTEMPT_TIMEOUT",
+    "1",
+    MILLIS_OR_SECONDS,
+    "longest single attempt to connect to an endpoint",
+);
+const MAX_ATTEMPTS: Setting = Setting::new(
+    "MAX_ATTEMPTS",
+    "3",
+    "a whole number from 1 to 10",
+    "how often one request may be sent, the first time included; only where a resend is safe",
+);
+const MAX_BODY_BYTES: Setting = Setting::new(
+    "MAX_BODY_BYTES",
+    "64Mi",
+    BYTES,
+    "largest request body; larger ones are answered 413",
+);
+const MAX_IDLE_CONNECTIONS: Setting = Setting::new(
+    "MAX_IDLE_CONNECTIONS",
+    "256",
+    "a whole number from 0 to 100000",
+    "idle upstream connections kept per endpoint and worker",
+);
+const IDLE_TIMEOUT: Setting = Setting::new(
+    "IDLE_TIMEOUT",
+    "30",
+    MILLIS_OR_SECONDS,
+    "idle upstream connections are closed after this; keep it below the upstream's own keep-alive timeout",
+);
+const DNS_SERVERS: Setting = Setting::new(
+    "DNS_SERVERS",
+    "",
+    "a comma-separated list of IP addresses with ports",
+    "name servers; empty: those of RESOLV_CONF",
+);
+const RESOLV_CONF: Setting = Setting::new(
+    "RESOLV_CONF",
+    "/etc/resolv.conf",
+    "a path",
+    "search domains, ndots and name servers",
+);
+const DNS_MIN_TTL: Setting = Setting::new(
+    "DNS_MIN_TTL",
+    "1",
+    MILLIS_OR_SECONDS,
+    "an answer is asked for again no sooner than this, whatever its TTL",
+);
+const DNS_MAX_TTL: Setting = Setting::new(
+    "DNS_MAX_TTL",
+    "5",
+    MILLIS_OR_SECONDS,
+    "and no later than this: kubeadm's CoreDNS gives 30 s, an age for a replaced pod",
+);
+const API_KEY: Setting = Setting::secret(
+    "API_KEY",
+    "what a route with require_api_key expects in X-API-Key or as Bearer token",
+);
+const JWT_SECRET: Setting = Setting::secret(
+    "JWT_SECRET",
+    "signing secret for tokens; loaded and kept for the routes that will check them",
+);
+
+const SETTINGS: &[Setting] = &[
+    LISTEN_ADDRESS,
+    ADMIN_ADDRESS,
+    WORKERS,
+    common::ENVIRONMENT,
+    common::POD_NAME,
+    common::LOG_LEVEL,
+    common::LOG_FORMAT,
+    ACCESS_LOG,
+    common::REQUEST_TIMEOUT,
+    CONNECT_TIMEOUT,
+    CONNECT_ATTEMPT_TIMEOUT,
+    MAX_ATTEMPTS,
+    common::KEEPALIVE_TIMEOUT,
+    common::MAX_CONNECTIONS,
+    MAX_HEADER_BYTES,
+    MAX_BODY_BYTES,
+    MAX_IDLE_CONNECTIONS,
+    IDLE_TIMEOUT,
+    DNS_SERVERS,
+    RESOLV_CONF,
+    DNS_MIN_TTL,
+    DNS_MAX_TTL,
+    common::DRAIN_WINDOW,
+    common::DRAIN_TIMEOUT,
+    API_KEY,
+    JWT_SECRET,
+];
+
+pub const PROGRAM: Program = Program {
+    name: "gateway",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "API gateway: routes requests to clusters of replicated services.",
+    settings: SETTINGS,
+    documents: &["clusters", "routes"],
+    default_document: include_str!("../default.yaml"),
+    default_file: "/etc/gateway/gateway.yaml",
+    default_secret_dir: "/etc/secrets/api-credentials",
+    file_note: "The file may also hold `clusters` and `routes`; without them the routes of the lab apply:\n\
+                /predict, /v1 and /v2 to ml-inference-service:5000, /health and /status answered here.",
+};
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub admin: SocketAddr,
+    pub workers: usize,
+    pub environment: String,
+    pub pod_name: String,
+    pub logging: Logging,
+    pub access_log: bool,
+    pub connections: ConnectionLimits,
+    pub max_body_bytes: u64,
+    pub drain: DrainTimes,
+    pub upstream: UpstreamConfig,
+    pub dns: DnsConfig,
+    pub api_key: Option<Secret>,
+    /// Held for token checks; nothing reads it yet.
+    pub jwt_secret: Option<Secret>,
+    pub clusters: Vec<ClusterConfig>,
+    pub routes: Vec<RouteConfig>,
+}
+
+/// What holds for every cluster.
+#[derive(Debug, Clone, Copy)]
+pub struct UpstreamConfig {
+    pub request_timeout: Duration,
+    pub connect_timeout: Duration,
+    pub connect_attempt_timeout: Duration,
+    pub max_attempts: usize,
+    pub max_idle_connections: usize,
+    pub idle_timeout: Duration,
+    pub max_header_bytes: usize,
+}
+
+#[derive(Debug, Clone)]
+pub struct DnsConfig {
+    /// Empty: those of `resolv_conf`.
+    pub servers: Vec<SocketAddr>,
+    pub resolv_conf: PathBuf,
+    pub min_ttl: Duration,
+    pub max_ttl: Duration,
+}
+
+impl Config {
+    pub fn from_settings(settings: &mut Settings) -> Self {
+        let connections = ConnectionLimits::from_settings(settings);
+        let config = Self {
+            listen: settings.get(&LISTEN_ADDRESS, |text| text.parse().ok()),
+            admin: settings.get(&ADMIN_ADDRESS, |text| text.parse().ok()),
+            workers: match settings.get(&WORKERS, |text| whole(text, 0..=256)) {
+                0 => usable_cpus(),
+                count => count,
+            },
+            environment: settings.get(&common::ENVIRONMENT, |text| name(text, 63)),
+            pod_name: settings.pod_name(),
+            logging: Logging::from_settings(settings),
+            access_log: settings.get(&ACCESS_LOG, boolean),
+            connections,
+            max_body_bytes: settings.get(&MAX_BODY_BYTES, bytes),
+            drain: DrainTimes {
+                window: settings.get(&common::DRAIN_WINDOW, seconds_or_zero),
+                timeout: settings.get(&common::DRAIN_TIMEOUT, seconds_or_zero),
+            },
+            upstream: UpstreamConfig {
+                request_timeout: settings.get(&common::REQUEST_TIMEOUT, seconds),
+                connect_timeout: settings.get(&CONNECT_TIMEOUT, seconds),
+                connect_attempt_timeout: settings.get(&CONNECT_ATTEMPT_TIMEOUT, seconds),
+                max_attempts: settings.get(&MAX_ATTEMPTS, |text| whole(text, 1..=10)),
+                max_idle_connections: settings.get(&MAX_IDLE_CONNECTIONS, |text| whole(text, 0..=100_000)),
+                idle_timeout: settings.get(&IDLE_TIMEOUT, seconds),
+                max_header_bytes: connections.max_header_bytes,
+            },
+            dns: DnsConfig {
+                servers: settings.get(&DNS_SERVERS, addresses),
+                resolv_conf: settings.get(&RESOLV_CONF, |text| Some(PathBuf::from(text))),
+                min_ttl: settings.get(&DNS_MIN_TTL, seconds),
+                max_ttl: settings.get(&DNS_MAX_TTL, seconds),
+            },
+            api_key: settings.get_secret(&API_KEY),
+            jwt_secret: settings.get_secret(&JWT_SECRET),
+            clusters: Vec::new(),
+            routes: Vec::new(),
+        };
+        config.with_documents(settings)
+    }
+
+    fn with_documents(mut self, settings: &mut Settings) -> Self {
+        if self.dns.min_ttl > self.dns.max_ttl {
+            settings.refuse_value(&DNS_MIN_TTL, "is above DNS_MAX_TTL");
+        }
+        if self.upstream.connect_attempt_timeout > self.upstream.connect_timeout {
+            settings.refuse_value(&CONNECT_ATTEMPT_TIMEOUT, "is above CONNECT_TIMEOUT");
+        }
+
+        let clusters = settings.document("clusters");
+        self.clusters = clusters::parse(&clusters);
+        let mut faults = clusters.take_faults();
+
+        let routes = settings.document("routes");
+        self.routes = routes::parse(&routes, &self.clusters);
+        let keyed = self.routes.iter().any(|route| route.require_api_key);
+        if keyed && self.api_key.is_none() {
+            routes.fault("a route has require_api_key, but API_KEY is not set");
+        }
+        faults.extend(routes.take_faults());
+        settings.note(faults);
+        self
+    }
+
+    /// The parts that are no plain settings, as `--print-config` shows them.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        for cluster in &self.clusters {
+            text.push_str(&format!("cluster {cluster}\n"));
+        }
+        for route in &self.routes {
+            text.push_str(&format!("route {route}\n"));
+        }
+        text
+    }
+}
+
+fn addresses(text: &str) -> Option<Vec<SocketAddr>> {
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    items.map(|item| item.parse().ok()).collect()
+}

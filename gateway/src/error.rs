@@ -1,0 +1,99 @@
+//! What can go wrong with one request, and the one place that picks its status.
+
+use http::StatusCode;
+use shared::problem::Problem;
+
+/// Why a request was not answered by an upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    #[error("no route matches the path")]
+    NoRoute,
+    #[error("the path has a dot segment or an encoding that could hide one")]
+    UnsafePath,
+    #[error("method not allowed; allowed are {0}")]
+    MethodNotAllowed(&'static str),
+    #[error("an API key is required")]
+    ApiKeyMissing,
+    #[error("the API key is wrong")]
+    ApiKeyWrong,
+    #[error("the request body is over the limit of {0} bytes")]
+    BodyTooLarge(u64),
+    #[error("the request body stalled")]
+    RequestBodyTimeout,
+    #[error("the request body broke off: {0}")]
+    RequestBody(hyper::Error),
+    #[error("no address is known for the cluster")]
+    NoEndpoint,
+    #[error("cannot connect: {0}")]
+    Connect(std::io::Error),
+    #[error("connecting took too long")]
+    ConnectTimeout,
+    #[error("the upstream connection failed before an answer: {0}")]
+    Upstream(hyper::Error),
+    #[error("the upstream did not start to answer in time")]
+    UpstreamTimeout,
+}
+
+impl ProxyError {
+    /// What the client sees: what failed, without addresses or other internals.
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::NoRoute => Problem::new(StatusCode::NOT_FOUND, "no route matches this path"),
+            Self::UnsafePath => Problem::new(
+                StatusCode::BAD_REQUEST,
+                "the path has a '.' or '..' segment, an encoded slash, dot or backslash, or an empty segment",
+            )
+            .field("path"),
+            Self::MethodNotAllowed(allow) => Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                format!("this path answers {allow} only"),
+            )
+            .allow(allow),
+            Self::ApiKeyMissing => Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "an API key is required: send it as X-API-Key or as Authorization: Bearer",
+            )
+            .challenge("Bearer"),
+            Self::ApiKeyWrong => Problem::new(StatusCode::UNAUTHORIZED, "the API key is not valid").challenge("Bearer"),
+            Self::BodyTooLarge(limit) => Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the request body is over the limit of {limit} bytes"),
+            )
+            .field("body")
+            .limit(*limit),
+            Self::RequestBodyTimeout => {
+                Problem::new(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive in time").field("body")
+            }
+            Self::RequestBody(_) => {
+                Problem::new(StatusCode::BAD_REQUEST, "the request body broke off or is malformed").field("body")
+            }
+            Self::NoEndpoint => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no endpoint of the upstream service is known yet",
+            )
+            .retry_after_seconds(1),
+            Self::Connect(_) => Problem::new(StatusCode::BAD_GATEWAY, "cannot connect to the upstream service"),
+            Self::ConnectTimeout => Problem::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "connecting to the upstream service took too long",
+            ),
+            Self::Upstream(_) => Problem::new(
+                StatusCode::BAD_GATEWAY,
+                "the upstream service closed the connection before it answered",
+            ),
+            Self::UpstreamTimeout => Problem::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "the upstream service did not answer in time",
+            ),
+        }
+    }
+
+    /// Whether the failure is the gateway's or the upstream's, and so worth a line of its own in the log.
+    pub fn is_upstream_fault(&self) -> bool {
+        self.problem_status().is_server_error()
+    }
+
+    fn problem_status(&self) -> StatusCode {
+        self.problem().status()
+    }
+}

@@ -1,0 +1,153 @@
+//! Every metric of the gateway, in one place.
+//!
+//! Names and units follow <https://prometheus.io/docs/practices/naming/>. Labels are bounded by the
+//! configuration: routes and clusters as configured, statuses by class.
+
+use http::StatusCode;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+use shared::telemetry::metrics::{ConnectionMetrics, LATENCY_BUCKETS, registry};
+
+/// The label of requests that no route took, and of routes that forward to no cluster.
+pub const NONE: &str = "none";
+const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    pub registry: Registry,
+    pub connections: ConnectionMetrics,
+    pub in_flight: IntGauge,
+    requests: IntCounterVec,
+    duration: HistogramVec,
+    upstream: HistogramVec,
+    overhead: HistogramVec,
+    retries: IntCounterVec,
+    aborted: IntCounterVec,
+    endpoints: IntGaugeVec,
+    upstream_connections: IntGaugeVec,
+    connect_failures: IntCounterVec,
+    dns_failures: IntCounterVec,
+}
+
+impl Metrics {
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = registry("gateway", env!("CARGO_PKG_VERSION"))?;
+        let counters = |name: &str, help: &str, labels: &[&str]| -> prometheus::Result<IntCounterVec> {
+            let vec = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(vec.clone()))?;
+            Ok(vec)
+        };
+        let gauges = |name: &str, help: &str, labels: &[&str]| -> prometheus::Result<IntGaugeVec> {
+            let vec = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(vec.clone()))?;
+            Ok(vec)
+        };
+        let histograms = |name: &str, help: &str| -> prometheus::Result<HistogramVec> {
+            let options = HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec());
+            let vec = HistogramVec::new(options, &["route", "cluster"])?;
+            registry.register(Box::new(vec.clone()))?;
+            Ok(vec)
+        };
+        let in_flight = IntGauge::new("gateway_requests_in_flight", "Requests whose answer has not ended yet.")?;
+        registry.register(Box::new(in_flight.clone()))?;
+        Ok(Self {
+            connections: ConnectionMetrics::register(&registry, "gateway")?,
+            in_flight,
+            requests: counters(
+                "gateway_requests_total",
+                "Requests answered, by the class of their status.",
+                &["route", "cluster", "code_class"],
+            )?,
+            duration: histograms(
+                "gateway_request_duration_seconds",
+                "From the request's head to the end of the answer's body.",
+            )?,
+            upstream: histograms(
+                "gateway_upstream_duration_seconds",
+                "From the first attempt to reach the upstream to the head of its answer.",
+            )?,
+            overhead: histograms(
+                "gateway_overhead_duration_seconds",
+                "The gateway's own part of the time to the answer's head.",
+            )?,
+            retries: counters(
+                "gateway_upstream_retries_total",
+                "Requests sent once more.",
+                &["cluster", "reason"],
+            )?,
+            aborted: counters(
+                "gateway_responses_aborted_total",
+                "Answers that did not reach their end: the client left or the upstream broke off.",
+                &["route", "cluster"],
+            )?,
+            endpoints: gauges("gateway_cluster_endpoints", "Endpoints known.", &["cluster"])?,
+            upstream_connections: gauges(
+                "gateway_upstream_connections_open",
+                "Connections to endpoints.",
+                &["cluster"],
+            )?,
+            connect_failures: counters(
+                "gateway_upstream_connect_failures_total",
+                "Attempts to connect to an endpoint that failed.",
+                &["cluster"],
+            )?,
+            dns_failures: counters(
+                "gateway_dns_failures_total",
+                "Lookups that gave no address.",
+                &["cluster"],
+            )?,
+            registry,
+        })
+    }
+
+    /// The metrics of one route, looked up once so that no request has to.
+    pub fn route(&self, route: &str, cluster: &str) -> RouteMetrics {
+        RouteMetrics {
+            requests: STATUS_CLASSES.map(|class| self.requests.with_label_values(&[route, cluster, class])),
+            duration: self.duration.with_label_values(&[route, cluster]),
+            upstream: self.upstream.with_label_values(&[route, cluster]),
+            overhead: self.overhead.with_label_values(&[route, cluster]),
+            aborted: self.aborted.with_label_values(&[route, cluster]),
+        }
+    }
+
+    pub fn cluster(&self, cluster: &str) -> ClusterMetrics {
+        ClusterMetrics {
+            endpoints: self.endpoints.with_label_values(&[cluster]),
+            connections: self.upstream_connections.with_label_values(&[cluster]),
+            connect_failures: self.connect_failures.with_label_values(&[cluster]),
+            dns_failures: self.dns_failures.with_label_values(&[cluster]),
+            retries_unsent: self.retries.with_label_values(&[cluster, "not_written"]),
+            retries_broken: self.retries.with_label_values(&[cluster, "connection_broke"]),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct RouteMetrics {
+    requests: [IntCounter; STATUS_CLASSES.len()],
+    pub duration: Histogram,
+    pub upstream: Histogram,
+    pub overhead: Histogram,
+    pub aborted: IntCounter,
+}
+
+impl RouteMetrics {
+    pub fn count(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100).saturating_sub(1);
+        self.requests[class.min(STATUS_CLASSES.len() - 1)].inc();
+    }
+}
+
+#[derive(Debug)]
+pub struct ClusterMetrics {
+    pub endpoints: IntGauge,
+    pub connections: IntGauge,
+    pub connect_failures: IntCounter,
+    pub dns_failures: IntCounter,
+    /// Sent again because nothing of it had been written.
+    pub retries_unsent: IntCounter,
+    /// Sent again because the connection broke before an answer and the request is idempotent.
+    pub retries_broken: IntCounter,
+}

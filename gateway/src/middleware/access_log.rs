@@ -1,0 +1,279 @@
+//! One log line and one set of measurements for each request, when its answer has ended.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use prometheus::IntGauge;
+use shared::request_id::RequestId;
+use shared::telemetry::logging::{is_probe, without_query_values};
+use tower::{Layer, Service};
+use tracing::{debug, info};
+
+use super::exchange::{Answer, Exchange, Peer, Record};
+use crate::body::{BodyError, ResponseBody};
+use crate::proxy::Worker;
+use crate::route::Route;
+
+const X_MODEL_VERSION: &str = "x-model-version";
+
+#[derive(Clone)]
+pub(crate) struct AccessLogLayer {
+    worker: Rc<Worker>,
+}
+
+impl AccessLogLayer {
+    pub(crate) fn new(worker: Rc<Worker>) -> Self {
+        Self { worker }
+    }
+}
+
+impl<S> Layer<S> for AccessLogLayer {
+    type Service = AccessLog<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        AccessLog {
+            inner,
+            worker: Rc::clone(&self.worker),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct AccessLog<S> {
+    inner: S,
+    worker: Rc<Worker>,
+}
+
+impl<S> Service<Exchange> for AccessLog<S>
+where
+    S: Service<Exchange, Response = Answer, Error = Infallible>,
+{
+    type Response = Response<RecordedBody>;
+    type Error = Infallible;
+    type Future = AccessLogFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, exchange: Exchange) -> Self::Future {
+        AccessLogFuture {
+            recorder: Some(Recorder::new(&exchange, &self.worker)),
+            inner: self.inner.call(exchange),
+        }
+    }
+}
+
+pin_project! {
+    pub(crate) struct AccessLogFuture<F> {
+        #[pin]
+        inner: F,
+        recorder: Option<Recorder>,
+    }
+}
+
+impl<F> Future for AccessLogFuture<F>
+where
+    F: Future<Output = Result<Answer, Infallible>>,
+{
+    type Output = Result<Response<RecordedBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Ok(answer) = ready!(this.inner.poll(cx));
+        let mut recorder = this.recorder.take().expect("a future is not polled after it is ready");
+        recorder.head(&answer);
+        Poll::Ready(Ok(answer.response.map(|inner| RecordedBody { inner, recorder })))
+    }
+}
+
+pin_project! {
+    /// The answer's body; what happened is recorded when it is dropped, at its end or before.
+    pub(crate) struct RecordedBody {
+        #[pin]
+        inner: ResponseBody,
+        recorder: Recorder,
+    }
+}
+
+impl Body for RecordedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut this = self.project();
+        let frame = ready!(this.inner.as_mut().poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                this.recorder.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                this.recorder.ended = this.inner.is_end_stream();
+            }
+            Some(Err(error)) => this.recorder.broke = Some(error.to_string()),
+            None => this.recorder.ended = true,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// Everything a log line says, and the count of the request as in flight.
+struct Recorder {
+    worker: Rc<Worker>,
+    started: Instant,
+    line: Option<Line>,
+    record: Record,
+    status: Option<StatusCode>,
+    /// From the request's head to the answer's.
+    head_after: Duration,
+    model_version: Option<HeaderValue>,
+    /// The answer's body reached its end, or has none.
+    ended: bool,
+    is_head: bool,
+    bytes: u64,
+    broke: Option<String>,
+    _in_flight: InFlight,
+}
+
+/// What only the log line needs.
+struct Line {
+    id: RequestId,
+    peer: Rc<Peer>,
+    method: Method,
+    uri: Uri,
+    probe: bool,
+}
+
+struct InFlight(IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Recorder {
+    fn new(exchange: &Exchange, worker: &Rc<Worker>) -> Self {
+        worker.metrics.in_flight.inc();
+        Self {
+            worker: Rc::clone(worker),
+            started: Instant::now(),
+            line: worker.access_log.then(|| Line::new(exchange)),
+            record: Record::default(),
+            status: None,
+            head_after: Duration::ZERO,
+            model_version: None,
+            ended: false,
+            is_head: exchange.request.method() == Method::HEAD,
+            bytes: 0,
+            broke: None,
+            _in_flight: InFlight(worker.metrics.in_flight.clone()),
+        }
+    }
+
+    fn head(&mut self, answer: &Answer) {
+        self.head_after = self.started.elapsed();
+        self.status = Some(answer.response.status());
+        self.record = answer.record.clone();
+        self.ended = self.is_head || answer.response.body().is_end_stream();
+        if self.line.is_some() {
+            self.model_version = answer.response.headers().get(X_MODEL_VERSION).cloned();
+        }
+    }
+
+    /// Whether the answer ended before its end: the client left or the upstream broke off.
+    fn aborted(&self) -> bool {
+        self.broke.is_some() || (self.status.is_some() && !self.ended)
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        let duration = self.started.elapsed();
+        let upstream = self.record.upstream.unwrap_or_default();
+        let overhead = self.head_after.saturating_sub(upstream);
+        let route = self.record.route.map(|route| self.worker.routes.get(route));
+        let metrics = route.map_or(&self.worker.unrouted, |route| &route.metrics);
+        match self.status {
+            Some(status) => metrics.count(status),
+            // The client left before there was an answer: nginx's 499.
+            None => metrics.aborted.inc(),
+        }
+        if self.status.is_some() {
+            metrics.overhead.observe(overhead.as_secs_f64());
+            if self.aborted() {
+                metrics.aborted.inc();
+            }
+        }
+        metrics.duration.observe(duration.as_secs_f64());
+        if self.record.upstream.is_some() {
+            metrics.upstream.observe(upstream.as_secs_f64());
+        }
+        if let Some(line) = &self.line {
+            line.write(self, route, duration, overhead);
+        }
+    }
+}
+
+impl Line {
+    fn new(exchange: &Exchange) -> Self {
+        Self {
+            id: exchange.id.clone(),
+            peer: Rc::clone(&exchange.peer),
+            method: exchange.request.method().clone(),
+            uri: exchange.request.uri().clone(),
+            probe: is_kubelet(exchange.request.headers()),
+        }
+    }
+
+    fn write(&self, record: &Recorder, route: Option<&Route>, duration: Duration, overhead: Duration) {
+        /// The same fields at one of two levels: tracing fixes a level where the macro stands.
+        macro_rules! write {
+            ($level:ident) => {
+                $level!(
+                    request_id = %self.id,
+                    peer = %self.peer.address,
+                    method = %self.method,
+                    path = without_query_values(self.uri.path(), self.uri.query()),
+                    route = route.map(|route| route.name.as_str()),
+                    status = record.status.map_or(499, |status| status.as_u16()),
+                    bytes = record.bytes,
+                    duration_ms = millis(duration),
+                    gateway_ms = millis(overhead),
+                    upstream_ms = record.record.upstream.map(millis),
+                    endpoint = record.record.endpoint.map(tracing::field::display),
+                    attempts = (record.record.attempts > 1).then_some(record.record.attempts),
+                    model_version = record.model_version.as_ref().and_then(|version| version.to_str().ok()),
+                    aborted = record.aborted().then_some(true),
+                    broke = record.broke.as_deref(),
+                    "request"
+                )
+            };
+        }
+        if self.probe { write!(debug) } else { write!(info) }
+    }
+}
+
+fn is_kubelet(headers: &HeaderMap) -> bool {
+    headers.get(USER_AGENT).is_some_and(is_probe)
+}
+
+/// Milliseconds with microseconds, which is as exact as a log line has to be.
+fn millis(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}

@@ -1,0 +1,142 @@
+//! The key of the lab's Step 7: `X-API-Key`, or `Authorization: Bearer` as RFC 6750 writes it.
+
+use std::future::{Ready, ready};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use futures_util::future::Either;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use shared::config::Secret;
+use subtle::ConstantTimeEq;
+use tower::{Layer, Service};
+
+use super::exchange::{Answer, Exchange, Failure};
+use crate::error::ProxyError;
+use crate::proxy::Worker;
+
+const X_API_KEY: &str = "x-api-key";
+
+#[derive(Clone)]
+pub(crate) struct ApiKeyLayer {
+    worker: Rc<Worker>,
+}
+
+impl ApiKeyLayer {
+    pub(crate) fn new(worker: Rc<Worker>) -> Self {
+        Self { worker }
+    }
+}
+
+impl<S> Layer<S> for ApiKeyLayer {
+    type Service = ApiKey<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ApiKey {
+            inner,
+            worker: Rc::clone(&self.worker),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct ApiKey<S> {
+    inner: S,
+    worker: Rc<Worker>,
+}
+
+impl<S> Service<Exchange> for ApiKey<S>
+where
+    S: Service<Exchange, Response = Answer, Error = Failure>,
+{
+    type Response = Answer;
+    type Error = Failure;
+    type Future = Either<S::Future, Ready<Result<Answer, Failure>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, exchange: Exchange) -> Self::Future {
+        let route = exchange.record.route.map(|route| self.worker.routes.get(route));
+        let required = route.is_some_and(|route| route.require_api_key);
+        let checked = match required {
+            true => check(exchange.request.headers(), self.worker.api_key.as_ref()),
+            false => Ok(()),
+        };
+        match checked {
+            Ok(()) => Either::Left(self.inner.call(exchange)),
+            Err(error) => Either::Right(ready(Err(Failure {
+                error,
+                record: exchange.record,
+            }))),
+        }
+    }
+}
+
+fn check(headers: &HeaderMap, expected: Option<&Secret>) -> Result<(), ProxyError> {
+    let given = presented(headers).ok_or(ProxyError::ApiKeyMissing)?;
+    // Settings without a key do not pass validation; were there none, no key could be right.
+    let expected = expected.ok_or(ProxyError::ApiKeyWrong)?;
+    // In constant time for keys of the same length: a comparison that stops at the first difference
+    // tells how much of a guess was right.
+    match bool::from(given.ct_eq(expected.expose().as_bytes())) {
+        true => Ok(()),
+        false => Err(ProxyError::ApiKeyWrong),
+    }
+}
+
+fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+    if let Some(key) = headers.get(X_API_KEY) {
+        return Some(key.as_bytes());
+    }
+    let credentials = headers.get(AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = credentials.split_at_checked("Bearer ".len())?;
+    scheme
+        .eq_ignore_ascii_case(b"Bearer ")
+        .then(|| token.trim_ascii_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderName, HeaderValue};
+
+    fn checked(name: &str, value: &str) -> Result<(), ProxyError> {
+        let mut headers = HeaderMap::new();
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("a header name");
+        headers.insert(name, HeaderValue::from_str(value).expect("a header value"));
+        check(&headers, Some(&Secret::new("right-key")))
+    }
+
+    #[test]
+    fn the_key_is_taken_from_either_header() {
+        assert!(checked("x-api-key", "right-key").is_ok());
+        assert!(checked("authorization", "Bearer right-key").is_ok());
+        assert!(checked("authorization", "bearer  right-key").is_ok());
+    }
+
+    #[test]
+    fn a_wrong_key_and_no_key_are_told_apart() {
+        for (name, value) in [
+            ("x-api-key", "wrong-key"),
+            ("x-api-key", "right-ke"),
+            ("authorization", "Bearer "),
+        ] {
+            assert!(
+                matches!(checked(name, value), Err(ProxyError::ApiKeyWrong)),
+                "{name}: {value}"
+            );
+        }
+        for (name, value) in [
+            ("authorization", "Basic cmlnaHQta2V5"),
+            ("authorization", "right-key"),
+            ("accept", "*/*"),
+        ] {
+            assert!(
+                matches!(checked(name, value), Err(ProxyError::ApiKeyMissing)),
+                "{name}: {value}"
+            );
+        }
+    }
+}

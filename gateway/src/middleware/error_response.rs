@@ -1,0 +1,84 @@
+//! Turns a failure into its problem body.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use shared::request_id::RequestId;
+use tower::{Layer, Service};
+use tracing::warn;
+
+use super::exchange::{Answer, Exchange, Failure};
+
+#[derive(Clone)]
+pub(crate) struct ErrorResponseLayer;
+
+impl<S> Layer<S> for ErrorResponseLayer {
+    type Service = ErrorResponse<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ErrorResponse { inner }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct ErrorResponse<S> {
+    inner: S,
+}
+
+impl<S> Service<Exchange> for ErrorResponse<S>
+where
+    S: Service<Exchange, Response = Answer, Error = Failure>,
+{
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = ErrorResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // No layer of this stack queues: each is always ready.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, exchange: Exchange) -> Self::Future {
+        ErrorResponseFuture {
+            id: exchange.id.clone(),
+            inner: self.inner.call(exchange),
+        }
+    }
+}
+
+pin_project! {
+    pub(crate) struct ErrorResponseFuture<F> {
+        #[pin]
+        inner: F,
+        id: RequestId,
+    }
+}
+
+impl<F> Future for ErrorResponseFuture<F>
+where
+    F: Future<Output = Result<Answer, Failure>>,
+{
+    type Output = Result<Answer, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = ready!(this.inner.poll(cx)).unwrap_or_else(|failure| answer(failure, this.id));
+        Poll::Ready(Ok(answer))
+    }
+}
+
+fn answer(failure: Failure, id: &RequestId) -> Answer {
+    let Failure { error, record } = failure;
+    let problem = error.problem();
+    if problem.status().is_server_error() {
+        // The client is told what failed; the address and the cause are for whoever runs the gateway.
+        warn!(request_id = %id, endpoint = ?record.endpoint, attempts = record.attempts, %error, "upstream failed");
+    }
+    Answer {
+        response: problem.request_id(id.as_str()).into_response(),
+        record,
+    }
+}

@@ -1,0 +1,139 @@
+//! A request in the stack: with its id, its client and the record of what happens to it.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use shared::request_id::{RequestId, X_REQUEST_ID};
+use tower::{Layer, Service};
+
+use crate::body::ResponseBody;
+use crate::error::ProxyError;
+
+/// The client's side of a connection.
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    /// The address as X-Real-IP carries it, made once a connection.
+    pub(crate) header: HeaderValue,
+}
+
+impl Peer {
+    pub(crate) fn new(peer: SocketAddr) -> Rc<Self> {
+        // An IPv4 client of a dual-stack listener is an IPv4 client.
+        let address = peer.ip().to_canonical();
+        let header = HeaderValue::from_str(&address.to_string()).expect("an IP address is a valid header value");
+        Rc::new(Self { address, header })
+    }
+}
+
+pub(crate) struct Exchange {
+    pub(crate) request: Request<Incoming>,
+    pub(crate) id: RequestId,
+    pub(crate) peer: Rc<Peer>,
+    pub(crate) record: Record,
+}
+
+/// What is known of a request for its log line and its metrics.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Record {
+    /// Index into the route table.
+    pub(crate) route: Option<usize>,
+    pub(crate) endpoint: Option<SocketAddr>,
+    /// From the first attempt to reach the upstream to the head of its answer, or to giving up.
+    pub(crate) upstream: Option<Duration>,
+    pub(crate) attempts: usize,
+}
+
+pub(crate) struct Answer {
+    pub(crate) response: Response<ResponseBody>,
+    pub(crate) record: Record,
+}
+
+pub(crate) struct Failure {
+    pub(crate) error: ProxyError,
+    pub(crate) record: Record,
+}
+
+#[derive(Clone)]
+pub(crate) struct ExchangeLayer {
+    peer: Rc<Peer>,
+}
+
+impl ExchangeLayer {
+    pub(crate) fn new(peer: Rc<Peer>) -> Self {
+        Self { peer }
+    }
+}
+
+impl<S> Layer<S> for ExchangeLayer {
+    type Service = ExchangeService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ExchangeService {
+            inner,
+            peer: Rc::clone(&self.peer),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct ExchangeService<S> {
+    inner: S,
+    peer: Rc<Peer>,
+}
+
+impl<S, B> Service<Request<Incoming>> for ExchangeService<S>
+where
+    S: Service<Exchange, Response = Response<B>, Error = Infallible>,
+{
+    type Response = Response<B>;
+    type Error = Infallible;
+    type Future = ExchangeFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let own = request.headers().get(X_REQUEST_ID).and_then(RequestId::from_client);
+        let id = own.unwrap_or_else(|| RequestId::generate(fastrand::u128(..)));
+        ExchangeFuture {
+            id: id.header_value().clone(),
+            inner: self.inner.call(Exchange {
+                request,
+                id,
+                peer: Rc::clone(&self.peer),
+                record: Record::default(),
+            }),
+        }
+    }
+}
+
+pin_project! {
+    pub(crate) struct ExchangeFuture<F> {
+        #[pin]
+        inner: F,
+        id: HeaderValue,
+    }
+}
+
+impl<F, B> Future for ExchangeFuture<F>
+where
+    F: Future<Output = Result<Response<B>, Infallible>>,
+{
+    type Output = Result<Response<B>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Ok(mut response) = ready!(this.inner.poll(cx));
+        response.headers_mut().insert(X_REQUEST_ID, this.id.clone());
+        Poll::Ready(Ok(response))
+    }
+}

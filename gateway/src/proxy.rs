@@ -1,0 +1,95 @@
+//! Route → answer here, or forward to a cluster.
+
+mod forward;
+mod headers;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::header::CONTENT_TYPE;
+use http::{Method, Response};
+use shared::config::Secret;
+use tower::Service;
+
+use crate::body::ResponseBody;
+use crate::config::UpstreamConfig;
+use crate::error::ProxyError;
+use crate::metrics::{Metrics, RouteMetrics};
+use crate::middleware::exchange::{Answer, Exchange, Failure};
+use crate::route::{RouteTable, Target};
+use crate::upstream::ClusterWorker;
+
+/// What one worker's requests read. It stays on its thread, so nothing in it needs a lock.
+pub(crate) struct Worker {
+    pub(crate) routes: Arc<RouteTable>,
+    /// In the order of the configuration, as routes refer to them.
+    pub(crate) clusters: Vec<ClusterWorker>,
+    pub(crate) metrics: Metrics,
+    /// The metrics of requests that no route takes.
+    pub(crate) unrouted: RouteMetrics,
+    pub(crate) access_log: bool,
+    pub(crate) max_body_bytes: u64,
+    pub(crate) api_key: Option<Secret>,
+    pub(crate) upstream: UpstreamConfig,
+}
+
+/// The innermost service.
+#[derive(Clone)]
+pub(crate) struct Proxy {
+    worker: Rc<Worker>,
+}
+
+impl Proxy {
+    pub(crate) fn new(worker: Rc<Worker>) -> Self {
+        Self { worker }
+    }
+}
+
+impl Service<Exchange> for Proxy {
+    type Response = Answer;
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, Failure>>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut exchange: Exchange) -> Self::Future {
+        let worker = Rc::clone(&self.worker);
+        // The one boxed future of a request: forwarding is written as it reads, with awaits.
+        Box::pin(async move {
+            let mut record = std::mem::take(&mut exchange.record);
+            match answer(&worker, exchange, &mut record).await {
+                Ok(response) => Ok(Answer { response, record }),
+                Err(error) => Err(Failure { error, record }),
+            }
+        })
+    }
+}
+
+async fn answer(
+    worker: &Worker,
+    exchange: Exchange,
+    record: &mut crate::middleware::exchange::Record,
+) -> Result<Response<ResponseBody>, ProxyError> {
+    let route = worker.routes.get(record.route.ok_or(ProxyError::NoRoute)?);
+    match &route.target {
+        Target::Forward(forward) => forward::forward(worker, forward, exchange, record).await,
+        Target::Respond {
+            status,
+            content_type,
+            body,
+        } => {
+            if !matches!(*exchange.request.method(), Method::GET | Method::HEAD) {
+                return Err(ProxyError::MethodNotAllowed("GET, HEAD"));
+            }
+            let mut response = Response::new(ResponseBody::from(body.clone()));
+            *response.status_mut() = *status;
+            response.headers_mut().insert(CONTENT_TYPE, content_type.clone());
+            Ok(response)
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The headers a proxy takes away and adds, RFC 9110 section 7.6.
+
+use std::net::IpAddr;
+
+use http::header::{CONNECTION, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+use http::request;
+use http::{HeaderMap, HeaderValue, Uri};
+use shared::request_id::{RequestId, X_REQUEST_ID};
+
+use crate::middleware::exchange::Peer;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HTTP: HeaderValue = HeaderValue::from_static("http");
+
+/// Prepares a client's request for the upstream. What the gateway adds is added last, so that no
+/// `Connection` header can name it and have it removed.
+pub(super) fn to_upstream(parts: &mut request::Parts, peer: &Peer, id: &RequestId, cluster: &str) {
+    let headers = &mut parts.headers;
+    strip_hop_by_hop(headers);
+    // The client was told to continue by us; RFC 9110 section 10.1.1 lets a proxy do so.
+    headers.remove(EXPECT);
+    set_host(headers, &parts.uri, cluster);
+    headers.insert(X_REAL_IP, peer.header.clone());
+    headers.insert(X_REQUEST_ID, id.header_value().clone());
+    append_forwarded_for(headers, peer.address, &peer.header);
+    headers.insert(X_FORWARDED_PROTO, HTTP);
+}
+
+/// Prepares an upstream's answer for the client.
+pub(super) fn to_client(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+}
+
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if let Some(named) = headers.remove(CONNECTION) {
+        // A list; few clients send more than `keep-alive` or `close`, which need no look-up of their own.
+        let names: Vec<HeaderName> = named
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+            .filter(|name| !name.eq_ignore_ascii_case(b"close") && !name.eq_ignore_ascii_case(b"keep-alive"))
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
+            .collect();
+        for name in names {
+            // The body's framing and the addressee are not the client's to strike out.
+            if name != http::header::CONTENT_LENGTH && name != HOST {
+                headers.remove(name);
+            }
+        }
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+}
+
+/// The client's Host, or the authority of an absolute-form target, which overrides it (RFC 9112 section
+/// 3.2.2); an HTTP/1.0 client may have sent neither.
+fn set_host(headers: &mut HeaderMap, uri: &Uri, cluster: &str) {
+    let authority = uri
+        .authority()
+        .and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let Some(authority) = authority {
+        headers.insert(HOST, authority);
+    } else if !headers.contains_key(HOST)
+        && let Ok(cluster) = HeaderValue::from_str(cluster) {
+            headers.insert(HOST, cluster);
+        }
+}
+
+fn append_forwarded_for(headers: &mut HeaderMap, peer: IpAddr, peer_header: &HeaderValue) {
+    if !headers.contains_key(X_FORWARDED_FOR) {
+        headers.insert(X_FORWARDED_FOR, peer_header.clone());
+        return;
+    }
+    let earlier = headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut chain: Vec<&str> = earlier.collect();
+    let peer = peer.to_string();
+    chain.push(&peer);
+    if let Ok(joined) = HeaderValue::from_str(&chain.join(", ")) {
+        headers.insert(X_FORWARDED_FOR, joined);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn prepared(request: Request<()>) -> HeaderMap {
+        let (mut parts, ()) = request.into_parts();
+        let peer = Peer::new(([192, 0, 2, 7], 4711).into());
+        to_upstream(&mut parts, &peer, &RequestId::generate(1), "a:1");
+        parts.headers
+    }
+
+    #[test]
+    fn hop_by_hop_headers_and_those_named_in_connection_stay_behind() {
+        let headers = prepared(
+            Request::get("/")
+                .header("connection", "keep-alive, X-Secret, x-request-id, x-real-ip, host")
+                .header("host", "h")
+                .header("x-secret", "1")
+                .header("te", "trailers")
+                .header("upgrade", "websocket")
+                .header("keep-alive", "timeout=5")
+                .header("accept", "*/*")
+                .body(())
+                .expect("a request"),
+        );
+        for gone in ["connection", "x-secret", "te", "upgrade", "keep-alive"] {
+            assert!(!headers.contains_key(gone), "{gone}");
+        }
+        assert_eq!(headers["accept"], "*/*");
+        assert_eq!(headers["host"], "h");
+        assert_eq!(headers["x-real-ip"], "192.0.2.7");
+        assert_eq!(headers["x-request-id"].len(), 32);
+    }
+
+    #[test]
+    fn the_client_joins_the_chain_it_sent_and_cannot_choose_its_own_address() {
+        let headers = prepared(
+            Request::get("/")
+                .header("x-forwarded-for", "203.0.113.9")
+                .header("x-forwarded-for", "198.51.100.1")
+                .header("x-real-ip", "1.1.1.1")
+                .header("x-forwarded-proto", "https")
+                .body(())
+                .expect("a request"),
+        );
+        assert_eq!(headers["x-forwarded-for"], "203.0.113.9, 198.51.100.1, 192.0.2.7");
+        assert_eq!(headers["x-real-ip"], "192.0.2.7");
+        assert_eq!(headers["x-forwarded-proto"], "http");
+    }
+
+    #[test]
+    fn an_absolute_target_overrides_host_and_a_missing_host_is_the_cluster() {
+        let absolute = Request::get("http://real.example:8080/x")
+            .header("host", "other")
+            .body(());
+        assert_eq!(prepared(absolute.expect("a request"))["host"], "real.example:8080");
+        assert_eq!(prepared(Request::get("/x").body(()).expect("a request"))["host"], "a:1");
+    }
+}

@@ -1,0 +1,278 @@
+//! The route table: built once from valid settings, then only read.
+
+mod path;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HeaderValue;
+use http::uri::PathAndQuery;
+use http::{StatusCode, Uri};
+
+use crate::config::{Action, ClusterConfig, PathMatch, RouteConfig};
+use crate::metrics::{Metrics, NONE, RouteMetrics};
+
+pub use path::is_unsafe;
+
+#[derive(Debug)]
+pub struct RouteTable {
+    /// Exact paths first, then prefixes from the longest to the shortest: the first match is the best.
+    routes: Vec<Route>,
+}
+
+#[derive(Debug)]
+pub struct Route {
+    pub name: String,
+    matches: PathMatch,
+    pub target: Target,
+    pub require_api_key: bool,
+    pub metrics: RouteMetrics,
+}
+
+#[derive(Debug)]
+pub enum Target {
+    Forward(Forward),
+    Respond {
+        status: StatusCode,
+        content_type: HeaderValue,
+        body: Bytes,
+    },
+}
+
+#[derive(Debug)]
+pub struct Forward {
+    /// Index into the clusters.
+    pub cluster: usize,
+    pub cluster_name: String,
+    rewrite: Option<Rewrite>,
+    pub timeout: Option<Duration>,
+    pub idempotent: bool,
+}
+
+#[derive(Debug)]
+struct Rewrite {
+    /// How much of the path is replaced.
+    matched: usize,
+    /// What stands there instead, without a trailing slash.
+    prefix: String,
+    /// The result for a request for just the matched path: most requests are.
+    whole: PathAndQuery,
+}
+
+impl RouteTable {
+    pub fn new(routes: &[RouteConfig], clusters: &[ClusterConfig], metrics: &Metrics) -> Self {
+        let mut routes: Vec<Route> = routes
+            .iter()
+            .map(|route| Route::new(route, clusters, metrics))
+            .collect();
+        routes.sort_by_key(|route| match &route.matches {
+            PathMatch::Exact(_) => (0, 0),
+            PathMatch::Prefix(prefix) => (1, usize::MAX - prefix.len()),
+        });
+        Self { routes }
+    }
+
+    pub fn find(&self, path: &str) -> Option<usize> {
+        self.routes.iter().position(|route| route.matches(path))
+    }
+
+    pub fn get(&self, index: usize) -> &Route {
+        &self.routes[index]
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter()
+    }
+}
+
+impl Route {
+    fn new(config: &RouteConfig, clusters: &[ClusterConfig], metrics: &Metrics) -> Self {
+        let name = config.name().to_owned();
+        let (target, cluster_name) = match &config.action {
+            Action::Forward {
+                cluster,
+                rewrite,
+                timeout,
+                idempotent,
+            } => {
+                let cluster_name = clusters[*cluster].name.clone();
+                let forward = Forward {
+                    cluster: *cluster,
+                    cluster_name: cluster_name.clone(),
+                    rewrite: rewrite.as_ref().map(|rewrite| Rewrite::new(&config.matches, rewrite)),
+                    timeout: *timeout,
+                    idempotent: *idempotent,
+                };
+                (Target::Forward(forward), cluster_name)
+            }
+            Action::Respond(response) => {
+                let respond = Target::Respond {
+                    status: response.status,
+                    content_type: response.content_type.clone(),
+                    body: Bytes::from(response.body.clone()),
+                };
+                (respond, NONE.to_owned())
+            }
+        };
+        Self {
+            metrics: metrics.route(&name, &cluster_name),
+            name,
+            matches: config.matches.clone(),
+            target,
+            require_api_key: config.require_api_key,
+        }
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        match &self.matches {
+            PathMatch::Exact(exact) => path == exact,
+            PathMatch::Prefix(prefix) => match path.strip_prefix(prefix.as_str()) {
+                // By whole segments: /predict takes /predict and /predict/x, but not /predictx.
+                Some(rest) => rest.is_empty() || rest.starts_with('/'),
+                None => false,
+            },
+        }
+    }
+}
+
+impl Forward {
+    /// The path and query to ask the upstream for.
+    pub fn upstream_path(&self, uri: &Uri) -> PathAndQuery {
+        let asked = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+        let Some(rewrite) = &self.rewrite else { return asked };
+        let rest = &asked.path()[rewrite.matched..];
+        if rest.is_empty() && asked.query().is_none() {
+            return rewrite.whole.clone();
+        }
+        let mut path = String::with_capacity(rewrite.prefix.len() + asked.as_str().len());
+        path.push_str(&rewrite.prefix);
+        path.push_str(rest);
+        if path.is_empty() {
+            path.push('/');
+        }
+        if let Some(query) = asked.query() {
+            path.push('?');
+            path.push_str(query);
+        }
+        // Both parts were valid, and they meet at a '/': so is the whole.
+        PathAndQuery::try_from(path).unwrap_or(asked)
+    }
+}
+
+impl Rewrite {
+    fn new(matches: &PathMatch, rewrite: &str) -> Self {
+        let matched = match matches {
+            PathMatch::Exact(path) | PathMatch::Prefix(path) => path.len(),
+        };
+        Self {
+            matched,
+            prefix: rewrite.trim_end_matches('/').to_owned(),
+            whole: PathAndQuery::try_from(rewrite).unwrap_or(PathAndQuery::from_static("/")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn table(matches: &[PathMatch]) -> RouteTable {
+        let routes: Vec<RouteConfig> = matches.iter().map(|matches| forward(matches.clone(), None)).collect();
+        RouteTable::new(&routes, &clusters(), &Metrics::new().expect("registers"))
+    }
+
+    fn clusters() -> Vec<ClusterConfig> {
+        vec![ClusterConfig {
+            name: "a:1".to_owned(),
+            authority: crate::config::Authority::parse("a:1").expect("valid"),
+            endpoints: None,
+            max_connection_age: Duration::from_secs(1),
+            max_connection_requests: 1,
+            service_connections: 1,
+        }]
+    }
+
+    fn forward(matches: PathMatch, rewrite: Option<&str>) -> RouteConfig {
+        RouteConfig {
+            matches,
+            action: Action::Forward {
+                cluster: 0,
+                rewrite: rewrite.map(str::to_owned),
+                timeout: None,
+                idempotent: false,
+            },
+            require_api_key: false,
+        }
+    }
+
+    fn prefix(text: &str) -> PathMatch {
+        PathMatch::Prefix(text.to_owned())
+    }
+
+    fn found(table: &RouteTable, path: &str) -> Option<String> {
+        table.find(path).map(|index| table.get(index).matches.to_string())
+    }
+
+    #[test]
+    fn a_prefix_takes_whole_segments_only() {
+        let table = table(&[prefix("/predict")]);
+        for path in ["/predict", "/predict/", "/predict/x/y"] {
+            assert!(table.find(path).is_some(), "{path}");
+        }
+        for path in ["/predictx", "/predict.x", "/", "/pre", "/Predict", "*"] {
+            assert!(table.find(path).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn exact_beats_prefix_and_long_beats_short() {
+        let table = table(&[
+            prefix(""),
+            prefix("/a"),
+            prefix("/a/b"),
+            PathMatch::Exact("/a/b".to_owned()),
+        ]);
+        assert_eq!(found(&table, "/a/b").as_deref(), Some("path /a/b"));
+        assert_eq!(found(&table, "/a/b/c").as_deref(), Some("prefix /a/b"));
+        assert_eq!(found(&table, "/a/c").as_deref(), Some("prefix /a"));
+        assert_eq!(found(&table, "/x").as_deref(), Some("prefix /"));
+    }
+
+    fn rewritten(from: &str, to: Option<&str>, uri: &str) -> String {
+        let metrics = Metrics::new().expect("registers");
+        let route = Route::new(&forward(prefix(from), to), &clusters(), &metrics);
+        match route.target {
+            Target::Forward(forward) => forward.upstream_path(&uri.parse().expect("a URI")).to_string(),
+            Target::Respond { .. } => unreachable!("the route forwards"),
+        }
+    }
+
+    #[test]
+    fn the_matched_prefix_is_replaced() {
+        for (from, to, uri, expected) in [
+            ("/predict", "/", "/predict", "/"),
+            ("/predict", "/", "/predict/", "/"),
+            ("/predict", "/", "/predict/x", "/x"),
+            ("/predict", "/", "/predict?a=1", "/?a=1"),
+            ("/predict", "/", "/predict/x?a=1&b=/predict", "/x?a=1&b=/predict"),
+            ("/predict", "/v1/models/m", "/predict/x", "/v1/models/m/x"),
+            ("/predict", "/v1/", "/predict", "/v1/"),
+            ("", "/v1", "/x", "/v1/x"),
+            ("/predict", "/", "http://host/predict/x", "/x"),
+        ] {
+            assert_eq!(rewritten(from, Some(to), uri), expected, "{uri} from {from} to {to}");
+        }
+        assert_eq!(rewritten("/v1", None, "/v1/models?x"), "/v1/models?x");
+    }
+
+    proptest! {
+        #[test]
+        fn a_rewrite_keeps_the_rest_and_the_query(rest in "(/[a-z0-9.]{1,8}){0,4}", query in prop::option::of("[a-z=&]{1,12}")) {
+            let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+            let result = rewritten("/predict", Some("/"), &format!("/predict{rest}{query}"));
+            let expected = if rest.is_empty() { format!("/{query}") } else { format!("{rest}{query}") };
+            prop_assert_eq!(result, expected);
+        }
+    }
+}

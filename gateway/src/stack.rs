@@ -1,0 +1,44 @@
+//! THE ordered list of middleware, from the client's side to the proxy. Each line says why it stands there.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::service::TowerToHyperService;
+use tower::{Service, ServiceBuilder};
+
+use crate::middleware::access_log::{AccessLogLayer, RecordedBody};
+use crate::middleware::api_key::ApiKeyLayer;
+use crate::middleware::body_limit::BodyLimitLayer;
+use crate::middleware::error_response::ErrorResponseLayer;
+use crate::middleware::exchange::{ExchangeLayer, Peer};
+use crate::middleware::routing::RoutingLayer;
+use crate::proxy::{Proxy, Worker};
+
+/// Everything that one client connection's requests pass through.
+pub(crate) fn stack(
+    worker: &Rc<Worker>,
+    peer: SocketAddr,
+) -> TowerToHyperService<
+    impl Service<Request<Incoming>, Response = Response<RecordedBody>, Error = Infallible, Future: 'static> + Clone + use<>,
+> {
+    let worker = || Rc::clone(worker);
+    TowerToHyperService::new(
+        ServiceBuilder::new()
+            // First: everything below, and every answer, has a request id.
+            .layer(ExchangeLayer::new(Peer::new(peer)))
+            // Around all that can answer: each request gets its line and its measurements, errors too.
+            .layer(AccessLogLayer::new(worker()))
+            // Below the log, so that it sees the status an error became.
+            .layer(ErrorResponseLayer)
+            // The layers below ask the route what it wants.
+            .layer(RoutingLayer::new(worker()))
+            // Before a body is read for anyone, and before a key is looked at.
+            .layer(BodyLimitLayer::new(worker()))
+            // Last: what passes here is forwarded.
+            .layer(ApiKeyLayer::new(worker()))
+            .service(Proxy::new(worker())),
+    )
+}

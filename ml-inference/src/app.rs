@@ -1,0 +1,120 @@
+//! The life of the process: signals, listener, workers, model, ready; then a signal, the drain and the end.
+//!
+//! ```text
+//! control thread    install signals → bind → start workers → load the model → ready → wait → drain → exit
+//! worker threads                               └─ answer requests: probes at once, predictions once loaded
+//! ```
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use shared::cli::complain;
+use shared::lifecycle::{Drained, Lifecycle, Phase, Signals, drain};
+use shared::serve::{self, BindError};
+use tokio::runtime::{Builder, LocalOptions};
+use tracing::{error, info};
+
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::http::State;
+use crate::metrics::Metrics;
+use crate::middleware::Identity;
+use crate::stack;
+
+/// Why the service could not start or go on.
+#[derive(Debug, thiserror::Error)]
+enum AppError {
+    #[error("cannot handle signals: {0}")]
+    Signals(#[source] io::Error),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("cannot start a worker: {0}")]
+    Spawn(#[source] io::Error),
+    #[error("cannot register metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    #[error("every worker ended without being asked to")]
+    WorkersGone,
+}
+
+/// Runs the service to its end.
+pub fn run(config: Config) -> ExitCode {
+    if let Err(error) = config.logging.install() {
+        complain(&format!("cannot set up logging: {error}"));
+        return ExitCode::FAILURE;
+    }
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default());
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "cannot start the control runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(serve(config)) {
+        Ok(Drained::Clean | Drained::TimedOut) => ExitCode::SUCCESS,
+        Ok(Drained::Cut(signal)) => ExitCode::from(signal.exit_code()),
+        Err(error) => {
+            error!(%error, "ending");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<Drained, AppError> {
+    let mut signals = Signals::install().map_err(AppError::Signals)?;
+    info!(
+        service = config.service_name,
+        pod = config.pod_name,
+        environment = config.environment,
+        workers = config.workers,
+        threads_per_run = config.threads_per_run,
+        batch_size = config.batch_size,
+        "starting"
+    );
+
+    let lifecycle = Lifecycle::default();
+    let metrics = Arc::new(Metrics::new()?);
+    let state = Arc::new(State::new(&config, lifecycle.watch(), Arc::clone(&metrics)));
+    let identity = Identity::new(&config);
+
+    let listeners = serve::bind(config.address, config.workers)?;
+    info!(address = %listeners.address, "listening");
+    let make_worker = {
+        let state = Arc::clone(&state);
+        move || {
+            let (state, identity) = (Arc::clone(&state), identity.clone());
+            move |peer| stack::service(Arc::clone(&state), identity.clone(), peer)
+        }
+    };
+    let mut workers = serve::spawn(
+        listeners,
+        config.connections,
+        &lifecycle.watch(),
+        &metrics.connections,
+        make_worker,
+    )
+    .map_err(AppError::Spawn)?;
+
+    let started = Instant::now();
+    let engine = Engine::load(config.model, &config.model_version, config.batch_size, &metrics);
+    info!(
+        model = config.model.name(),
+        model_version = config.model_version.label(),
+        repository_version = config.model_version.number(),
+        milliseconds = started.elapsed().as_secs_f64() * 1e3,
+        "model loaded"
+    );
+    state.publish(engine);
+    lifecycle.enter(Phase::Serving);
+
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        () = workers.ended() => return Err(AppError::WorkersGone),
+    };
+    info!(?signal, "asked to end");
+    Ok(drain(&lifecycle, config.drain, &mut signals, workers.ended()).await)
+}

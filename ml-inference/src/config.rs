@@ -1,0 +1,202 @@
+//! The settings of this service: the table everyone may read, and the typed values made of it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use shared::config::{Secret, Setting, Settings, common, units};
+use shared::lifecycle::DrainTimes;
+use shared::serve::{self, ConnectionLimits};
+use shared::telemetry::logging::Logging;
+
+use crate::model::BuiltIn;
+use crate::version::ModelVersion;
+
+const BIND_ADDRESS: Setting = Setting::new(
+    "BIND_ADDRESS",
+    "0.0.0.0",
+    "an IPv4 or IPv6 address",
+    "address to listen on",
+);
+const SERVICE_PORT: Setting = Setting::new(
+    "SERVICE_PORT",
+    "5000",
+    "a port from 0 to 65535",
+    "port to listen on, for everything; 0 takes a free one",
+);
+const SERVICE_NAME: Setting = Setting::new(
+    "SERVICE_NAME",
+    "ml-inference",
+    "a name of up to 63 letters, digits, '-', '_' or '.'",
+    "what /health calls this service",
+);
+const MODEL_NAME: Setting = Setting::new(
+    "MODEL_NAME",
+    "half_plus_two",
+    BuiltIn::EXPECTS,
+    "the model that answers `instances`; half_plus_two is y = x / 2 + 2 for each number, sum adds up each row",
+);
+const MODEL_VERSION: Setting = Setting::new(
+    "MODEL_VERSION",
+    "1.0",
+    ModelVersion::EXPECTS,
+    "version of the model, stamped into the image; its major number is the repository's integer version",
+);
+const BATCH_SIZE: Setting = Setting::new(
+    "BATCH_SIZE",
+    "32",
+    "a whole number from 1 to 65536",
+    "the most rows that one run of the model gets; larger requests are cut",
+);
+const INTRA_OP_PARALLELISM: Setting = Setting::new(
+    "TENSORFLOW_INTRA_OP_PARALLELISM",
+    "0",
+    "a whole number from 0 to 1024",
+    "the most threads one run of a model may use, 0: the runtime decides; the built-in models always use one",
+);
+const INTER_OP_PARALLELISM: Setting = Setting::new(
+    "TENSORFLOW_INTER_OP_PARALLELISM",
+    "0",
+    "a whole number from 0 to 1024",
+    "the most runs of models at the same time, that is of worker threads; 0: one for each usable CPU, never more",
+);
+const MAX_BODY_BYTES: Setting = Setting::new(
+    "MAX_BODY_BYTES",
+    "16Mi",
+    units::BYTES,
+    "largest request body, and the most memory its numbers may take at 8 bytes each; larger ones are answered 413",
+);
+const REQUEST_TIMEOUT: Setting = Setting {
+    about: "longest time a request's body may take to arrive; later ones are answered 408",
+    ..common::REQUEST_TIMEOUT
+};
+const REGISTRY_USER: Setting = Setting::secret("REGISTRY_USER", "user name at the model registry, for when one is used");
+const REGISTRY_PASSWORD: Setting =
+    Setting::secret("REGISTRY_PASSWORD", "password at the model registry, for when one is used");
+
+pub const SETTINGS: &[Setting] = &[
+    BIND_ADDRESS,
+    SERVICE_PORT,
+    SERVICE_NAME,
+    MODEL_NAME,
+    MODEL_VERSION,
+    BATCH_SIZE,
+    INTRA_OP_PARALLELISM,
+    INTER_OP_PARALLELISM,
+    MAX_BODY_BYTES,
+    REQUEST_TIMEOUT,
+    common::ENVIRONMENT,
+    common::LOG_LEVEL,
+    common::LOG_FORMAT,
+    common::KEEPALIVE_TIMEOUT,
+    common::MAX_CONNECTIONS,
+    serve::MAX_HEADER_BYTES,
+    common::DRAIN_WINDOW,
+    common::DRAIN_TIMEOUT,
+    common::POD_NAME,
+    REGISTRY_USER,
+    REGISTRY_PASSWORD,
+];
+
+/// Who answers when neither POD_NAME nor the kernel tells.
+const NAMELESS: &str = "unknown";
+const LONGEST_NAME: usize = 63;
+const LONGEST_POD_NAME: usize = 253;
+const MOST_THREADS: usize = 1024;
+const LARGEST_BATCH: usize = 65_536;
+
+#[derive(Debug)]
+pub struct Config {
+    pub address: SocketAddr,
+    pub service_name: String,
+    pub pod_name: String,
+    pub environment: String,
+    pub model: BuiltIn,
+    pub model_version: ModelVersion,
+    pub batch_size: usize,
+    /// Worker threads: each runs one model at a time.
+    pub workers: usize,
+    /// Kept for runtimes that have threads of their own; the built-in models do not.
+    pub threads_per_run: usize,
+    pub max_body_bytes: usize,
+    pub request_timeout: Duration,
+    pub connections: ConnectionLimits,
+    pub drain: DrainTimes,
+    pub logging: Logging,
+    pub registry: RegistryCredentials,
+}
+
+/// Read at the start, so that a Secret that cannot be read shows at once.
+#[derive(Debug)]
+pub struct RegistryCredentials {
+    pub user: Option<Secret>,
+    pub password: Option<Secret>,
+}
+
+/// Takes every value out of `settings`; what is wrong is noted there.
+pub fn parse(settings: &mut Settings) -> Config {
+    let ip: IpAddr = settings.get(&BIND_ADDRESS, |text| text.parse().ok());
+    let port: u16 = settings.get(&SERVICE_PORT, |text| text.parse().ok());
+    let most_runs = settings.get(&INTER_OP_PARALLELISM, |text| units::whole(text, 0..=MOST_THREADS));
+    let pod_name = settings.get(&common::POD_NAME, |text| match text {
+        "" => Some(None),
+        name => units::name(name, LONGEST_POD_NAME).map(Some),
+    });
+    Config {
+        address: SocketAddr::new(ip, port),
+        service_name: settings.get(&SERVICE_NAME, |text| units::name(text, LONGEST_NAME)),
+        pod_name: pod_name.or_else(host_name).unwrap_or_else(|| NAMELESS.to_owned()),
+        environment: settings.get(&common::ENVIRONMENT, |text| units::name(text, LONGEST_NAME)),
+        model: settings.get(&MODEL_NAME, BuiltIn::parse),
+        model_version: settings.get(&MODEL_VERSION, ModelVersion::parse),
+        batch_size: settings.get(&BATCH_SIZE, |text| units::whole(text, 1..=LARGEST_BATCH)),
+        workers: workers(most_runs, serve::usable_cpus()),
+        threads_per_run: settings.get(&INTRA_OP_PARALLELISM, |text| units::whole(text, 0..=MOST_THREADS)),
+        max_body_bytes: settings.get(&MAX_BODY_BYTES, |text| usize::try_from(units::bytes(text)?).ok()),
+        request_timeout: settings.get(&REQUEST_TIMEOUT, units::seconds),
+        connections: ConnectionLimits::from_settings(settings),
+        drain: DrainTimes {
+            window: settings.get(&common::DRAIN_WINDOW, units::seconds_or_zero),
+            timeout: settings.get(&common::DRAIN_TIMEOUT, units::seconds_or_zero),
+        },
+        logging: Logging::from_settings(settings),
+        registry: RegistryCredentials {
+            user: settings.get_secret(&REGISTRY_USER),
+            password: settings.get_secret(&REGISTRY_PASSWORD),
+        },
+    }
+}
+
+/// More workers than CPUs would only take turns.
+fn workers(most_runs: usize, cpus: usize) -> usize {
+    match most_runs {
+        0 => cpus,
+        most_runs => most_runs.min(cpus),
+    }
+}
+
+/// From the kernel rather than `$HOSTNAME`, which is a habit of shells and may be set to anything.
+fn host_name() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    units::name(text.trim_end(), LONGEST_POD_NAME)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inter_op_parallelism_bounds_the_workers_and_never_exceeds_the_cpus() {
+        assert_eq!(workers(0, 4), 4);
+        assert_eq!(workers(2, 4), 2);
+        assert_eq!(workers(64, 4), 4);
+    }
+
+    #[test]
+    fn no_two_settings_share_a_name() {
+        let mut names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

@@ -1,0 +1,190 @@
+//! Reads a request body, never more of it and never longer than allowed.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::EXPECT;
+use http_body::Body;
+use http_body_util::BodyExt;
+use tokio::time::timeout;
+
+/// How much is set aside before the first byte came. A Content-Length is only a claim.
+const FIRST_ALLOCATION: u64 = 64 * 1024;
+
+/// After a refusal the rest of the upload is read and thrown away for this long. Closing at once would reset
+/// the connection under the client's hands, and most clients then never read the answer.
+const LINGER: Duration = Duration::from_secs(2);
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    #[error("the body is larger than the limit of {limit} bytes")]
+    TooLarge { limit: usize },
+    #[error("the body did not arrive within {} seconds", .limit.as_secs_f64())]
+    TooSlow { limit: Duration },
+    #[error("the body ended early or was not framed as its headers said")]
+    Broken,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BodyLimits {
+    pub(super) bytes: usize,
+    pub(super) time: Duration,
+}
+
+/// The whole body. Runs on a local runtime, which lingers over what a refusal left unread.
+pub(super) async fn read<B>(headers: &HeaderMap, mut body: B, limits: BodyLimits) -> Result<Bytes, BodyError>
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+{
+    let too_large = BodyError::TooLarge { limit: limits.bytes };
+    let declared = body.size_hint().lower();
+    if declared > limits.bytes as u64 {
+        // A client that waits for `100 Continue` has not sent anything and will not.
+        if !headers.contains_key(EXPECT) {
+            linger(body);
+        }
+        return Err(too_large);
+    }
+    let collected = timeout(limits.time, collect(&mut body, declared, limits.bytes)).await;
+    match collected {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(Overrun::TooLarge)) => {
+            linger(body);
+            Err(too_large)
+        }
+        Ok(Err(Overrun::Broken)) => Err(BodyError::Broken),
+        Err(_elapsed) => Err(BodyError::TooSlow { limit: limits.time }),
+    }
+}
+
+enum Overrun {
+    TooLarge,
+    Broken,
+}
+
+async fn collect<B>(body: &mut B, declared: u64, limit: usize) -> Result<Bytes, Overrun>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    // Most bodies arrive in one piece, which is then passed on as it is.
+    let Some(first) = next(body).await? else {
+        return Ok(Bytes::new());
+    };
+    if first.len() > limit {
+        return Err(Overrun::TooLarge);
+    }
+    if body.is_end_stream() {
+        return Ok(first);
+    }
+    let room = usize::try_from(declared.min(FIRST_ALLOCATION)).unwrap_or_default();
+    let mut whole = BytesMut::with_capacity(room.max(first.len()));
+    whole.extend_from_slice(&first);
+    while let Some(piece) = next(body).await? {
+        if whole.len() + piece.len() > limit {
+            return Err(Overrun::TooLarge);
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.freeze())
+}
+
+/// The next piece of data; trailers are passed over.
+async fn next<B>(body: &mut B) -> Result<Option<Bytes>, Overrun>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Overrun::Broken)?;
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
+}
+
+/// Ends with the connection, with the body or with the time, whichever is first.
+fn linger<B>(mut body: B)
+where
+    B: Body<Data = Bytes> + Unpin + 'static,
+{
+    tokio::task::spawn_local(async move {
+        let discard = async { while let Ok(Some(_)) = next(&mut body).await {} };
+        // However it ended, nobody waits for it.
+        let _ended = timeout(LINGER, discard).await;
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use http_body::{Frame, SizeHint};
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    /// Gives its pieces one by one, then ends or stalls.
+    struct Pieces {
+        left: Vec<&'static [u8]>,
+        stalls: bool,
+        declared: u64,
+    }
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            if self.left.is_empty() {
+                return if self.stalls { Poll::Pending } else { Poll::Ready(None) };
+            }
+            let piece = self.left.remove(0);
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(piece)))))
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            let mut hint = SizeHint::new();
+            hint.set_lower(self.declared);
+            hint
+        }
+    }
+
+    async fn read_pieces(left: Vec<&'static [u8]>, stalls: bool, declared: u64) -> Result<Bytes, BodyError> {
+        let limits = BodyLimits {
+            bytes: 8,
+            time: Duration::from_secs(30),
+        };
+        let body = Pieces { left, stalls, declared };
+        let headers = HeaderMap::new();
+        LocalSet::new().run_until(read(&headers, body, limits)).await
+    }
+
+    #[tokio::test]
+    async fn pieces_are_put_together() {
+        assert_eq!(read_pieces(vec![], false, 0).await, Ok(Bytes::new()));
+        assert_eq!(
+            read_pieces(vec![b"abc", b"de", b"fgh"], false, 0).await,
+            Ok(Bytes::from_static(b"abcdefgh"))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_refused_wherever_it_shows() {
+        let refused = Err(BodyError::TooLarge { limit: 8 });
+        assert_eq!(read_pieces(vec![b"abcdefghi"], false, 0).await, refused);
+        assert_eq!(read_pieces(vec![b"abcdefgh", b"i"], false, 0).await, refused);
+        assert_eq!(read_pieces(vec![], true, 9).await, refused, "by its declared length");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stalls_is_too_slow() {
+        let limit = Duration::from_secs(30);
+        assert_eq!(read_pieces(vec![b"abc"], true, 0).await, Err(BodyError::TooSlow { limit }));
+    }
+}

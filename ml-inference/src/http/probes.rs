@@ -1,0 +1,55 @@
+//! What orchestrators and scrapers ask: health, liveness, readiness, metrics.
+
+use http::{HeaderValue, Response};
+use jiff::Timestamp;
+use serde::Serialize;
+use shared::telemetry::metrics;
+
+use super::{Answer, State, answer_with, json};
+use crate::error::RequestError;
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const EXPOSITION: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE);
+
+/// The lab's Lab 6 body, member by member.
+#[derive(Debug, Serialize)]
+struct Health<'a> {
+    status: &'a str,
+    service: &'a str,
+    timestamp: String,
+    monitoring: &'a str,
+}
+
+/// The service's self-portrait. It stays healthy while it drains: that is readiness's business.
+pub(super) fn health(state: &State) -> Response<Answer> {
+    let health = Health {
+        status: "healthy",
+        service: &state.service_name,
+        timestamp: format!("{:.6}", Timestamp::now()),
+        monitoring: "prometheus",
+    };
+    // Four strings always serialize.
+    let mut body = serde_json::to_vec(&health).unwrap_or_default();
+    body.push(b'\n');
+    json(body)
+}
+
+/// Alive as long as a worker can say so.
+pub(super) fn livez() -> Response<Answer> {
+    answer_with(TEXT, "ok\n")
+}
+
+pub(super) fn readyz(state: &State) -> Result<Response<Answer>, RequestError> {
+    if state.phase.is_draining() {
+        return Err(RequestError::Draining);
+    }
+    match state.phase.is_serving() {
+        true => Ok(answer_with(TEXT, "ok\n")),
+        false => Err(RequestError::Loading),
+    }
+}
+
+pub(super) fn scrape(state: &State) -> Result<Response<Answer>, RequestError> {
+    let text = metrics::render(&state.metrics.registry).map_err(RequestError::Metrics)?;
+    Ok(answer_with(EXPOSITION, text))
+}

@@ -1,0 +1,130 @@
+//! Every metric of this service, in one place.
+//!
+//! The request path only touches atomics: a series is looked up by its labels once and kept in a cell.
+
+use std::sync::OnceLock;
+
+use http::{Method, StatusCode};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{Registry, core::Collector};
+use shared::telemetry::metrics::{ConnectionMetrics, LATENCY_BUCKETS, registry};
+
+use crate::http::Route;
+use crate::model::Model;
+
+const PREFIX: &str = "ml_inference";
+
+/// From a microsecond, which is what a built-in model needs, to seconds for what comes after them.
+const INFERENCE_BUCKETS: &[f64] = &[
+    0.000_001, 0.000_01, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+];
+
+const METHODS: [&str; 4] = ["GET", "HEAD", "POST", "other"];
+const CODES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// One cell per label value, filled at the first use.
+type Cells<T, const N: usize> = [OnceLock<T>; N];
+
+#[derive(Debug)]
+pub struct Metrics {
+    pub registry: Registry,
+    pub connections: ConnectionMetrics,
+    pub in_flight: IntGauge,
+    requests: IntCounterVec,
+    request_cells: [[Cells<IntCounter, { CODES.len() }>; METHODS.len()]; Route::COUNT],
+    duration: HistogramVec,
+    duration_cells: Cells<Histogram, { Route::COUNT }>,
+    inference: HistogramVec,
+    loaded: IntGaugeVec,
+}
+
+impl Metrics {
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = registry(PREFIX, env!("CARGO_PKG_VERSION"))?;
+        let connections = ConnectionMetrics::register(&registry, PREFIX)?;
+        Ok(Self {
+            in_flight: add(
+                &registry,
+                IntGauge::new(
+                    "ml_inference_requests_in_flight",
+                    "Requests being answered now, until the last byte of the body.",
+                )?,
+            )?,
+            requests: add(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new("ml_inference_requests_total", "Requests answered, by class of status."),
+                    &["route", "method", "code"],
+                )?,
+            )?,
+            duration: add(
+                &registry,
+                HistogramVec::new(
+                    HistogramOpts::new(
+                        "ml_inference_request_duration_seconds",
+                        "From the request's head to the end of the answer's body.",
+                    )
+                    .buckets(LATENCY_BUCKETS.to_vec()),
+                    &["route"],
+                )?,
+            )?,
+            inference: add(
+                &registry,
+                HistogramVec::new(
+                    HistogramOpts::new(
+                        "ml_inference_inference_duration_seconds",
+                        "Time in the model for one request, all of its batches together.",
+                    )
+                    .buckets(INFERENCE_BUCKETS.to_vec()),
+                    &["model"],
+                )?,
+            )?,
+            loaded: add(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new("ml_inference_model_loaded", "1 for a model that is loaded."),
+                    &["model", "version"],
+                )?,
+            )?,
+            request_cells: Default::default(),
+            duration_cells: Default::default(),
+            registry,
+            connections,
+        })
+    }
+
+    /// Counts one finished request.
+    pub fn answered(&self, route: Route, method: &Method, status: StatusCode, seconds: f64) {
+        let method = match *method {
+            Method::GET => 0,
+            Method::HEAD => 1,
+            Method::POST => 2,
+            _ => 3,
+        };
+        let code = usize::from(status.as_u16() / 100).clamp(1, CODES.len()) - 1;
+        self.request_cells[route as usize][method][code]
+            .get_or_init(|| {
+                self.requests
+                    .with_label_values(&[route.label(), METHODS[method], CODES[code]])
+            })
+            .inc();
+        self.duration_cells[route as usize]
+            .get_or_init(|| self.duration.with_label_values(&[route.label()]))
+            .observe(seconds);
+    }
+
+    pub fn inference_duration(&self, model: &str) -> Histogram {
+        self.inference.with_label_values(&[model])
+    }
+
+    pub fn loaded(&self, model: &Model) {
+        self.loaded
+            .with_label_values(&[model.name, model.version.as_str()])
+            .set(1);
+    }
+}
+
+fn add<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> prometheus::Result<C> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}

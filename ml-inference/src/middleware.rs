@@ -1,0 +1,11 @@
+//! What surrounds every request, one concern a file. The stack says in which order and why.
+
+mod access_log;
+mod catch_panic;
+mod identity;
+mod request_id;
+
+pub use access_log::AccessLogLayer;
+pub use catch_panic::CatchPanicLayer;
+pub use identity::Identity;
+pub use request_id::RequestIdLayer;

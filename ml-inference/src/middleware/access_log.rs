@@ -1,0 +1,213 @@
+//! One log line and one count for each request, taken when the answer's last byte is handed over or the
+//! client has gone, whichever comes first.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use shared::request_id::X_REQUEST_ID;
+use shared::telemetry::logging::without_query_values;
+use tower::{Layer, Service};
+use tracing::Level;
+
+use crate::http::{Route, State};
+
+/// Logged for a request whose client left before there was an answer, as nginx does.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+#[derive(Debug, Clone)]
+pub struct AccessLogLayer {
+    pub state: Arc<State>,
+    pub peer: SocketAddr,
+}
+
+impl<S> Layer<S> for AccessLogLayer {
+    type Service = AccessLog<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        AccessLog {
+            inner,
+            state: Arc::clone(&self.state),
+            peer: self.peer,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct AccessLog<S> {
+    inner: S,
+    state: Arc<State>,
+    peer: SocketAddr,
+}
+
+impl<S, B, C> Service<Request<B>> for AccessLog<S>
+where
+    S: Service<Request<B>, Response = Response<C>>,
+{
+    type Response = Response<LoggedBody<C>>;
+    type Error = S::Error;
+    type Future = AccessLogFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let exchange = Exchange::start(&self.state, self.peer, &request);
+        AccessLogFuture {
+            inner: self.inner.call(request),
+            exchange: Some(exchange),
+        }
+    }
+}
+
+pin_project! {
+    pub struct AccessLogFuture<F> {
+        #[pin]
+        inner: F,
+        exchange: Option<Exchange>,
+    }
+}
+
+impl<F, C, E> Future for AccessLogFuture<F>
+where
+    F: Future<Output = Result<Response<C>, E>>,
+{
+    type Output = Result<Response<LoggedBody<C>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.inner.poll(cx))?;
+        let mut exchange = this.exchange.take();
+        if let Some(exchange) = &mut exchange {
+            exchange.status = response.status();
+        }
+        Poll::Ready(Ok(response.map(|inner| LoggedBody { inner, exchange })))
+    }
+}
+
+pin_project! {
+    /// An answer's body that counts its bytes and ends the exchange with itself.
+    pub struct LoggedBody<B> {
+        #[pin]
+        inner: B,
+        exchange: Option<Exchange>,
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for LoggedBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.project();
+        let frame = ready!(this.inner.poll_frame(cx));
+        if let (Some(Ok(frame)), Some(exchange)) = (&frame, this.exchange) {
+            exchange.bytes += frame.data_ref().map_or(0, Bytes::len);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A request from its head to the end of its answer; dropping it is the end.
+struct Exchange {
+    state: Arc<State>,
+    peer: SocketAddr,
+    started: Instant,
+    route: Route,
+    method: Method,
+    /// What only the log line needs, when there will be one.
+    line: Option<Line>,
+    status: StatusCode,
+    bytes: usize,
+}
+
+struct Line {
+    uri: Uri,
+    request_id: Option<HeaderValue>,
+}
+
+impl Exchange {
+    fn start<B>(state: &Arc<State>, peer: SocketAddr, request: &Request<B>) -> Self {
+        state.metrics.in_flight.inc();
+        let route = Route::of(request.uri().path());
+        Self {
+            state: Arc::clone(state),
+            peer,
+            started: Instant::now(),
+            route,
+            method: request.method().clone(),
+            line: is_logged(route).then(|| Line {
+                uri: request.uri().clone(),
+                request_id: request_id(request.headers()),
+            }),
+            status: StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::REQUEST_TIMEOUT),
+            bytes: 0,
+        }
+    }
+
+    fn log(&self, line: &Line, seconds: f64) {
+        let request_id = line.request_id.as_ref().and_then(|id| id.to_str().ok());
+        let path = without_query_values(line.uri.path(), line.uri.query());
+        // The level of an event is part of its code, so there have to be two.
+        macro_rules! log_at {
+            ($level:expr) => {
+                tracing::event!(
+                    $level,
+                    request_id,
+                    method = self.method.as_str(),
+                    path,
+                    status = self.status.as_u16(),
+                    bytes = self.bytes,
+                    duration_ms = (seconds * 1e6).round() / 1e3,
+                    model_version = self.state.model_version,
+                    peer = %self.peer,
+                    "request"
+                )
+            };
+        }
+        match self.route.is_probe() {
+            true => log_at!(Level::DEBUG),
+            false => log_at!(Level::INFO),
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        self.state.metrics.in_flight.dec();
+        self.state
+            .metrics
+            .answered(self.route, &self.method, self.status, seconds);
+        if let Some(line) = &self.line {
+            self.log(line, seconds);
+        }
+    }
+}
+
+fn is_logged(route: Route) -> bool {
+    match route.is_probe() {
+        true => tracing::enabled!(Level::DEBUG),
+        false => tracing::enabled!(Level::INFO),
+    }
+}
+
+fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    headers.get(X_REQUEST_ID).cloned()
+}

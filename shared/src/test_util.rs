@@ -1,0 +1,43 @@
+//! Support for tests that start the real binaries on real sockets.
+//!
+//! ```text
+//! Process    starts a binary, keeps its output, waits for log lines and for its end
+//! RawClient  speaks HTTP/1.1 byte by byte: half requests, broken ones, slow ones
+//! Upstream   a scripted server: answers, hangs, resets, closes
+//! Scratch    a directory that is gone afterwards
+//! ```
+//!
+//! Everything here panics when the world is not as the test says; the message carries the process's output.
+
+mod process;
+mod raw_client;
+mod scratch;
+mod upstream;
+
+use std::time::Duration;
+
+pub use process::{Finished, Process};
+pub use raw_client::{RawClient, RawResponse};
+pub use rustix::process::Signal;
+pub use scratch::Scratch;
+pub use upstream::{Upstream, UpstreamConnection};
+
+/// Longer than anything takes on a busy machine; a test that reaches it has failed.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+const POLL: Duration = Duration::from_millis(5);
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// When it does not within `deadline`.
+pub async fn eventually(what: &str, deadline: Duration, mut condition: impl AsyncFnMut() -> bool) {
+    let poll = async {
+        while !condition().await {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    if tokio::time::timeout(deadline, poll).await.is_err() {
+        panic!("after {deadline:?} still not: {what}");
+    }
+}

@@ -1,0 +1,125 @@
+//! HTTP/1.1 byte by byte, for what no proper client sends.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::DEADLINE;
+
+#[derive(Debug)]
+pub struct RawClient {
+    stream: TcpStream,
+    /// Read, but part of the next response.
+    ahead: Vec<u8>,
+}
+
+/// One response with a Content-Length, or whose body ended with the connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawResponse {
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl RawResponse {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+impl RawClient {
+    pub async fn connect(address: SocketAddr) -> Self {
+        let connected = timeout(DEADLINE, TcpStream::connect(address)).await;
+        let stream = connected
+            .expect("connects in time")
+            .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"));
+        Self {
+            stream,
+            ahead: Vec::new(),
+        }
+    }
+
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).await.expect("the peer reads");
+    }
+
+    /// Ends this side's half of the connection.
+    pub async fn finish_sending(&mut self) {
+        self.stream.shutdown().await.expect("the connection is open");
+    }
+
+    /// The next response.
+    ///
+    /// # Panics
+    /// When the connection ends before it, or nothing comes in time.
+    pub async fn response(&mut self) -> RawResponse {
+        timeout(DEADLINE, self.read_response(true))
+            .await
+            .expect("a response in time")
+    }
+
+    /// The next response to a HEAD, which has no body whatever its headers say.
+    pub async fn response_to_head(&mut self) -> RawResponse {
+        timeout(DEADLINE, self.read_response(false))
+            .await
+            .expect("a response in time")
+    }
+
+    /// Waits until the peer has closed the connection, and gives what it sent before.
+    pub async fn closed(&mut self) -> Vec<u8> {
+        let read = async {
+            while self.read_more().await {}
+            std::mem::take(&mut self.ahead)
+        };
+        timeout(DEADLINE, read).await.expect("the peer closes in time")
+    }
+
+    /// Whether the peer sends nothing and keeps the connection open for `time`.
+    pub async fn is_silent_for(&mut self, time: Duration) -> bool {
+        self.ahead.is_empty() && timeout(time, self.read_more()).await.is_err()
+    }
+
+    async fn read_response(&mut self, has_body: bool) -> RawResponse {
+        let head_length = loop {
+            let end = self.ahead.windows(4).position(|window| window == b"\r\n\r\n");
+            if let Some(at) = end {
+                break at + 4;
+            }
+            let sent = String::from_utf8_lossy(&self.ahead).into_owned();
+            assert!(self.read_more().await, "closed before the end of a head: {sent:?}");
+        };
+        let head: Vec<u8> = self.ahead.drain(..head_length).collect();
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let mut lines = head.trim_end().split("\r\n");
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+        let mut response = RawResponse {
+            status: status.unwrap_or_else(|| panic!("no status line: {head:?}")),
+            headers: lines.filter_map(header).collect(),
+            body: String::new(),
+        };
+        if !has_body {
+            return response;
+        }
+        let length = response.header("content-length").and_then(|text| text.parse().ok());
+        let length: usize = length.unwrap_or(usize::MAX);
+        while self.ahead.len() < length && self.read_more().await {}
+        let body: Vec<u8> = self.ahead.drain(..length.min(self.ahead.len())).collect();
+        response.body = String::from_utf8_lossy(&body).into_owned();
+        response
+    }
+
+    /// Whether there was more to read.
+    async fn read_more(&mut self) -> bool {
+        matches!(self.stream.read_buf(&mut self.ahead).await, Ok(1..))
+    }
+}
+
+fn header(line: &str) -> Option<(String, String)> {
+    let (name, value) = line.split_once(':')?;
+    Some((name.to_ascii_lowercase(), value.trim().to_owned()))
+}
