@@ -84,12 +84,11 @@ check() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "expected: $2" "got
 containers=()
 images=()
 networks=()
-load_pid=''
 
 remove_all() {
   local status=$? item
   trap '' INT TERM
-  if [ -n "$load_pid" ]; then kill -KILL "$load_pid" 2>/dev/null || true; fi
+  drop_load
   for item in ${containers[@]+"${containers[@]}"}; do "$ENGINE" rm --force "$item" >/dev/null 2>&1 || true; done
   for item in ${networks[@]+"${networks[@]}"}; do "$ENGINE" network rm "$item" >/dev/null 2>&1 || true; done
   for item in ${images[@]+"${images[@]}"}; do "$ENGINE" rmi --force "$item" >/dev/null 2>&1 || true; done
@@ -343,16 +342,12 @@ run_pair() {
 roll_under_load() {
   local exit_codes='' counts
   say "replacing the replicas one by one under load ($rate requests a second)"
-  REQUEST_LIMIT=5s oha_run "$TMP/report" -z 20m -q "$rate" -c 16 "$url/predict" >"$TMP/oha" 2>&1 &
-  load_pid=$!
+  start_load "$TMP/report" "$url/predict" "$rate" 16
   if replace "$v2" -v2 ''; then
     check "after the update only version 2.0 answers" 2.0 "$(seen_over 30 2)"
     if replace "$v1" -back -v2; then check "and after the way back only 1.0" 1.0 "$(seen_over 30 2)"; fi
   fi
-  sleep 6 # longer than the load's own limit: a hung request becomes an error before the load ends
-  kill -INT "$load_pid"
-  wait "$load_pid" || true
-  load_pid=''
+  stop_load || true
   check "every replaced replica ended with status 0" " 0 0 0 0 0 0" "$exit_codes"
   sed -n '/^Status code/,$p' "$TMP/report"
   counts=$(count_requests "$TMP/report")

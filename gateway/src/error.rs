@@ -87,13 +87,4 @@ impl ProxyError {
             ),
         }
     }
-
-    /// Whether the failure is the gateway's or the upstream's, and so worth a line of its own in the log.
-    pub fn is_upstream_fault(&self) -> bool {
-        self.problem_status().is_server_error()
-    }
-
-    fn problem_status(&self) -> StatusCode {
-        self.problem().status()
-    }
 }

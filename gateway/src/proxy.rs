@@ -18,7 +18,7 @@ use crate::body::ResponseBody;
 use crate::config::UpstreamConfig;
 use crate::error::ProxyError;
 use crate::metrics::{Metrics, RouteMetrics};
-use crate::middleware::exchange::{Answer, Exchange, Failure};
+use crate::middleware::exchange::{Answer, Exchange};
 use crate::route::{RouteTable, Target};
 use crate::upstream::ClusterWorker;
 
@@ -50,34 +50,26 @@ impl Proxy {
 
 impl Service<Exchange> for Proxy {
     type Response = Answer;
-    type Error = Failure;
-    type Future = Pin<Box<dyn Future<Output = Result<Answer, Failure>>>>;
+    type Error = ProxyError;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, ProxyError>>>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut exchange: Exchange) -> Self::Future {
+    fn call(&mut self, exchange: Exchange) -> Self::Future {
         let worker = Rc::clone(&self.worker);
         // The one boxed future of a request: forwarding is written as it reads, with awaits.
-        Box::pin(async move {
-            let mut record = std::mem::take(&mut exchange.record);
-            match answer(&worker, exchange, &mut record).await {
-                Ok(response) => Ok(Answer { response, record }),
-                Err(error) => Err(Failure { error, record }),
-            }
-        })
+        Box::pin(async move { answer(&worker, exchange).await })
     }
 }
 
-async fn answer(
-    worker: &Worker,
-    exchange: Exchange,
-    record: &mut crate::middleware::exchange::Record,
-) -> Result<Response<ResponseBody>, ProxyError> {
-    let route = worker.routes.get(record.route.ok_or(ProxyError::NoRoute)?);
+async fn answer(worker: &Worker, exchange: Exchange) -> Result<Answer, ProxyError> {
+    let route = worker
+        .routes
+        .get(exchange.record.route.get().ok_or(ProxyError::NoRoute)?);
     match &route.target {
-        Target::Forward(forward) => forward::forward(worker, forward, exchange, record).await,
+        Target::Forward(forward) => forward::forward(worker, forward, exchange).await,
         Target::Respond {
             status,
             content_type,

@@ -10,11 +10,12 @@ use hyper_util::service::TowerToHyperService;
 use tower::{Service, ServiceBuilder};
 
 use crate::middleware::access_log::{AccessLogLayer, RecordedBody};
-use crate::middleware::api_key::ApiKeyLayer;
-use crate::middleware::body_limit::BodyLimitLayer;
+use crate::middleware::api_key::ApiKey;
+use crate::middleware::body_limit::BodyLimit;
 use crate::middleware::error_response::ErrorResponseLayer;
 use crate::middleware::exchange::{ExchangeLayer, Peer};
-use crate::middleware::routing::RoutingLayer;
+use crate::middleware::guard::GuardLayer;
+use crate::middleware::routing::Routing;
 use crate::proxy::{Proxy, Worker};
 
 /// Everything that one client connection's requests pass through.
@@ -34,11 +35,11 @@ pub(crate) fn stack(
             // Below the log, so that it sees the status an error became.
             .layer(ErrorResponseLayer)
             // The layers below ask the route what it wants.
-            .layer(RoutingLayer::new(worker()))
+            .layer(GuardLayer(Routing(worker())))
             // Before a body is read for anyone, and before a key is looked at.
-            .layer(BodyLimitLayer::new(worker()))
+            .layer(GuardLayer(BodyLimit(worker())))
             // Last: what passes here is forwarded.
-            .layer(ApiKeyLayer::new(worker()))
+            .layer(GuardLayer(ApiKey(worker())))
             .service(Proxy::new(worker())),
     )
 }

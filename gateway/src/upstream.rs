@@ -145,9 +145,10 @@ impl ClusterWorker {
             let endpoint =
                 balancer::pick(&set.endpoints, &self.cursor, &attempts.avoid).ok_or(ProxyError::NoEndpoint)?;
             if !attempts.fresh
-                && let Some(lease) = self.pool.checkout(endpoint.address, set.endpoints.len() == 1) {
-                    return Ok(lease);
-                }
+                && let Some(lease) = self.pool.checkout(endpoint.address, set.endpoints.len() == 1)
+            {
+                return Ok(lease);
+            }
             let left = attempts.deadline.saturating_duration_since(Instant::now());
             let patience = self.limits.connect_attempt_timeout.min(left);
             let failure = match connect::connect(endpoint.address, patience, self.limits.max_header_bytes).await {

@@ -69,9 +69,12 @@ const REQUEST_TIMEOUT: Setting = Setting {
     about: "longest time a request's body may take to arrive; later ones are answered 408",
     ..common::REQUEST_TIMEOUT
 };
-const REGISTRY_USER: Setting = Setting::secret("REGISTRY_USER", "user name at the model registry, for when one is used");
-const REGISTRY_PASSWORD: Setting =
-    Setting::secret("REGISTRY_PASSWORD", "password at the model registry, for when one is used");
+const REGISTRY_USER: Setting =
+    Setting::secret("REGISTRY_USER", "user name at the model registry, for when one is used");
+const REGISTRY_PASSWORD: Setting = Setting::secret(
+    "REGISTRY_PASSWORD",
+    "password at the model registry, for when one is used",
+);
 
 pub const SETTINGS: &[Setting] = &[
     BIND_ADDRESS,

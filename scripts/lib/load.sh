@@ -15,11 +15,45 @@ need_oha() {
 # oha_run REPORT OHA_ARGUMENTS...: the report goes to the file.
 # -w with -t: every request that was sent ends as a status or as an error. Without -w, oha drops those in flight at its
 # deadline, and a hung request among them would go unseen.
+readonly OHA_ALWAYS=(--no-tui --no-color -w)
 oha_run() {
   local report=$1
   shift
-  "$OHA" --no-tui --no-color -w -t "${REQUEST_LIMIT:-10s}" --output "$report" "$@"
+  "$OHA" "${OHA_ALWAYS[@]}" -t "${REQUEST_LIMIT:-10s}" --output "$report" "$@"
 }
+
+# Load in the background for as long as something else takes.
+LOAD_PID=''
+LOAD_REPORT=''
+readonly LOAD_LIMIT=5 # seconds; a request that takes longer has failed
+
+# start_load REPORT URL RATE CONNECTIONS
+start_load() {
+  LOAD_REPORT=$1
+  # The time is only a bound, in case stop_load is never reached.
+  "$OHA" "${OHA_ALWAYS[@]}" -t "${LOAD_LIMIT}s" --output "$LOAD_REPORT" -z 20m -q "$3" -c "$4" "$2" >"$LOAD_REPORT.out" 2>&1 &
+  LOAD_PID=$!
+}
+
+load_running() { [ -n "$LOAD_PID" ] && kill -0 "$LOAD_PID" 2>/dev/null; }
+
+# stop_load: an interrupted oha writes its report but leaves out what is in flight. So the load first goes on for longer than
+# its own limit: a request that hung in what was tested is then a time-out in the report.
+stop_load() {
+  if ! load_running; then
+    warn "the load ended before its time:"
+    cat "$LOAD_REPORT.out" >&2
+    LOAD_PID=''
+    return 1
+  fi
+  sleep $((LOAD_LIMIT + 1))
+  kill -INT "$LOAD_PID"
+  wait "$LOAD_PID" || true
+  LOAD_PID=''
+}
+
+# drop_load: for exit traps.
+drop_load() { ! load_running || kill -KILL "$LOAD_PID" 2>/dev/null || true; }
 
 # count_requests REPORT...: prints "FAILED TOTAL". Failed is every answer but 2xx and every error (refused, reset, timed
 # out); the requests oha dropped at its own deadline were not answered and not refused, so they are in neither number.

@@ -92,7 +92,7 @@ where
         let Ok(answer) = ready!(this.inner.poll(cx));
         let mut recorder = this.recorder.take().expect("a future is not polled after it is ready");
         recorder.head(&answer);
-        Poll::Ready(Ok(answer.response.map(|inner| RecordedBody { inner, recorder })))
+        Poll::Ready(Ok(answer.map(|inner| RecordedBody { inner, recorder })))
     }
 }
 
@@ -137,7 +137,7 @@ struct Recorder {
     worker: Rc<Worker>,
     started: Instant,
     line: Option<Line>,
-    record: Record,
+    record: Rc<Record>,
     status: Option<StatusCode>,
     /// From the request's head to the answer's.
     head_after: Duration,
@@ -174,7 +174,7 @@ impl Recorder {
             worker: Rc::clone(worker),
             started: Instant::now(),
             line: worker.access_log.then(|| Line::new(exchange)),
-            record: Record::default(),
+            record: Rc::clone(&exchange.record),
             status: None,
             head_after: Duration::ZERO,
             model_version: None,
@@ -188,11 +188,10 @@ impl Recorder {
 
     fn head(&mut self, answer: &Answer) {
         self.head_after = self.started.elapsed();
-        self.status = Some(answer.response.status());
-        self.record = answer.record.clone();
-        self.ended = self.is_head || answer.response.body().is_end_stream();
+        self.status = Some(answer.status());
+        self.ended = self.is_head || answer.body().is_end_stream();
         if self.line.is_some() {
-            self.model_version = answer.response.headers().get(X_MODEL_VERSION).cloned();
+            self.model_version = answer.headers().get(X_MODEL_VERSION).cloned();
         }
     }
 
@@ -205,9 +204,9 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
-        let upstream = self.record.upstream.unwrap_or_default();
+        let upstream = self.record.upstream.get().unwrap_or_default();
         let overhead = self.head_after.saturating_sub(upstream);
-        let route = self.record.route.map(|route| self.worker.routes.get(route));
+        let route = self.record.route.get().map(|route| self.worker.routes.get(route));
         let metrics = route.map_or(&self.worker.unrouted, |route| &route.metrics);
         match self.status {
             Some(status) => metrics.count(status),
@@ -221,7 +220,7 @@ impl Drop for Recorder {
             }
         }
         metrics.duration.observe(duration.as_secs_f64());
-        if self.record.upstream.is_some() {
+        if self.record.upstream.get().is_some() {
             metrics.upstream.observe(upstream.as_secs_f64());
         }
         if let Some(line) = &self.line {
@@ -255,9 +254,9 @@ impl Line {
                     bytes = record.bytes,
                     duration_ms = millis(duration),
                     gateway_ms = millis(overhead),
-                    upstream_ms = record.record.upstream.map(millis),
-                    endpoint = record.record.endpoint.map(tracing::field::display),
-                    attempts = (record.record.attempts > 1).then_some(record.record.attempts),
+                    upstream_ms = record.record.upstream.get().map(millis),
+                    endpoint = record.record.endpoint.get().map(tracing::field::display),
+                    attempts = Some(record.record.attempts.get()).filter(|attempts| *attempts > 1),
                     model_version = record.model_version.as_ref().and_then(|version| version.to_str().ok()),
                     aborted = record.aborted().then_some(true),
                     broke = record.broke.as_deref(),

@@ -1,75 +1,28 @@
 //! The key of the lab's Step 7: `X-API-Key`, or `Authorization: Bearer` as RFC 6750 writes it.
 
-use std::future::{Ready, ready};
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
-use futures_util::future::Either;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use shared::config::Secret;
 use subtle::ConstantTimeEq;
-use tower::{Layer, Service};
 
-use super::exchange::{Answer, Exchange, Failure};
+use super::exchange::Exchange;
+use super::guard::Check;
 use crate::error::ProxyError;
 use crate::proxy::Worker;
 
 const X_API_KEY: &str = "x-api-key";
 
 #[derive(Clone)]
-pub(crate) struct ApiKeyLayer {
-    worker: Rc<Worker>,
-}
+pub(crate) struct ApiKey(pub(crate) Rc<Worker>);
 
-impl ApiKeyLayer {
-    pub(crate) fn new(worker: Rc<Worker>) -> Self {
-        Self { worker }
-    }
-}
-
-impl<S> Layer<S> for ApiKeyLayer {
-    type Service = ApiKey<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        ApiKey {
-            inner,
-            worker: Rc::clone(&self.worker),
-        }
-    }
-}
-
-#[derive(Clone)]
-pub(crate) struct ApiKey<S> {
-    inner: S,
-    worker: Rc<Worker>,
-}
-
-impl<S> Service<Exchange> for ApiKey<S>
-where
-    S: Service<Exchange, Response = Answer, Error = Failure>,
-{
-    type Response = Answer;
-    type Error = Failure;
-    type Future = Either<S::Future, Ready<Result<Answer, Failure>>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, exchange: Exchange) -> Self::Future {
-        let route = exchange.record.route.map(|route| self.worker.routes.get(route));
-        let required = route.is_some_and(|route| route.require_api_key);
-        let checked = match required {
-            true => check(exchange.request.headers(), self.worker.api_key.as_ref()),
+impl Check for ApiKey {
+    fn check(&self, exchange: &Exchange) -> Result<(), ProxyError> {
+        let route = exchange.record.route.get().map(|route| self.0.routes.get(route));
+        match route.is_some_and(|route| route.require_api_key) {
+            true => check(exchange.request.headers(), self.0.api_key.as_ref()),
             false => Ok(()),
-        };
-        match checked {
-            Ok(()) => Either::Left(self.inner.call(exchange)),
-            Err(error) => Either::Right(ready(Err(Failure {
-                error,
-                record: exchange.record,
-            }))),
         }
     }
 }

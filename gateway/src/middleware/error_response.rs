@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
@@ -10,7 +11,8 @@ use shared::request_id::RequestId;
 use tower::{Layer, Service};
 use tracing::warn;
 
-use super::exchange::{Answer, Exchange, Failure};
+use super::exchange::{Answer, Exchange, Record};
+use crate::error::ProxyError;
 
 #[derive(Clone)]
 pub(crate) struct ErrorResponseLayer;
@@ -30,7 +32,7 @@ pub(crate) struct ErrorResponse<S> {
 
 impl<S> Service<Exchange> for ErrorResponse<S>
 where
-    S: Service<Exchange, Response = Answer, Error = Failure>,
+    S: Service<Exchange, Response = Answer, Error = ProxyError>,
 {
     type Response = Answer;
     type Error = Infallible;
@@ -44,6 +46,7 @@ where
     fn call(&mut self, exchange: Exchange) -> Self::Future {
         ErrorResponseFuture {
             id: exchange.id.clone(),
+            record: Rc::clone(&exchange.record),
             inner: self.inner.call(exchange),
         }
     }
@@ -54,31 +57,28 @@ pin_project! {
         #[pin]
         inner: F,
         id: RequestId,
+        record: Rc<Record>,
     }
 }
 
 impl<F> Future for ErrorResponseFuture<F>
 where
-    F: Future<Output = Result<Answer, Failure>>,
+    F: Future<Output = Result<Answer, ProxyError>>,
 {
     type Output = Result<Answer, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(this.inner.poll(cx)).unwrap_or_else(|failure| answer(failure, this.id));
+        let answer = ready!(this.inner.poll(cx)).unwrap_or_else(|error| answer(&error, this.id, this.record));
         Poll::Ready(Ok(answer))
     }
 }
 
-fn answer(failure: Failure, id: &RequestId) -> Answer {
-    let Failure { error, record } = failure;
+fn answer(error: &ProxyError, id: &RequestId, record: &Record) -> Answer {
     let problem = error.problem();
     if problem.status().is_server_error() {
         // The client is told what failed; the address and the cause are for whoever runs the gateway.
-        warn!(request_id = %id, endpoint = ?record.endpoint, attempts = record.attempts, %error, "upstream failed");
+        warn!(request_id = %id, endpoint = ?record.endpoint.get(), attempts = record.attempts.get(), %error, "upstream failed");
     }
-    Answer {
-        response: problem.request_id(id.as_str()).into_response(),
-        record,
-    }
+    problem.request_id(id.as_str()).into_response()
 }

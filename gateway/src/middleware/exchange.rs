@@ -1,5 +1,6 @@
 //! A request in the stack: with its id, its client and the record of what happens to it.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +16,6 @@ use shared::request_id::{RequestId, X_REQUEST_ID};
 use tower::{Layer, Service};
 
 use crate::body::ResponseBody;
-use crate::error::ProxyError;
 
 /// The client's side of a connection.
 pub(crate) struct Peer {
@@ -37,29 +37,22 @@ pub(crate) struct Exchange {
     pub(crate) request: Request<Incoming>,
     pub(crate) id: RequestId,
     pub(crate) peer: Rc<Peer>,
-    pub(crate) record: Record,
+    pub(crate) record: Rc<Record>,
 }
 
-/// What is known of a request for its log line and its metrics.
-#[derive(Debug, Default, Clone)]
+/// What becomes known of a request on its way, for its log line and its metrics. It is shared with the
+/// access log, which has to know it also when the client leaves before there is an answer.
+#[derive(Debug, Default)]
 pub(crate) struct Record {
     /// Index into the route table.
-    pub(crate) route: Option<usize>,
-    pub(crate) endpoint: Option<SocketAddr>,
+    pub(crate) route: Cell<Option<usize>>,
+    pub(crate) endpoint: Cell<Option<SocketAddr>>,
     /// From the first attempt to reach the upstream to the head of its answer, or to giving up.
-    pub(crate) upstream: Option<Duration>,
-    pub(crate) attempts: usize,
+    pub(crate) upstream: Cell<Option<Duration>>,
+    pub(crate) attempts: Cell<usize>,
 }
 
-pub(crate) struct Answer {
-    pub(crate) response: Response<ResponseBody>,
-    pub(crate) record: Record,
-}
-
-pub(crate) struct Failure {
-    pub(crate) error: ProxyError,
-    pub(crate) record: Record,
-}
+pub(crate) type Answer = Response<ResponseBody>;
 
 #[derive(Clone)]
 pub(crate) struct ExchangeLayer {
@@ -110,7 +103,7 @@ where
                 request,
                 id,
                 peer: Rc::clone(&self.peer),
-                record: Record::default(),
+                record: Rc::default(),
             }),
         }
     }

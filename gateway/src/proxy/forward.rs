@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, Version, request};
+use http::{Request, Response, Version, request};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Worker, headers};
 use crate::body::{BodyProgress, RequestBody, ResponseBody, UpstreamBody};
 use crate::error::ProxyError;
-use crate::middleware::exchange::{Exchange, Record};
+use crate::middleware::exchange::Exchange;
 use crate::route::Forward;
 use crate::upstream::{Attempts, Lease};
 
@@ -30,26 +30,27 @@ pub(super) async fn forward(
     worker: &Worker,
     route: &Forward,
     exchange: Exchange,
-    record: &mut Record,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let cluster = &worker.clusters[route.cluster];
+    let record = exchange.record;
     let read_timeout = route.timeout.unwrap_or(worker.upstream.request_timeout);
     let (mut parts, incoming) = exchange.request.into_parts();
     let mut outgoing = Outgoing::body(route, &parts, incoming, worker.max_body_bytes, read_timeout).await?;
     headers::to_upstream(&mut parts, &exchange.peer, &exchange.id, &route.cluster_name);
-    *parts_target(&mut parts) = route.upstream_path(&parts.uri).into();
+    parts.uri = route.upstream_path(&parts.uri).into();
+    parts.version = Version::HTTP_11;
     let mut request = outgoing.first(parts);
 
     let started = Instant::now();
     let mut attempts = Attempts::new(worker.upstream.connect_timeout);
     let answered = loop {
-        record.attempts += 1;
+        record.attempts.set(record.attempts.get() + 1);
         let mut lease = match cluster.connection(&mut attempts).await {
             Ok(lease) => lease,
             Err(error) => break Err(error),
         };
-        record.endpoint = Some(lease.address);
-        let again = record.attempts < worker.upstream.max_attempts;
+        record.endpoint.set(Some(lease.address));
+        let again = record.attempts.get() < worker.upstream.max_attempts;
         match send(&mut lease, request, outgoing.progress.as_deref(), read_timeout).await {
             Ok(response) => break Ok((response, lease)),
             Err(SendError::NotWritten(unsent)) if again => {
@@ -68,7 +69,7 @@ pub(super) async fn forward(
         }
         attempts.fresh = true;
     };
-    record.upstream = Some(started.elapsed());
+    record.upstream.set(Some(started.elapsed()));
     let (response, lease) = answered?;
 
     let (mut head, incoming) = response.into_parts();
@@ -76,11 +77,6 @@ pub(super) async fn forward(
     head.version = Version::HTTP_11;
     let body = UpstreamBody::new(incoming, lease, read_timeout);
     Ok(Response::from_parts(head, ResponseBody::Upstream(body)))
-}
-
-fn parts_target(parts: &mut request::Parts) -> &mut http::Uri {
-    parts.version = Version::HTTP_11;
-    &mut parts.uri
 }
 
 /// A request on its way out, and the copy to send again if there can be one.
@@ -106,7 +102,7 @@ impl Outgoing {
         limit: u64,
         read_timeout: Duration,
     ) -> Result<Self, ProxyError> {
-        let idempotent = route.idempotent || is_idempotent(&parts.method);
+        let idempotent = route.idempotent || parts.method.is_idempotent();
         let outgoing = |body, progress, replay| Self {
             body: Some(body),
             progress,
@@ -143,10 +139,6 @@ impl Outgoing {
         };
         Request::from_parts(parts, body)
     }
-}
-
-fn is_idempotent(method: &Method) -> bool {
-    method.is_idempotent()
 }
 
 async fn read_whole(incoming: Incoming, read_timeout: Duration) -> Result<Bytes, ProxyError> {

@@ -66,9 +66,10 @@ fn set_host(headers: &mut HeaderMap, uri: &Uri, cluster: &str) {
     if let Some(authority) = authority {
         headers.insert(HOST, authority);
     } else if !headers.contains_key(HOST)
-        && let Ok(cluster) = HeaderValue::from_str(cluster) {
-            headers.insert(HOST, cluster);
-        }
+        && let Ok(cluster) = HeaderValue::from_str(cluster)
+    {
+        headers.insert(HOST, cluster);
+    }
 }
 
 fn append_forwarded_for(headers: &mut HeaderMap, peer: IpAddr, peer_header: &HeaderValue) {

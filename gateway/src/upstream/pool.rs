@@ -101,9 +101,10 @@ impl Lease {
         let mut shelves = pool.shelves.borrow_mut();
         // No shelf: the endpoint left meanwhile, and its connections leave with it.
         if let Some(shelf) = shelves.iter_mut().find(|shelf| shelf.address == address)
-            && shelf.idle.len() < pool.limits.max_idle {
-                shelf.idle.push_back(connection);
-            }
+            && shelf.idle.len() < pool.limits.max_idle
+        {
+            shelf.idle.push_back(connection);
+        }
     }
 }
 

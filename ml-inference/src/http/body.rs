@@ -185,6 +185,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stalls_is_too_slow() {
         let limit = Duration::from_secs(30);
-        assert_eq!(read_pieces(vec![b"abc"], true, 0).await, Err(BodyError::TooSlow { limit }));
+        assert_eq!(
+            read_pieces(vec![b"abc"], true, 0).await,
+            Err(BodyError::TooSlow { limit })
+        );
     }
 }

@@ -4,9 +4,11 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
 use super::body::{self, BodyLimits};
-use super::{Answer, State, probes};
+use super::{Answer, State, json, probes};
+use crate::engine::EngineError;
 use crate::error::RequestError;
-use crate::protocol::lab;
+use crate::protocol::{InputError, lab};
+use crate::runtime::RuntimeError;
 use crate::tensor::Tensor;
 
 /// The paths of this service; the discriminants index the metrics.
@@ -124,11 +126,11 @@ async fn predict(state: &State, request: Request<Incoming>) -> Result<Response<A
     let question = lab::parse(&text, most_numbers)?;
     drop(text);
     match question {
-        lab::Question::Instances(input) => predictions(state, &input),
+        lab::Question::Instances(input) => {
+            predictions(state, &input).map_err(|error| locate(error, |row| format!("instances[{row}]")))
+        }
         lab::Question::Features(input) => {
-            let engine = state.engine()?;
-            let output = engine.run(&engine.sum, &input)?;
-            Ok(super::json(lab::prediction(&output, &state.model_version)))
+            prediction(state, &input).map_err(|error| locate(error, |_row| "features".to_owned()))
         }
     }
 }
@@ -136,7 +138,28 @@ async fn predict(state: &State, request: Request<Incoming>) -> Result<Response<A
 fn predictions(state: &State, input: &Tensor) -> Result<Response<Answer>, RequestError> {
     let engine = state.engine()?;
     let output = engine.run(&engine.served, input)?;
-    Ok(super::json(lab::predictions(&output, &engine.served.model)))
+    Ok(json(lab::predictions(&output, &engine.served.model)))
+}
+
+fn prediction(state: &State, input: &Tensor) -> Result<Response<Answer>, RequestError> {
+    let engine = state.engine()?;
+    let output = engine.run(&engine.sum, input)?;
+    Ok(json(lab::prediction(&output, &state.model_version)))
+}
+
+/// Says in the protocol's words which part of the request a model could not take.
+fn locate(error: RequestError, field: impl Fn(usize) -> String) -> RequestError {
+    match error {
+        RequestError::Engine(EngineError::Runtime(RuntimeError::Overflow { row })) => {
+            let problem = "the result is too large for a 64-bit float".to_owned();
+            InputError::Member {
+                field: field(row),
+                problem,
+            }
+            .into()
+        }
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -145,17 +168,40 @@ mod tests {
 
     #[test]
     fn only_the_exact_paths_match() {
-        for known in [Route::Root, Route::Predict, Route::Health, Route::Livez, Route::Readyz, Route::Metrics] {
+        for known in [
+            Route::Root,
+            Route::Predict,
+            Route::Health,
+            Route::Livez,
+            Route::Readyz,
+            Route::Metrics,
+        ] {
             assert_eq!(Route::of(known.label()), known);
         }
-        for other in ["", "//", "/predict/", "/Predict", "/predictx", "/%70redict", "*", "unknown"] {
+        for other in [
+            "",
+            "//",
+            "/predict/",
+            "/Predict",
+            "/predictx",
+            "/%70redict",
+            "*",
+            "unknown",
+        ] {
             assert_eq!(Route::of(other), Route::Unknown, "{other:?}");
         }
     }
 
     #[test]
     fn allow_names_exactly_the_methods_that_work() {
-        for route in [Route::Root, Route::Predict, Route::Health, Route::Livez, Route::Readyz, Route::Metrics] {
+        for route in [
+            Route::Root,
+            Route::Predict,
+            Route::Health,
+            Route::Livez,
+            Route::Readyz,
+            Route::Metrics,
+        ] {
             for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::OPTIONS] {
                 let named = route.methods().split(", ").any(|name| name == method.as_str());
                 assert_eq!(route.allows(&method), named, "{method} {route:?}");

@@ -91,7 +91,11 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_a_500_and_the_next_request_is_answered() {
         let service = ServiceBuilder::new().layer(CatchPanicLayer).service(service_fn(poison));
-        let response = service.clone().oneshot(Request::new("poison")).await.expect("an answer");
+        let response = service
+            .clone()
+            .oneshot(Request::new("poison"))
+            .await
+            .expect("an answer");
         assert_eq!(response.status(), 500);
         let response = service.oneshot(Request::new("food")).await.expect("an answer");
         assert_eq!(response.status(), 200);

@@ -16,6 +16,8 @@ use crate::tensor::{MAX_RANK, Tensor};
 /// What a text like `[NaN]` is called: Python's json module writes such words, RFC 8259 section 6 has none.
 const NOT_A_NUMBER: &str = "NaN and Infinity are not JSON numbers";
 
+const OUT_OF_RANGE: &str = "the number is too large for a 64-bit float";
+
 /// Where the reading stands.
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -81,8 +83,14 @@ impl Reader {
             None => {}
         }
         let problem = match error.classify() {
-            Category::Data => return InputError::Document { problem: error.to_string() },
+            Category::Data => {
+                return InputError::Document {
+                    problem: error.to_string(),
+                };
+            }
             _ if names_no_number(text, error) => format!("{NOT_A_NUMBER}, {at}"),
+            // serde_json says nothing else of a number like 1e400.
+            _ if error.to_string().starts_with("number out of range") => format!("{OUT_OF_RANGE}, {at}"),
             _ => format!("broken JSON: {error}"),
         };
         match field {
@@ -131,7 +139,10 @@ impl<'de> DeserializeSeed<'de> for TensorMember<'_> {
         };
         element.deserialize(deserializer)?;
         let Building {
-            reader, lengths, values, ..
+            reader,
+            lengths,
+            values,
+            ..
         } = building;
         let shape = lengths.iter().map_while(|length| *length).collect();
         match Tensor::new(shape, values) {
@@ -197,7 +208,7 @@ impl Building<'_> {
         }
         match self.lengths[depth].replace(length) {
             Some(before) if before != length => {
-                let problem = format!("expected {before} elements as before, found {length}");
+                let problem = format!("expected a list of {before} as before, found one of {length}");
                 Err(self.reader.refuse(problem))
             }
             _ => Ok(()),

@@ -87,8 +87,7 @@ impl Process {
     pub async fn address_of(&self, message: &str) -> SocketAddr {
         let line = self.log_line(message).await;
         let address = line["address"].as_str().and_then(|text| text.parse().ok());
-        let mut address: SocketAddr =
-            address.unwrap_or_else(|| panic!("no address in {line}\n{}", self.output()));
+        let mut address: SocketAddr = address.unwrap_or_else(|| panic!("no address in {line}\n{}", self.output()));
         if address.ip().is_unspecified() {
             address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
         }
@@ -120,7 +119,10 @@ impl Process {
     /// Every line of standard output that is JSON.
     pub fn log(&self) -> Vec<Value> {
         let lines = lock(&self.stdout);
-        lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        lines
+            .iter()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     /// Everything printed so far, for a failure's message.
@@ -149,7 +151,11 @@ impl Process {
             if let Some(status) = self.exit_status() {
                 break status;
             }
-            assert!(Instant::now() < end, "still running after {deadline:?}\n{}", self.output());
+            assert!(
+                Instant::now() < end,
+                "still running after {deadline:?}\n{}",
+                self.output()
+            );
             sleep(POLL).await;
         };
         for reader in self.readers.drain(..) {

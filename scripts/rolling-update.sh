@@ -1,0 +1,280 @@
+#!/usr/bin/env bash
+# The lab's Step 10 under constant load: v1 -> v2 -> undo, and no request may fail on the way.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/load.sh
+. "$ROOT/scripts/lib/load.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/cluster.sh
+. "$ROOT/scripts/lib/cluster.sh"
+# shellcheck source-path=SCRIPTDIR source=lib/pair.sh
+. "$ROOT/scripts/lib/pair.sh"
+
+usage() {
+  cat <<'EOF'
+Usage: scripts/rolling-update.sh [options]            on the cluster that deploy.sh deployed to
+       scripts/rolling-update.sh --local [options]    on processes of this machine
+
+Updates ml-inference to version 2.0 and back while load runs through the gateway, says which versions answered, and ends
+with "failed requests: N of M".
+
+  --rate R             requests a second (100)
+  --connections C      at the same time (16)
+
+On a cluster:
+  --url URL            what to ask (http://.../predict); by default the gateway's nodePort
+  --image IMAGE        the image to update to (ml-inference:2.0; scripts/build-images.sh --only ml-inference --tag 2.0)
+  --overlay NAME       base, dev, staging or prod (base)
+  --context NAME       the kubectl context (the current one)
+  --timeout T          how long to wait for each rollout (180s)
+
+With --local (three replicas, replaced one by one on the same ports):
+  --port P             the gateway's port (30080); its admin listener takes P + 10
+  --ml-port P          the first replica's port (5001)
+  --bin-dir DIR        run DIR/gateway and DIR/ml-inference instead of building
+  --release            build with the release profile
+  --help
+
+Exit status: 0 both ways went through and no request failed, 1 otherwise, 2 wrong arguments, 3 a tool or cluster is missing.
+EOF
+}
+
+mode=cluster
+rate=100
+connections=16
+url=''
+image=ml-inference:2.0
+overlay=base
+context=''
+timeout=180s
+profile=debug
+cargo_args=()
+while [ $# -gt 0 ]; do
+  case $1 in
+  --help | -h) usage && exit 0 ;;
+  --local) mode=local && shift && continue ;;
+  --release) profile=release cargo_args=(--release) && shift && continue ;;
+  --rate | --connections | --port | --ml-port) need_value "$1" $# && need_number "$1" "$2" ;;
+  --url | --image | --overlay | --context | --timeout | --bin-dir) need_value "$1" $# ;;
+  *) usage_error "unknown argument: $1" ;;
+  esac
+  case $1 in
+  --rate) rate=$2 ;;
+  --connections) connections=$2 ;;
+  --port) GATEWAY_PORT=$2 ADMIN_PORT=$(($2 + 10)) ;;
+  --ml-port) ML_PORT=$2 ;;
+  --url) url=$2 ;;
+  --image) image=$2 ;;
+  --overlay) overlay=$2 ;;
+  --context) context=$2 ;;
+  --timeout) timeout=$2 ;;
+  --bin-dir) use_binaries "$2" ;;
+  esac
+  shift 2
+done
+
+# --- which version answers ---------------------------------------------------------------------------------------
+
+sampler_pid=''
+
+# One request after the other, about ten a second: a line with the version and the replica each, or "failed".
+sample_versions() {
+  while :; do
+    fetch --fail --output /dev/null --dump-header - "$url" 2>/dev/null | tr -d '\r' | awk '
+      tolower($1) == "x-model-version:" { version = $2 }
+      tolower($1) == "x-served-by:" { name = $2 }
+      END { print (version == "" ? "failed" : version), name }' || true
+    sleep 0.1
+  done >"$1"
+}
+
+start_sampler() {
+  sample_versions "$TMP/samples" &
+  sampler_pid=$!
+}
+
+# Sampled requests are the clients' as much as oha's are.
+stop_sampler() {
+  [ -n "$sampler_pid" ] || return 0
+  kill "$sampler_pid" 2>/dev/null || true
+  wait "$sampler_pid" 2>/dev/null || true
+  sampler_pid=''
+}
+
+samples() { if [ -f "$TMP/samples" ]; then awk 'END { print NR }' "$TMP/samples"; else echo 0; fi; }
+
+# report_versions FIRST_SAMPLE: who answered since then.
+report_versions() {
+  awk -v first="$1" 'NR > first && $1 != "" { n[$1]++ } END { for (v in n) printf "    version %s: %d answers\n", v, n[v] }' \
+    "$TMP/samples" | sort
+}
+
+# expect_version VERSION: what everyone answers with now. Thirty answers, one after the other.
+expect_version() {
+  local wanted=$1 seen i
+  seen=$(for ((i = 0; i < 30; i++)); do
+    fetch --output /dev/null --dump-header - "$url" 2>/dev/null | tr -d '\r' | awk 'tolower($1) == "x-model-version:" { print $2 }'
+  done | sort -u | tr '\n' ' ' | sed 's/ $//')
+  if [ "$seen" = "$wanted" ]; then
+    note "now every answer is of version $wanted"
+    return
+  fi
+  warn "expected answers of version $wanted only, got: ${seen:-none}"
+  return 1
+}
+
+# --- on this machine ---------------------------------------------------------------------------------------------
+
+readonly REPLICAS=3
+ml_pids=()
+gateway_pid=''
+
+start_replica() {
+  start_ml_inference "$1" "$2"
+  ml_pids[$1]=$STARTED_PID
+  wait_ml_ready "$STARTED_PID" "$1"
+}
+
+# The list of endpoints is fixed, so a new process takes the port of the old one once that has drained and gone. Until then
+# the gateway has the other two.
+replace_all() {
+  local version=$1 i status
+  for ((i = 1; i <= REPLICAS; i++)); do
+    status=0
+    stop_process "${ml_pids[i]}" || status=$?
+    [ "$status" -eq 0 ] || warn "ml-inference-$i ended with status $status instead of 0 after SIGTERM"
+    start_replica "$i" "$version" || return 1
+    note "ml-inference-$i is version $version now"
+  done
+}
+
+run_local() {
+  local i
+  if [ -z "$BIN_DIR" ]; then build_binaries "$profile" ${cargo_args[@]+"${cargo_args[@]}"}; fi
+  need_free_ports "$REPLICAS"
+  say "starting $REPLICAS x ml-inference (version 1.0) and the gateway"
+  for ((i = 1; i <= REPLICAS; i++)); do start_replica "$i" 1.0 || exit "$EXIT_FAILED"; done
+  start_gateway "$REPLICAS"
+  gateway_pid=$STARTED_PID
+  wait_gateway_ready "$gateway_pid" || exit "$EXIT_FAILED"
+  url=http://127.0.0.1:$GATEWAY_PORT/predict
+
+  begin_load
+  step "v1 -> v2" 2.0 replace_all 2.0 || return 1
+  step "undo: v2 -> v1" 1.0 replace_all 1.0
+}
+
+stop_local() {
+  local pid
+  if [ -n "$gateway_pid" ]; then stop_process "$gateway_pid" || true; fi
+  for pid in ${ml_pids[@]+"${ml_pids[@]}"}; do send_term "$pid"; done
+  for pid in ${ml_pids[@]+"${ml_pids[@]}"}; do wait_stopped "$pid" || true; done
+}
+
+# --- on a cluster ------------------------------------------------------------------------------------------------
+
+updated=''
+
+rollout() {
+  in_namespace rollout status deployment/ml-inference --timeout "$timeout" || {
+    in_namespace get pods -l app=ml-inference >&2 || true
+    warn "the rollout did not finish within $timeout"
+    return 1
+  }
+}
+
+update_image() {
+  updated=yes
+  in_namespace set image deployment/ml-inference "ml-model=$image" &&
+    in_namespace annotate deployment/ml-inference "kubernetes.io/change-cause=Updated to $image" --overwrite &&
+    rollout && in_namespace rollout history deployment/ml-inference
+}
+
+undo_update() {
+  in_namespace rollout undo deployment/ml-inference && updated='' &&
+    rollout && in_namespace rollout history deployment/ml-inference
+}
+
+# version_of IMAGE: its tag. That is what build-images.sh stamps.
+version_of() { echo "${1##*:}"; }
+
+run_cluster() {
+  local before
+  NAMESPACE=$(overlay_namespace "$overlay")
+  connect_cluster "$context"
+  need_namespace
+  before=$(in_namespace get deployment ml-inference -o 'jsonpath={.spec.template.spec.containers[?(@.name=="ml-model")].image}') ||
+    die "$EXIT_UNAVAILABLE" "there is no deployment ml-inference in namespace $NAMESPACE" "make it with scripts/deploy.sh"
+  [ "$before" != "$image" ] ||
+    die "$EXIT_FAILED" "ml-inference already runs $image: there is nothing to update to" "name another with --image, or go back first: scripts/deploy.sh"
+  if [ -z "$url" ]; then
+    gateway_url || die "$EXIT_UNAVAILABLE" "the gateway's nodePort cannot be found" "give its address with --url"
+    url=$GATEWAY_URL/predict
+  fi
+  if ! answers_200 "$url"; then
+    warn "$url does not answer 200 from here; open a way in another terminal and give its address with --url:"
+    other_ways
+    exit "$EXIT_UNAVAILABLE"
+  fi
+
+  begin_load
+  step "v1 -> v2: $before -> $image" "$(version_of "$image")" update_image || return 1
+  step "undo: $image -> $before" "$(version_of "$before")" undo_update
+}
+
+# --- both --------------------------------------------------------------------------------------------------------
+
+begin_load() {
+  say "load on $url: $rate requests a second, $connections connections"
+  start_load "$TMP/report" "$url" "$rate" "$connections"
+  start_sampler
+}
+
+# step TITLE VERSION_AFTERWARDS COMMAND...
+step() {
+  local title=$1 version=$2 first
+  shift 2
+  first=$(samples)
+  say "$title"
+  "$@" || return 1
+  report_versions "$first"
+  expect_version "$version"
+}
+
+on_exit() {
+  local status=$?
+  trap '' INT TERM HUP
+  drop_load
+  stop_sampler
+  stop_local
+  if [ -n "$updated" ]; then
+    warn "undoing the update"
+    in_namespace rollout undo deployment/ml-inference >&2 || status=$EXIT_FAILED
+  fi
+  cleanup_tmp
+  exit "$status"
+}
+
+finish() {
+  local failed total sampled sample_failures
+  stop_sampler
+  stop_load || return 1
+  read -r failed total < <(count_requests "$LOAD_REPORT")
+  sampled=$(samples)
+  sample_failures=$(grep -c '^failed' "$TMP/samples" || true)
+  say "oha's report"
+  sed -n '/^Status code distribution:/,$p' "$LOAD_REPORT" | sed 's/^/    /'
+  [ "$sample_failures" -eq 0 ] || note "failed among the $sampled requests that looked at the version: $sample_failures"
+  verdict $((failed + sample_failures)) $((total + sampled))
+}
+
+need_oha
+need_curl
+make_tmp
+trap on_exit EXIT
+trap 'exit 130' INT TERM HUP
+
+went_through=yes
+"run_$mode" || went_through=no
+finish || went_through=no
+[ "$went_through" = yes ]
