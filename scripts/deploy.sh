@@ -56,7 +56,7 @@ warn_missing_images() {
   [ -n "$listed" ] || return 0
   wanted=$(printf '%s\n' "$1" | sed -n 's/^ *\(- \)\{0,1\}image: *//p' | tr -d "\"'" | sort -u)
   for image in $wanted; do
-    printf '%s\n' "$listed" | grep -q "\(^\|/\)$image\$" ||
+    printf '%s\n' "$listed" | grep -qE "(^|/)$image\$" ||
       warn "image $image is not in the cluster: scripts/build-images.sh builds and loads it"
   done
 }

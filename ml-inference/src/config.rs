@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use shared::cli::Program;
 use shared::config::{Secret, Setting, Settings, common, units};
 use shared::lifecycle::DrainTimes;
 use shared::serve::{self, ConnectionLimits};
@@ -10,6 +11,19 @@ use shared::telemetry::logging::Logging;
 
 use crate::model::BuiltIn;
 use crate::version::ModelVersion;
+
+/// What the command line shows of this service.
+pub const PROGRAM: Program = Program {
+    name: "ml-inference",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "Serves a model over HTTP: GET / and POST /predict, with probes and metrics on the same port.",
+    settings: SETTINGS,
+    documents: &[],
+    default_document: "",
+    default_file: "/etc/ml-inference/ml-inference.yaml",
+    default_secret_dir: "/etc/secrets/ml-registry-credentials",
+    file_note: "The file is optional and holds one setting a line, such as `batch_size: 64`.",
+};
 
 const BIND_ADDRESS: Setting = Setting::new(
     "BIND_ADDRESS",

@@ -30,9 +30,13 @@ readonly LOAD_LIMIT=5 # seconds; a request that takes longer has failed
 # start_load REPORT URL RATE CONNECTIONS
 start_load() {
   LOAD_REPORT=$1
+  # Job control: without it bash starts background processes with SIGINT ignored, and SIGINT is how stop_load ends this one.
   # The time is only a bound, in case stop_load is never reached.
-  "$OHA" "${OHA_ALWAYS[@]}" -t "${LOAD_LIMIT}s" --output "$LOAD_REPORT" -z 20m -q "$3" -c "$4" "$2" >"$LOAD_REPORT.out" 2>&1 &
+  set -m
+  "$OHA" "${OHA_ALWAYS[@]}" -t "${LOAD_LIMIT}s" --output "$LOAD_REPORT" -z 20m -q "$3" -c "$4" "$2" \
+    >"$LOAD_REPORT.out" 2>&1 </dev/null &
   LOAD_PID=$!
+  set +m
 }
 
 load_running() { [ -n "$LOAD_PID" ] && kill -0 "$LOAD_PID" 2>/dev/null; }

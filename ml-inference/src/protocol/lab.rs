@@ -178,7 +178,7 @@ mod tests {
         );
         assert_eq!(
             refusal(r#"{"instances": [[1, 2], [3, [4]]]}"#),
-            "instances[1][1]: expected a number as before, found a list, at line 1 column 27"
+            "instances[1][1]: expected a number as before, found a list, at line 1 column 28"
         );
         assert_eq!(
             refusal(r#"{"instances": [[1, 2], 3]}"#),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use config::{Config, File, FileFormat, Map, Source, Value};
+use config::{Config, File, FileFormat, Map, Source, Value, ValueKind};
 
 use super::secret::REDACTED;
 use super::source::{DEFAULT_ORIGIN, Defaults, Environment, SecretDir};
@@ -86,6 +86,9 @@ impl Layers {
                 return None;
             }
         };
+        if says_nothing(&text) {
+            return None;
+        }
         let values = match File::from_str(&text, FileFormat::Yaml).collect() {
             Ok(values) => values,
             Err(error) => {
@@ -94,14 +97,16 @@ impl Layers {
             }
         };
         let mut accepted = Map::new();
-        for (key, mut value) in values {
-            match self.refuse_key(&key) {
-                Some(problem) => faults.push(&origin, key, problem),
-                None => {
-                    value = Value::new(Some(&origin), value.kind);
-                    accepted.insert(key, value);
-                }
+        for (key, value) in values {
+            if let Some(problem) = self.refuse_key(&key) {
+                faults.push(&origin, key, problem);
+                continue;
             }
+            let kind = match self.documents.contains(&key.as_str()) {
+                true => value.kind,
+                false => as_written(value.kind),
+            };
+            accepted.insert(key, Value::new(Some(&origin), kind));
         }
         Some(MountedFile(accepted))
     }
@@ -140,6 +145,22 @@ impl Layers {
             }
         }
         sources
+    }
+}
+
+/// A file whose every line is commented out. YAML calls what follows `---` then a null and no map.
+fn says_nothing(text: &str) -> bool {
+    let mut lines = text.lines().map(str::trim);
+    lines.all(|line| line.is_empty() || line.starts_with('#') || line == "---")
+}
+
+/// Settings are texts until they are parsed, so the `1.0` of a version must not become the number 1, and
+/// a key with nothing behind it is an empty text.
+fn as_written(kind: ValueKind) -> ValueKind {
+    match kind {
+        ValueKind::Float(number) => ValueKind::String(format!("{number:?}")),
+        ValueKind::Nil => ValueKind::String(String::new()),
+        other => other,
     }
 }
 

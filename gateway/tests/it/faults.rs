@@ -1,0 +1,315 @@
+//! Upstreams that fail, and what the client sees: an answer wherever there can be one.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::common::{Gateway, problem};
+use shared::test_util::{DEADLINE, Upstream, eventually};
+
+/// An address where nothing listens.
+fn closed_port() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address")
+}
+
+/// An address that answers no connection attempt: its accept queue is full. Kept full by what is returned.
+fn black_hole() -> (SocketAddr, Vec<socket2::Socket>) {
+    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    listener.bind(&any.into()).expect("binds");
+    listener.listen(0).expect("listens");
+    let address = listener.local_addr().expect("an address").as_socket().expect("IPv4");
+    let mut held = vec![listener];
+    // A backlog of 0 still holds one; the attempts after that are dropped by the kernel.
+    for _ in 0..3 {
+        let filler = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        filler.set_nonblocking(true).expect("non-blocking");
+        let _in_progress = filler.connect(&address.into());
+        held.push(filler);
+    }
+    (address, held)
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_down_is_a_502_that_names_no_internals() {
+    let gateway = Gateway::in_front_of(&[closed_port()], &[]).await;
+    let response = gateway.get("/predict").await;
+    let id = response.headers()["x-request-id"].to_str().expect("text").to_owned();
+    assert_eq!(
+        problem(response).await,
+        (502, "cannot connect to the upstream service".to_owned())
+    );
+    // The log has what the client may not see.
+    let line = gateway
+        .process
+        .log_line_where("the failure", |line| line["message"] == "upstream failed")
+        .await;
+    assert_eq!(line["request_id"], id.as_str());
+    assert!(line["error"].as_str().expect("text").contains("refused"), "{line}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_too_slow_is_a_504_after_the_request_timeout() {
+    let upstream = Upstream::start(|mut connection| async move {
+        connection.read_head().await;
+        connection.hang().await;
+    })
+    .await;
+    let gateway = Gateway::in_front_of(&[upstream.address], &[("REQUEST_TIMEOUT", "0.3")]).await;
+    let started = Instant::now();
+    let answer = problem(gateway.get("/predict").await).await;
+    assert_eq!(answer, (504, "the upstream service did not answer in time".to_owned()));
+    assert!(started.elapsed() >= Duration::from_millis(300));
+    assert_eq!(upstream.accepted(), 1, "a slow answer is no reason to ask twice");
+}
+
+#[tokio::test]
+async fn a_client_that_stalls_in_its_body_is_told_so() {
+    let upstream = Upstream::start(|mut connection| async move {
+        connection.read_request().await;
+        connection.hang().await;
+    })
+    .await;
+    let gateway = Gateway::in_front_of(&[upstream.address], &[("REQUEST_TIMEOUT", "0.3")]).await;
+    // Short and kept for a resend; long and streamed.
+    for length in [10, 100_000] {
+        let mut client = gateway.raw().await;
+        client
+            .send(format!(
+                "POST /predict HTTP/1.1\r\nhost: h\r\ncontent-length: {length}\r\n\r\nxxx"
+            ))
+            .await;
+        assert_eq!(client.response().await.status, 408, "{length} bytes announced");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_reaches_the_client_as_broken_and_is_logged() {
+    let upstream = Upstream::start(|mut connection| async move {
+        connection.read_head().await;
+        connection
+            .send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this")
+            .await;
+        connection.reset();
+    })
+    .await;
+    let gateway = Gateway::in_front_of(&[upstream.address], &[]).await;
+    let mut client = gateway.raw().await;
+    client.send("GET /predict HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    let got = String::from_utf8(client.closed().await).expect("text");
+    assert!(
+        !got.contains("HTTP/1.1 200 OK\r\n") || !got.ends_with(&"x".repeat(100)),
+        "{got}"
+    );
+    let line = gateway
+        .process
+        .log_line_where("the request", |line| line["aborted"] == true)
+        .await;
+    assert_eq!(line["path"], "/predict");
+    let aborted = "gateway_responses_aborted_total{cluster=\"backend:5000\",route=\"/predict\"}";
+    eventually("it is counted", DEADLINE, async || gateway.metric(aborted).await == 1.0).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_stalls_half_way_is_cut_after_the_request_timeout() {
+    let upstream = Upstream::start(|mut connection| async move {
+        connection.read_head().await;
+        connection
+            .send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this")
+            .await;
+        connection.hang().await;
+    })
+    .await;
+    let gateway = Gateway::in_front_of(&[upstream.address], &[("REQUEST_TIMEOUT", "0.3")]).await;
+    let mut client = gateway.raw().await;
+    client.send("GET /predict HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    client.closed().await;
+    let line = gateway
+        .process
+        .log_line_where("the request", |line| line["aborted"] == true)
+        .await;
+    assert!(line["broke"].as_str().expect("text").contains("stalled"), "{line}");
+}
+
+#[tokio::test]
+async fn with_one_of_two_down_every_request_of_any_method_is_answered() {
+    let good = Upstream::start(|mut connection| async move { connection.answer_all("ok").await }).await;
+    let gateway = Gateway::in_front_of(&[closed_port(), good.address], &[]).await;
+    for _ in 0..10 {
+        assert_eq!(gateway.get("/raw").await.status(), 200);
+        assert_eq!(gateway.post("/raw", "body").await.status(), 200);
+    }
+    let failures = gateway
+        .metric("gateway_upstream_connect_failures_total{cluster=\"backend:5000\"}")
+        .await;
+    assert!(
+        (1.0..=4.0).contains(&failures),
+        "it is tried, and then it rests: {failures}"
+    );
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_answer_connections_costs_one_attempt_once() {
+    let good = Upstream::start(|mut connection| async move { connection.answer_all("ok").await }).await;
+    let (hole, _held) = black_hole();
+    let environment = [
+        ("CONNECT_ATTEMPT_TIMEOUT", "0.2"),
+        ("CONNECT_TIMEOUT", "5"),
+        ("WORKERS", "1"),
+    ];
+    let gateway = Gateway::in_front_of(&[hole, good.address], &environment).await;
+    for _ in 0..10 {
+        assert_eq!(gateway.get("/raw").await.status(), 200);
+    }
+    let failures = gateway
+        .metric("gateway_upstream_connect_failures_total{cluster=\"backend:5000\"}")
+        .await;
+    assert_eq!(failures, 1.0, "the others went straight to the endpoint that answers");
+}
+
+#[tokio::test]
+async fn connecting_gives_up_when_its_time_is_over() {
+    let (hole, _held) = black_hole();
+    let environment = [("CONNECT_ATTEMPT_TIMEOUT", "0.1"), ("CONNECT_TIMEOUT", "0.4")];
+    let gateway = Gateway::in_front_of(&[hole], &environment).await;
+    let started = Instant::now();
+    let answer = problem(gateway.get("/predict").await).await;
+    assert_eq!(
+        answer,
+        (504, "connecting to the upstream service took too long".to_owned())
+    );
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(350), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+/// Closes each connection after its first answer without saying so, as a server that restarts does.
+async fn closes_after_each_answer(seen: Arc<AtomicUsize>) -> Upstream {
+    Upstream::start(move |mut connection| {
+        let seen = Arc::clone(&seen);
+        async move {
+            if connection.read_request().await.is_some() {
+                seen.fetch_add(1, Ordering::SeqCst);
+                connection.answer(200, "ok").await;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn no_post_is_lost_to_connections_that_close_after_each_answer() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let upstream = closes_after_each_answer(Arc::clone(&seen)).await;
+    let gateway = Gateway::in_front_of(&[upstream.address], &[("MAX_ATTEMPTS", "3")]).await;
+    for turn in 0..300 {
+        let response = gateway.post("/predict", "{\"instances\":[1]}").await;
+        assert_eq!(response.status(), 200, "turn {turn}\n{}", gateway.process.output());
+    }
+    assert_eq!(seen.load(Ordering::SeqCst), 300, "each was answered once");
+}
+
+/// Breaks the first connection after it has read a request, answers on the others.
+async fn breaks_once(seen: Arc<AtomicUsize>) -> Upstream {
+    Upstream::start(move |mut connection| {
+        let seen = Arc::clone(&seen);
+        async move {
+            while let Some((_, body)) = connection.read_request().await {
+                if seen.fetch_add(1, Ordering::SeqCst) == 0 {
+                    return connection.reset();
+                }
+                connection.answer(200, &String::from_utf8_lossy(&body)).await;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_request_that_may_have_been_seen_is_sent_again_only_where_that_is_safe() {
+    let cases = [
+        ("GET", "/raw", 200, "the method is idempotent"),
+        ("POST", "/predict", 200, "the route says so"),
+        ("POST", "/raw", 502, "nobody says so"),
+    ];
+    for (method, path, expected, why) in cases {
+        let seen = Arc::new(AtomicUsize::new(0));
+        let upstream = breaks_once(Arc::clone(&seen)).await;
+        let gateway = Gateway::in_front_of(&[upstream.address], &[]).await;
+        let method: reqwest::Method = method.parse().expect("a method");
+        let body = if method == reqwest::Method::POST { "payload" } else { "" };
+        let request = gateway.client.request(method.clone(), gateway.url(path)).body(body);
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), expected, "{method} {path}: {why}");
+        if expected == 200 {
+            assert_eq!(
+                response.text().await.expect("text"),
+                body,
+                "{method} {path}: the same body"
+            );
+        }
+        assert_eq!(
+            seen.load(Ordering::SeqCst),
+            if expected == 200 { 2 } else { 1 },
+            "{method} {path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn attempts_are_limited() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&seen);
+    let upstream = Upstream::start(move |mut connection| {
+        let counter = Arc::clone(&counter);
+        async move {
+            connection.read_head().await;
+            counter.fetch_add(1, Ordering::SeqCst);
+            connection.reset();
+        }
+    })
+    .await;
+    let gateway = Gateway::in_front_of(&[upstream.address], &[("MAX_ATTEMPTS", "3")]).await;
+    let answer = problem(gateway.get("/predict").await).await;
+    assert_eq!(
+        answer,
+        (
+            502,
+            "the upstream service closed the connection before it answered".to_owned()
+        )
+    );
+    assert_eq!(seen.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_takes_its_upstream_request_with_it() {
+    let (left, mut has_left) = tokio::sync::mpsc::channel(1);
+    let upstream = Upstream::start(move |mut connection| {
+        let left = left.clone();
+        async move {
+            connection.read_head().await;
+            // Reads on until the gateway closes the connection.
+            connection.read_head().await;
+            let _test_over = left.send(()).await;
+        }
+    })
+    .await;
+    let gateway = Gateway::in_front_of(&[upstream.address], &[]).await;
+    let mut client = gateway.raw().await;
+    client.send("GET /predict HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    eventually("the upstream has the request", DEADLINE, async || {
+        upstream.accepted() == 1
+    })
+    .await;
+    drop(client);
+    let closed = tokio::time::timeout(DEADLINE, has_left.recv()).await;
+    assert_eq!(closed.expect("the gateway lets go"), Some(()));
+    let line = gateway
+        .process
+        .log_line_where("the request", |line| line["status"] == 499)
+        .await;
+    assert_eq!(line["route"], "/predict");
+    assert_eq!(gateway.metric("gateway_requests_in_flight").await, 0.0);
+}

@@ -1,0 +1,307 @@
+//! From start to exit: settings that cannot stand, drains, signals.
+
+use std::time::Duration;
+
+use crate::common::{BINARY, Gateway, variables, yaml};
+use shared::test_util::{DEADLINE, Process, RawClient, Scratch, Signal, Upstream, eventually};
+
+/// Answers when the test says so.
+async fn held() -> (Upstream, tokio::sync::watch::Sender<bool>) {
+    let (release, released) = tokio::sync::watch::channel(false);
+    let upstream = Upstream::start(move |mut connection| {
+        let mut released = released.clone();
+        async move {
+            while connection.read_request().await.is_some() {
+                if released.wait_for(|released| *released).await.is_err() {
+                    return;
+                }
+                connection.answer(200, "finished").await;
+            }
+        }
+    })
+    .await;
+    (upstream, release)
+}
+
+#[tokio::test]
+async fn sigterm_loses_no_request_in_flight_and_none_that_comes_in_the_window() {
+    let (upstream, release) = held().await;
+    // The window is long enough for a busy machine to do what happens in it.
+    let mut gateway = Gateway::in_front_of(&[upstream.address], &[("DRAIN_WINDOW", "3")]).await;
+    let mut in_flight = Vec::new();
+    for _ in 0..20 {
+        let mut client = gateway.raw().await;
+        client.send("GET /predict HTTP/1.1\r\nhost: h\r\n\r\n").await;
+        in_flight.push(client);
+    }
+    let waiting = async || gateway.metric("gateway_requests_in_flight").await == 20.0;
+    eventually("all are in flight", DEADLINE, waiting).await;
+    let mut idle = gateway.raw().await;
+    idle.send("GET /health HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    assert_eq!(idle.response().await.header("connection"), None);
+
+    gateway.process.signal(Signal::TERM);
+    let not_ready = async || gateway.admin("/readyz").await.status() == 503;
+    eventually("readiness is off", DEADLINE, not_ready).await;
+    assert_eq!(gateway.admin("/livez").await.status(), 200, "draining is not dead");
+
+    // In the window: new connections are accepted, and every answer ends its connection.
+    let mut late = gateway.raw().await;
+    late.send("GET /health HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    let answer = late.response().await;
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    idle.send("GET /health HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    assert_eq!(idle.response().await.header("connection"), Some("close"));
+
+    // The window ends with requests still in flight; then the upstream answers.
+    gateway
+        .process
+        .log_line("closing the listener, finishing requests")
+        .await;
+    release.send(true).expect("the upstream is there");
+    for client in &mut in_flight {
+        let answer = client.response().await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "finished"));
+    }
+    let finished = gateway.process.wait_exit(DEADLINE).await;
+    assert_eq!(finished.code, 0, "{finished:?}");
+    assert!(finished.stdout.contains("\"drained\""), "{finished:?}");
+}
+
+#[tokio::test]
+async fn connections_that_wait_to_be_accepted_at_the_end_are_served() {
+    let mut gateway = Gateway::start("{}", &[("DRAIN_WINDOW", "0.2"), ("WORKERS", "1")]).await;
+    // Connected, but silent until the listener is about to close.
+    let mut clients = Vec::new();
+    for _ in 0..40 {
+        clients.push(gateway.raw().await);
+    }
+    gateway.process.signal(Signal::TERM);
+    gateway
+        .process
+        .log_line("closing the listener, finishing requests")
+        .await;
+    for client in &mut clients {
+        client.send("GET /health HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    }
+    for client in &mut clients {
+        assert_eq!(client.response().await.body, "Gateway OK\n");
+    }
+    assert_eq!(gateway.process.wait_exit(DEADLINE).await.code, 0);
+}
+
+#[tokio::test]
+async fn the_drain_timeout_ends_what_does_not_end_by_itself() {
+    let (upstream, _never) = held().await;
+    let environment = [("DRAIN_WINDOW", "0"), ("DRAIN_TIMEOUT", "0.3")];
+    let mut gateway = Gateway::in_front_of(&[upstream.address], &environment).await;
+    let mut client = gateway.raw().await;
+    client.send("GET /predict HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    eventually("it is in flight", DEADLINE, async || upstream.accepted() == 1).await;
+    gateway.process.signal(Signal::TERM);
+    let finished = gateway.process.wait_exit(DEADLINE).await;
+    assert_eq!(finished.code, 0);
+    assert!(finished.stdout.contains("the drain timeout passed"), "{finished:?}");
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let mut gateway = Gateway::start("{}", &[("DRAIN_WINDOW", "600")]).await;
+    gateway.process.signal(Signal::TERM);
+    gateway.process.log_line("draining: not ready, still accepting").await;
+    gateway.process.signal(Signal::INT);
+    assert_eq!(gateway.process.wait_exit(DEADLINE).await.code, 128 + 2);
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_a_clear_message() {
+    let first = Gateway::start("{}", &[]).await;
+    let scratch = Scratch::new("gateway");
+    let file = scratch.file("gateway.yaml", "{}");
+    let mut variables = variables(&file, &[]);
+    variables.push(("LISTEN_ADDRESS".to_owned(), first.address.to_string()));
+    let mut second = Process::start(BINARY, variables);
+    let finished = second.wait_exit(DEADLINE).await;
+    assert_eq!(finished.code, 1);
+    let message = format!("cannot listen on {}", first.address);
+    assert!(
+        finished.stdout.contains(&message) && finished.stdout.contains("another process listens there"),
+        "{finished:?}"
+    );
+}
+
+async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> shared::test_util::Finished {
+    let mut process = Process::start_with(BINARY, arguments, environment.iter().copied());
+    process.wait_exit(DEADLINE).await
+}
+
+#[tokio::test]
+async fn every_fault_is_reported_at_once_with_its_source_and_no_secret() {
+    let scratch = Scratch::new("gateway");
+    let file = scratch.file(
+        "gateway.yaml",
+        "log_level: loud
+api_key: in-the-wrong-place
+colour: blue
+clusters:
+  - name: no-port
+  - { name: 'a:1', endpoints: [nonsense], size: 3 }
+routes:
+  - { prefix: predict, cluster: 'a:1' }
+  - { prefix: /x, path: /x, cluster: 'a:1' }
+  - { prefix: /y, cluster: nowhere, timeout: soon }
+  - { prefix: /z }
+  - { path: /k, require_api_key: true, respond: { status: 700, colour: red } }
+",
+    );
+    let environment = [
+        ("CONFIG_FILE", file.to_str().expect("UTF-8")),
+        ("REQUEST_TIMEOUT", "abc"),
+        ("WORKERS", "many"),
+        ("LISTEN_ADDRESS", "8080"),
+        ("SECRET_DIRS", "/nonexistent/secrets"),
+    ];
+    for arguments in [&["--check"][..], &[]] {
+        let finished = run(arguments, &environment).await;
+        assert_eq!(finished.code, 78);
+        for part in [
+            "REQUEST_TIMEOUT (environment): expected seconds from 0.001 to 3600, found \"abc\"",
+            "WORKERS (environment): expected a whole number from 0 to 256, found \"many\"",
+            "LISTEN_ADDRESS (environment)",
+            "SECRET_DIRS (environment): /nonexistent/secrets is not a directory",
+            "LOG_LEVEL (file ",
+            "api_key (file ",
+            "is a secret",
+            "colour (file ",
+            "unknown setting",
+            "clusters[0].name",
+            "clusters[1].endpoints[0]",
+            "clusters[1].size",
+            "routes[0].prefix",
+            "routes[1]",
+            "routes[2].cluster",
+            "routes[2].timeout",
+            "routes[3]",
+            "routes[4].respond.status",
+            "routes[4].respond.colour",
+        ] {
+            assert!(finished.stderr.contains(part), "{part} in\n{}", finished.stderr);
+        }
+        assert!(!finished.stderr.contains("in-the-wrong-place"), "{}", finished.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_route_that_needs_a_key_needs_a_key() {
+    let scratch = Scratch::new("gateway");
+    let route = "routes: [{ prefix: /x, require_api_key: true, cluster: 'ml-inference-service:5000' }]";
+    let file = scratch.file("gateway.yaml", route);
+    let path = file.to_str().expect("UTF-8");
+    let finished = run(&["--check", "--config", path], &[]).await;
+    assert_eq!(finished.code, 78);
+    assert!(finished.stderr.contains("API_KEY is not set"), "{}", finished.stderr);
+    let finished = run(&["--check", "--config", path], &[("API_KEY", "k")]).await;
+    assert_eq!((finished.code, finished.stdout.as_str()), (0, "ok\n"));
+}
+
+#[tokio::test]
+async fn broken_yaml_and_a_missing_file_are_named() {
+    let scratch = Scratch::new("gateway");
+    let broken = scratch.file("gateway.yaml", "routes: [");
+    for path in [broken.to_str().expect("UTF-8"), "/nonexistent/gateway.yaml"] {
+        let finished = run(&["--check", "--config", path], &[]).await;
+        assert_eq!(finished.code, 78);
+        assert!(finished.stderr.contains(path), "{}", finished.stderr);
+    }
+}
+
+#[tokio::test]
+async fn print_config_shows_values_sources_and_no_secret() {
+    let scratch = Scratch::new("gateway");
+    let file = scratch.file("gateway.yaml", "request_timeout: 7\nconnect_timeout: 3\n");
+    scratch.file("API_KEY", "from-the-file\n");
+    let environment = [
+        ("SECRET_DIRS", scratch.path().to_str().expect("UTF-8")),
+        ("API_KEY", "from-the-environment"),
+        ("REQUEST_TIMEOUT", "9"),
+        ("JWT_SECRET", "jwt-from-the-environment"),
+    ];
+    let arguments = ["--print-config", "--config", file.to_str().expect("UTF-8")];
+    let finished = run(&arguments, &environment).await;
+    assert_eq!(finished.code, 0, "{finished:?}");
+    for line in [
+        "REQUEST_TIMEOUT=9  (environment)".to_owned(),
+        format!("CONNECT_TIMEOUT=3  (file {})", file.display()),
+        "MAX_ATTEMPTS=3  (default)".to_owned(),
+        format!(
+            "API_KEY=[redacted]  (secret file {})",
+            scratch.path().join("API_KEY").display()
+        ),
+        "JWT_SECRET=[redacted]  (environment)".to_owned(),
+        "cluster ml-inference-service:5000 by DNS".to_owned(),
+        "route prefix /predict".to_owned(),
+    ] {
+        assert!(finished.stdout.contains(&line), "{line} in\n{}", finished.stdout);
+    }
+    assert!(!finished.stdout.contains("from-the"), "{}", finished.stdout);
+}
+
+#[tokio::test]
+async fn help_names_every_setting_and_a_wrong_flag_is_refused() {
+    let help = run(&["--help"], &[]).await;
+    assert_eq!(help.code, 0);
+    for setting in gateway::config::PROGRAM.settings {
+        assert!(
+            help.stdout.contains(&format!("\n  {} (", setting.name)),
+            "{}",
+            setting.name
+        );
+    }
+    assert_eq!(
+        run(&["--version"], &[]).await.stdout,
+        format!("gateway {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    let wrong = run(&["--chekc"], &[]).await;
+    assert_eq!(wrong.code, 64);
+    assert!(wrong.stderr.contains("--chekc"), "{}", wrong.stderr);
+}
+
+#[tokio::test]
+async fn the_service_links_kubernetes_injects_change_nothing() {
+    let upstream = Upstream::start(|mut connection| async move { connection.answer_all("ok").await }).await;
+    let links = [
+        ("ML_INFERENCE_SERVICE_PORT", "tcp://10.0.0.1:5000"),
+        ("ML_INFERENCE_SERVICE_SERVICE_HOST", "10.0.0.1"),
+        ("ML_INFERENCE_SERVICE_SERVICE_PORT", "5000"),
+        ("ML_INFERENCE_SERVICE_SERVICE_PORT_HTTP", "5000"),
+        ("ML_INFERENCE_SERVICE_PORT_5000_TCP", "tcp://10.0.0.1:5000"),
+        ("ML_INFERENCE_SERVICE_PORT_5000_TCP_PROTO", "tcp"),
+        ("ML_INFERENCE_SERVICE_PORT_5000_TCP_PORT", "5000"),
+        ("ML_INFERENCE_SERVICE_PORT_5000_TCP_ADDR", "10.0.0.1"),
+        ("API_GATEWAY_SERVICE_SERVICE_HOST", "10.0.0.2"),
+        ("API_GATEWAY_SERVICE_SERVICE_PORT", "80"),
+        ("API_GATEWAY_SERVICE_PORT", "tcp://10.0.0.2:80"),
+        ("API_GATEWAY_SERVICE_PORT_80_TCP_ADDR", "10.0.0.2"),
+        ("SERVICE_PORT", "tcp://10.0.0.3:80"),
+        ("GATEWAY_PORT", "tcp://10.0.0.4:80"),
+        ("GATEWAY_SERVICE_HOST", "10.0.0.4"),
+        ("KUBERNETES_SERVICE_HOST", "10.0.0.5"),
+        ("KUBERNETES_PORT", "tcp://10.0.0.5:443"),
+    ];
+    let gateway = Gateway::in_front_of(&[upstream.address], &links).await;
+    assert_eq!(gateway.get("/predict").await.status(), 200);
+    let mut with_links = run(&["--print-config"], &links).await;
+    let without = run(&["--print-config"], &[]).await;
+    with_links.stderr.clear();
+    assert_eq!(with_links, without);
+}
+
+#[tokio::test]
+async fn an_idle_client_is_let_go_when_the_keepalive_timeout_passes() {
+    let gateway = Gateway::start(&yaml(&[([127, 0, 0, 1], 1).into()]), &[("KEEPALIVE_TIMEOUT", "0.3")]).await;
+    let mut client = RawClient::connect(gateway.address).await;
+    client.send("GET /health HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    assert_eq!(client.response().await.status, 200);
+    assert!(client.is_silent_for(Duration::from_millis(100)).await);
+    assert!(client.closed().await.is_empty());
+}

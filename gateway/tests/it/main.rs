@@ -1,0 +1,7 @@
+//! The real gateway binary on real sockets: routing, faults of upstreams, DNS, start to exit.
+
+mod common;
+mod dns;
+mod faults;
+mod lifecycle;
+mod routing;

@@ -1,0 +1,10 @@
+//! Stories about the real binary: it is started, asked over real sockets, and ended by real signals.
+
+mod bad_input;
+mod bodies;
+mod drain;
+mod load;
+mod observability;
+mod paths;
+mod server;
+mod settings;

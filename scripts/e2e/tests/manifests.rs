@@ -1,0 +1,372 @@
+//! The manifests, the settings and the binaries name the same things. Needs `kubectl` to render.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use e2e::{Pair, binary, repository};
+use shared::cli::Program;
+use shared::test_util::{DEADLINE, Process, Scratch};
+use yaml_rust2::{Yaml, YamlLoader};
+
+const GATEWAY: Program = gateway::config::PROGRAM;
+const ML_INFERENCE: Program = ml_inference::config::PROGRAM;
+
+fn render(kustomization: &str) -> Vec<Yaml> {
+    let directory = repository().join(kustomization);
+    let output = Command::new("kubectl")
+        .arg("kustomize")
+        .arg(&directory)
+        .output()
+        .expect("kubectl is installed");
+    assert!(
+        output.status.success(),
+        "{kustomization}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    YamlLoader::load_from_str(&String::from_utf8_lossy(&output.stdout)).expect("kubectl renders YAML")
+}
+
+fn load(file: &Path) -> Vec<Yaml> {
+    let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    YamlLoader::load_from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// Every file of the lab's steps.
+fn lab_files() -> Vec<(String, Vec<Yaml>)> {
+    let mut files = Vec::new();
+    for step in std::fs::read_dir(repository().join("deploy/lab")).expect("deploy/lab is there") {
+        let step = step.expect("readable").path();
+        if !step.is_dir() {
+            continue;
+        }
+        for file in std::fs::read_dir(step).expect("a step is readable") {
+            let path = file.expect("readable").path();
+            files.push((path.display().to_string(), load(&path)));
+        }
+    }
+    assert!(files.len() >= 10, "the lab has more files than {}", files.len());
+    files
+}
+
+fn rendered() -> Vec<(String, Vec<Yaml>)> {
+    [
+        "deploy/base",
+        "deploy/overlays/dev",
+        "deploy/overlays/staging",
+        "deploy/overlays/prod",
+    ]
+    .map(|path| (path.to_owned(), render(path)))
+    .into()
+}
+
+fn find<'a>(objects: &'a [Yaml], kind: &str, name: &str) -> &'a Yaml {
+    let is_it = |object: &&Yaml| text(&object["kind"]) == kind && text(&object["metadata"]["name"]) == name;
+    objects.iter().find(is_it).unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
+fn text(value: &Yaml) -> String {
+    match value {
+        Yaml::String(text) | Yaml::Real(text) => text.clone(),
+        Yaml::Integer(number) => number.to_string(),
+        Yaml::Boolean(value) => value.to_string(),
+        Yaml::BadValue | Yaml::Null => String::new(),
+        other => panic!("no scalar: {other:?}"),
+    }
+}
+
+fn list(value: &Yaml) -> &[Yaml] {
+    value.as_vec().map_or(&[], Vec::as_slice)
+}
+
+fn container(deployment: &Yaml) -> &Yaml {
+    let containers = list(&deployment["spec"]["template"]["spec"]["containers"]);
+    assert_eq!(containers.len(), 1, "one container a pod");
+    &containers[0]
+}
+
+fn container_port(container: &Yaml, name: &str) -> String {
+    let ports = list(&container["ports"]);
+    let port = ports.iter().find(|port| text(&port["name"]) == name);
+    text(&port.unwrap_or_else(|| panic!("no port {name}"))["containerPort"])
+}
+
+fn default_of(program: &Program, setting: &str) -> String {
+    let found = program.settings.iter().find(|candidate| candidate.name == setting);
+    found
+        .unwrap_or_else(|| panic!("{} has no {setting}", program.name))
+        .default
+        .to_owned()
+}
+
+fn program_of(deployment: &Yaml) -> Option<&'static Program> {
+    static PROGRAMS: [Program; 2] = [GATEWAY, ML_INFERENCE];
+    match text(&deployment["metadata"]["name"]).as_str() {
+        "api-gateway" => Some(&PROGRAMS[0]),
+        "ml-inference" => Some(&PROGRAMS[1]),
+        _ => None,
+    }
+}
+
+/// The deployments of ours in all renderings and lab steps.
+fn deployments() -> Vec<(String, Yaml)> {
+    let mut found = Vec::new();
+    for (place, objects) in rendered().into_iter().chain(lab_files()) {
+        for object in objects {
+            if text(&object["kind"]) == "Deployment" && program_of(&object).is_some() {
+                found.push((place.clone(), object));
+            }
+        }
+    }
+    assert!(found.len() >= 12, "{}", found.len());
+    found
+}
+
+#[test]
+fn ports_are_the_same_in_services_containers_and_defaults() {
+    let base = render("deploy/base");
+    let ml = container(find(&base, "Deployment", "ml-inference"));
+    let gateway = container(find(&base, "Deployment", "api-gateway"));
+    assert_eq!(text(&ml["name"]), "ml-model");
+    assert_eq!(text(&gateway["name"]), "gateway");
+    assert_eq!(container_port(ml, "http"), default_of(&ML_INFERENCE, "SERVICE_PORT"));
+    let listen = default_of(&GATEWAY, "LISTEN_ADDRESS");
+    let admin = default_of(&GATEWAY, "ADMIN_ADDRESS");
+    assert_eq!(format!("0.0.0.0:{}", container_port(gateway, "http")), listen);
+    assert_eq!(format!("0.0.0.0:{}", container_port(gateway, "admin")), admin);
+
+    let service = find(&base, "Service", "ml-inference-service");
+    let port = &list(&service["spec"]["ports"])[0];
+    assert_eq!(text(&service["spec"]["type"]), "ClusterIP");
+    assert_eq!(
+        (text(&port["name"]), text(&port["port"])),
+        ("http".to_owned(), "5000".to_owned())
+    );
+    assert!(["5000", "http"].contains(&text(&port["targetPort"]).as_str()));
+    let cluster = format!("{}:{}", text(&service["metadata"]["name"]), text(&port["port"]));
+    assert!(
+        GATEWAY.default_document.contains(&format!("- name: {cluster}\n")),
+        "the gateway forwards to {cluster}"
+    );
+
+    let service = find(&base, "Service", "api-gateway-service");
+    let port = &list(&service["spec"]["ports"])[0];
+    assert_eq!(text(&service["spec"]["type"]), "NodePort");
+    assert_eq!(
+        (text(&port["port"]), text(&port["nodePort"])),
+        ("80".to_owned(), "30080".to_owned())
+    );
+    assert!(["8080", "http"].contains(&text(&port["targetPort"]).as_str()));
+    for (service, deployment) in [
+        ("ml-inference-service", "ml-inference"),
+        ("api-gateway-service", "api-gateway"),
+    ] {
+        let selector = text(&find(&base, "Service", service)["spec"]["selector"]["app"]);
+        let labels = &find(&base, "Deployment", deployment)["spec"]["template"]["metadata"]["labels"];
+        assert_eq!(selector, text(&labels["app"]));
+    }
+}
+
+#[test]
+fn every_config_map_key_is_a_setting_of_a_service_that_reads_it() {
+    for (place, objects) in rendered().into_iter().chain(lab_files()) {
+        for object in &objects {
+            let name = text(&object["metadata"]["name"]);
+            let readers: &[Program] = match (text(&object["kind"]).as_str(), name.as_str()) {
+                ("ConfigMap", "shared-config") => &[GATEWAY, ML_INFERENCE],
+                ("ConfigMap", "ml-config") => &[ML_INFERENCE],
+                _ => continue,
+            };
+            let data = object["data"].as_hash().expect("data");
+            for key in data.keys().map(text) {
+                let known = |program: &Program| program.settings.iter().any(|setting| setting.name == key);
+                assert!(
+                    readers.iter().any(known),
+                    "{place}: {name} has {key}, which nobody reads"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_configured_values_pass_each_services_own_check() {
+    for (place, objects) in rendered() {
+        for (program, deployment) in [(&GATEWAY, "api-gateway"), (&ML_INFERENCE, "ml-inference")] {
+            let mut environment: BTreeMap<String, String> = BTreeMap::new();
+            for source in list(&container(find(&objects, "Deployment", deployment))["envFrom"]) {
+                let map = find(&objects, "ConfigMap", &text(&source["configMapRef"]["name"]));
+                let data = map["data"].as_hash().expect("data");
+                environment.extend(data.iter().map(|(key, value)| (text(key), text(value))));
+            }
+            let scratch = Scratch::new("manifests");
+            if program.name == "gateway" {
+                let yaml = text(&find(&objects, "ConfigMap", "gateway-config")["data"]["gateway.yaml"]);
+                let file = scratch.file("gateway.yaml", yaml);
+                environment.insert("CONFIG_FILE".to_owned(), file.display().to_string());
+            }
+            let mut check = Process::start_with(binary(program.name), &["--check"], environment);
+            let finished = check.wait_exit(DEADLINE).await;
+            assert_eq!(
+                (finished.code, finished.stdout.as_str()),
+                (0, "ok\n"),
+                "{place}: {finished:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_base_config_map_says_what_the_gateway_does_without_it() {
+    let base = render("deploy/base");
+    let yaml = text(&find(&base, "ConfigMap", "gateway-config")["data"]["gateway.yaml"]);
+    let scratch = Scratch::new("manifests");
+    let file = scratch.file("gateway.yaml", yaml).display().to_string();
+    let no_variables: [(&str, &str); 0] = [];
+    let mut lines = Vec::new();
+    for arguments in [&["--print-config", "--config", &file][..], &["--print-config"]] {
+        let mut print = Process::start_with(binary("gateway"), arguments, no_variables);
+        let printed = print.wait_exit(DEADLINE).await.stdout;
+        let structured = |line: &&str| line.starts_with("cluster ") || line.starts_with("route ");
+        lines.push(
+            printed
+                .lines()
+                .filter(structured)
+                .map(str::to_owned)
+                .collect::<Vec<_>>(),
+        );
+    }
+    assert_eq!(lines[0], lines[1]);
+    assert!(lines[0].len() >= 6, "{lines:?}");
+}
+
+#[test]
+fn window_drain_and_pre_stop_fit_into_the_grace_period() {
+    for (place, deployment) in deployments() {
+        let program = program_of(&deployment).expect("one of ours");
+        let pod = &deployment["spec"]["template"]["spec"];
+        let container = container(&deployment);
+        let seconds = |setting: &str| -> f64 {
+            let variable = list(&container["env"])
+                .iter()
+                .find(|variable| text(&variable["name"]) == setting);
+            let value = variable.map_or_else(|| default_of(program, setting), |variable| text(&variable["value"]));
+            value.parse().unwrap_or_else(|_| panic!("{place}: {setting}={value}"))
+        };
+        let pre_stop = &container["lifecycle"]["preStop"];
+        assert!(
+            pre_stop["exec"].is_badvalue(),
+            "{place}: the image has no shell to exec"
+        );
+        let pre_stop: f64 = text(&pre_stop["sleep"]["seconds"]).parse().unwrap_or(0.0);
+        let grace: f64 = text(&pod["terminationGracePeriodSeconds"]).parse().unwrap_or(30.0);
+        let needed = pre_stop + seconds("DRAIN_WINDOW") + seconds("DRAIN_TIMEOUT");
+        assert!(needed < grace, "{place}: {needed} s needed of {grace} s");
+    }
+}
+
+#[test]
+fn files_are_mounted_where_the_services_look() {
+    for (place, deployment) in deployments() {
+        let program = program_of(&deployment).expect("one of ours");
+        let default_directory = Path::new(program.default_file).parent().expect("a file in a directory");
+        for mount in list(&container(&deployment)["volumeMounts"]) {
+            let path = text(&mount["mountPath"]);
+            let known = Path::new(&path) == default_directory || path == program.default_secret_dir;
+            assert!(known, "{place}: {} does not look into {path}", program.name);
+            assert!(mount["subPath"].is_badvalue(), "{place}: a subPath mount never changes");
+        }
+    }
+    let base = render("deploy/base");
+    for (deployment, mounts) in [("api-gateway", 2), ("ml-inference", 1)] {
+        let container = container(find(&base, "Deployment", deployment));
+        assert_eq!(list(&container["volumeMounts"]).len(), mounts, "{deployment}");
+    }
+}
+
+#[test]
+fn secret_references_are_secret_settings() {
+    for (place, deployment) in deployments() {
+        let program = program_of(&deployment).expect("one of ours");
+        for variable in list(&container(&deployment)["env"]) {
+            let key = &variable["valueFrom"]["secretKeyRef"]["key"];
+            if key.is_badvalue() {
+                continue;
+            }
+            let name = text(&variable["name"]);
+            assert_eq!(name, text(key), "{place}");
+            let secret = |setting: &shared::config::Setting| setting.name == name && setting.secret;
+            assert!(
+                program.settings.iter().any(secret),
+                "{place}: {name} is no secret of {}",
+                program.name
+            );
+        }
+    }
+    let script = std::fs::read_to_string(repository().join("scripts/create-secrets.sh")).expect("readable");
+    for setting in GATEWAY
+        .settings
+        .iter()
+        .chain(ML_INFERENCE.settings)
+        .filter(|setting| setting.secret)
+    {
+        assert!(
+            script.contains(setting.name),
+            "create-secrets.sh makes no {}",
+            setting.name
+        );
+    }
+}
+
+#[test]
+fn pods_are_locked_down_and_images_pinned() {
+    for (place, objects) in rendered() {
+        for name in ["api-gateway", "ml-inference"] {
+            let deployment = find(&objects, "Deployment", name);
+            let pod = &deployment["spec"]["template"]["spec"];
+            let container = container(deployment);
+            let security = &container["securityContext"];
+            assert_eq!(text(&pod["securityContext"]["runAsNonRoot"]), "true", "{place}");
+            assert_eq!(text(&pod["securityContext"]["runAsUser"]), "65532", "{place}");
+            assert_eq!(
+                text(&pod["securityContext"]["seccompProfile"]["type"]),
+                "RuntimeDefault",
+                "{place}"
+            );
+            assert_eq!(text(&security["readOnlyRootFilesystem"]), "true", "{place}");
+            assert_eq!(text(&security["allowPrivilegeEscalation"]), "false", "{place}");
+            assert_eq!(text(&list(&security["capabilities"]["drop"])[0]), "ALL", "{place}");
+            assert_eq!(text(&pod["automountServiceAccountToken"]), "false", "{place}");
+            let image = text(&container["image"]);
+            assert!(image.contains(':') && !image.ends_with(":latest"), "{place}: {image}");
+            assert_eq!(text(&container["imagePullPolicy"]), "IfNotPresent", "{place}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_probe_asks_for_a_path_that_answers() {
+    let pair = Pair::start(1).await;
+    let admin = pair.gateway.address_of("admin listening").await;
+    for (place, deployment) in deployments() {
+        let container = container(&deployment);
+        for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
+            let get = &container[probe]["httpGet"];
+            if get.is_badvalue() {
+                continue;
+            }
+            let address = match (
+                program_of(&deployment).expect("one of ours").name,
+                text(&get["port"]).as_str(),
+            ) {
+                ("gateway", "admin" | "9090") => admin,
+                ("gateway", "http" | "8080") => pair.address,
+                ("ml-inference", "http" | "5000") => pair.replicas[0].address,
+                (name, port) => panic!("{place}: {name} does not listen on {port}"),
+            };
+            let url = format!("http://{address}{}", text(&get["path"]));
+            let answer = pair.client.get(&url).send().await.expect("an answer");
+            assert_eq!(answer.status(), 200, "{place}: {probe} {url}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The lab's requests through both services.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use e2e::{Pair, Replica};
+use shared::test_util::{DEADLINE, Signal};
+
+const LAB_LINE: &str = "{\"predictions\": [2.5, 3.0, 4.5], \"model\": \"half_plus_two\", \"version\": \"1.0\"}\n";
+
+#[tokio::test]
+async fn every_request_of_the_lab_is_answered_as_the_lab_says() {
+    let pair = Pair::start(2).await;
+    let predict = pair.get("/predict").await;
+    assert_eq!(predict.status(), 200);
+    assert_eq!(predict.headers()["content-type"], "application/json");
+    assert_eq!(predict.headers()["x-model-version"], "1.0");
+    assert!(
+        predict.headers()["x-served-by"]
+            .to_str()
+            .expect("text")
+            .starts_with("ml-inference-")
+    );
+    assert_eq!(predict.text().await.expect("text"), LAB_LINE);
+
+    assert_eq!(pair.get("/health").await.text().await.expect("text"), "Gateway OK\n");
+    let status = pair.get("/status").await.text().await.expect("text");
+    assert_eq!(status, "API Gateway v1.0\nBackend: ml-inference-service:5000\n");
+
+    let posted = pair.post("/predict", "{\"instances\": [1.0, 2.0, 5.0]}").await;
+    assert_eq!(posted.text().await.expect("text"), LAB_LINE);
+    let lesson = pair.post("/predict", "{\"features\": [1, 2, 3, 4, 5]}").await;
+    assert_eq!(
+        lesson.text().await.expect("text"),
+        "{\"prediction\": 15.0, \"model_version\": \"v1.0\"}\n"
+    );
+}
+
+#[tokio::test]
+async fn what_the_model_server_refuses_comes_through_as_it_said_it() {
+    let pair = Pair::start(1).await;
+    for (body, status) in [
+        ("{", 400),
+        ("{\"instances\": []}", 400),
+        ("{\"instances\": [\"x\"]}", 400),
+    ] {
+        let refused = pair.post("/predict", body).await;
+        assert_eq!(refused.status(), status, "{body}");
+        assert_eq!(refused.headers()["content-type"], "application/problem+json");
+        let problem: serde_json::Value = refused.json().await.expect("JSON");
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["error"], problem["detail"]);
+    }
+    // The model server's own 404, below a prefix that the gateway passes through.
+    let unknown = pair.get("/predict/nothing-here").await;
+    assert_eq!(
+        (unknown.status().as_u16(), unknown.headers().contains_key("x-served-by")),
+        (404, true)
+    );
+}
+
+#[tokio::test]
+async fn one_request_id_names_the_request_in_the_answer_and_in_both_logs() {
+    let pair = Pair::start(1).await;
+    let id = pair.get("/predict").await.headers()["x-request-id"]
+        .to_str()
+        .expect("text")
+        .to_owned();
+    for process in [&pair.gateway, &pair.replicas[0].process] {
+        let line = process
+            .log_line_where("the request", |line| line["request_id"] == id.as_str())
+            .await;
+        assert_eq!(line["status"], 200);
+        assert_eq!(line["method"], "GET");
+    }
+}
+
+#[tokio::test]
+async fn requests_are_spread_evenly() {
+    let pair = Pair::start(3).await;
+    let mut served: BTreeMap<String, usize> = BTreeMap::new();
+    for _ in 0..60 {
+        let response = pair.get("/predict").await;
+        let pod = response.headers()["x-served-by"].to_str().expect("text").to_owned();
+        *served.entry(pod).or_default() += 1;
+    }
+    assert_eq!(served.len(), 3, "{served:?}");
+    assert!(served.values().all(|count| (15..=25).contains(count)), "{served:?}");
+}
+
+#[tokio::test]
+async fn two_hundred_concurrent_clients_are_served() {
+    let pair = Arc::new(Pair::start(2).await);
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let pair = Arc::clone(&pair);
+        clients.spawn(async move {
+            for _ in 0..5 {
+                assert_eq!(pair.get("/predict").await.text().await.expect("text"), LAB_LINE);
+            }
+        });
+    }
+    assert_eq!(clients.join_all().await.len(), 200);
+}
+
+/// What a client under steady load saw.
+#[derive(Default)]
+struct Seen {
+    by_version: BTreeMap<String, usize>,
+    failures: Vec<String>,
+}
+
+/// Sends requests one after the other, GET and POST in turn, until `stop`.
+async fn load(pair: Arc<Pair>, stop: Arc<AtomicBool>, keep_alive: bool) -> Seen {
+    let mut seen = Seen::default();
+    let mut turn = 0_usize;
+    while !stop.load(Ordering::Relaxed) {
+        turn += 1;
+        let mut request = match turn % 2 {
+            0 => pair.client.get(pair.url("/predict")),
+            _ => pair.client.post(pair.url("/predict")).body("{\"instances\": [1.0]}"),
+        };
+        if !keep_alive {
+            request = request.header("connection", "close");
+        }
+        match request.send().await {
+            Ok(response) if response.status() == 200 => {
+                let version = response.headers()["x-model-version"].to_str().expect("text").to_owned();
+                match response.text().await {
+                    Ok(_) => *seen.by_version.entry(version).or_default() += 1,
+                    Err(error) => seen.failures.push(format!("turn {turn}: {error:?}")),
+                }
+            }
+            Ok(response) => seen.failures.push(format!("turn {turn}: {}", response.status())),
+            Err(error) => seen.failures.push(format!("turn {turn}: {error:?}")),
+        }
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replacing_every_replica_under_load_loses_no_request() {
+    let mut pair = Pair::start(3).await;
+    let replicas = std::mem::take(&mut pair.replicas);
+    let pair = Arc::new(pair);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..8 {
+        clients.spawn(load(Arc::clone(&pair), Arc::clone(&stop), number % 2 == 0));
+    }
+
+    // One by one, each on its own port: first v2, and as one would not do in a hurry, one by kill -9.
+    let mut updated = Vec::new();
+    for (number, replica) in replicas.into_iter().enumerate() {
+        let port = replica.address.port();
+        if number == 1 {
+            drop(replica);
+        } else {
+            let finished = replica.stop().await;
+            assert_eq!(finished.code, 0, "{finished:?}");
+        }
+        updated.push(Replica::start(&format!("ml-inference-v2-{number}"), "2.0", port).await);
+    }
+    let new_version = |seen: &Seen| seen.by_version.get("2.0").copied().unwrap_or(0);
+
+    stop.store(true, Ordering::Relaxed);
+    let seen = clients.join_all().await;
+    let failures: Vec<&String> = seen.iter().flat_map(|seen| &seen.failures).collect();
+    let total: usize = seen.iter().flat_map(|seen| seen.by_version.values()).sum();
+    assert!(
+        failures.is_empty(),
+        "failed requests: {} of {total}: {failures:?}\n{}",
+        failures.len(),
+        pair.gateway.output()
+    );
+    assert!(total > 100, "there was load: {total}");
+    assert!(
+        seen.iter().map(new_version).sum::<usize>() > 0,
+        "the new version answered"
+    );
+}
+
+#[tokio::test]
+async fn the_pair_stops_cleanly() {
+    let mut pair = Pair::start(1).await;
+    assert_eq!(pair.get("/predict").await.status(), 200);
+    pair.gateway.signal(Signal::INT);
+    assert_eq!(pair.gateway.wait_exit(DEADLINE).await.code, 0);
+    for replica in pair.replicas {
+        assert_eq!(replica.stop().await.code, 0);
+    }
+}

@@ -1,0 +1,840 @@
+#!/usr/bin/env bash
+# Tests the scripts without a cluster: kubectl, curl, oha and the container engines are recording stand-ins put first in
+# PATH, and the exact sequence of calls is compared. With --bin-dir, the scripts that need none of those run for real.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=../lib/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
+# shellcheck source-path=SCRIPTDIR source=../lib/load.sh
+. "$ROOT/scripts/lib/load.sh"
+
+usage() {
+  cat <<'EOF'
+Usage: scripts/test-scripts/run.sh [--bin-dir DIR]
+
+  --bin-dir DIR    also run up.sh, load-test.sh and rolling-update.sh --local with DIR/gateway and DIR/ml-inference
+                   (ports 31080, 31090 and 31501 to 31503 of 127.0.0.1; needs curl and oha)
+
+One line a test, then "N passed, N failed". Exit status: 0 all passed, 1 some failed, 2 wrong arguments.
+EOF
+}
+
+bin_dir=''
+while [ $# -gt 0 ]; do
+  case $1 in
+  --help | -h) usage && exit 0 ;;
+  --bin-dir) need_value "$1" $# && bin_dir=$(cd "$2" && pwd) && shift ;;
+  *) usage_error "unknown argument: $1" ;;
+  esac
+  shift
+done
+
+SCRIPTS=$ROOT/scripts
+FAKES=$SCRIPTS/test-scripts/fakes
+make_tmp
+trap cleanup_tmp EXIT
+export FAKE=$TMP/fake
+export NO_COLOR=1
+REAL_KUBECTL=$(command -v kubectl || true)
+REAL_PATH=$PATH
+export REAL_KUBECTL
+
+# --- the harness -------------------------------------------------------------------------------------------------
+
+passed=0
+failed=0
+skipped=0
+test_name=''
+faults=''
+
+begin() {
+  test_name=$1
+  faults=''
+  rm -rf "$FAKE"
+  mkdir -p "$FAKE/namespaces" "$FAKE/secrets"
+  : >"$FAKE/calls"
+  echo kind-mlops-lab >"$FAKE/context"
+  use kubectl curl oha
+}
+
+finish() {
+  if [ -z "$faults" ]; then
+    passed=$((passed + 1))
+    echo "ok    $test_name"
+  else
+    failed=$((failed + 1))
+    echo "FAIL  $test_name"
+    printf '%s\n' "$faults" | sed '/^$/d; s/^/        /'
+  fi
+}
+
+skip() {
+  skipped=$((skipped + 1))
+  echo "skip  $1"
+}
+
+fault() { faults="$faults
+$1"; }
+
+# use NAME...: exactly these stand-ins are installed. Beside them PATH holds the ordinary tools only, so that nothing of
+# the machine's own (a docker, a cluster) can be reached.
+use() {
+  local name fake
+  rm -rf "${TMP:?}/bin"
+  mkdir "$TMP/bin"
+  for name in "$@"; do
+    case $name in
+    kubectl | curl | oha) fake=$name ;;
+    *) fake=engine ;;
+    esac
+    ln -s "$FAKES/$fake" "$TMP/bin/$name"
+  done
+  PATH=$TMP/bin:$TMP/tools
+}
+
+install_tools() {
+  local name
+  mkdir "$TMP/tools"
+  for name in bash env awk sed grep tr sort head tail cat cut od mktemp mkdir mkfifo rm cp mv ln ls chmod touch id \
+    dirname basename sleep date uname diff; do
+    ln -s "$(command -v "$name")" "$TMP/tools/$name"
+  done
+}
+
+# run SCRIPT ARGUMENTS...: sets $output (both streams) and $status.
+run() {
+  local script=$1
+  shift
+  status=0
+  output=$(CARGO_HOME=$TMP/nowhere HOME=$TMP "$BASH" "$SCRIPTS/$script" "$@" 2>&1 </dev/null) || status=$?
+}
+
+expect_status() { [ "$status" = "$1" ] || fault "exit status $status instead of $1; output: $output"; }
+
+expect_output() {
+  local text
+  for text in "$@"; do
+    case $output in *"$text"*) ;; *) fault "not in the output: $text
+output: $output" ;; esac
+  done
+}
+
+expect_not_in_output() { case $output in *"$1"*) fault "in the output: $1" ;; esac; }
+
+# expect_calls: the recorded calls are exactly the lines of standard input ($ROOT and the temporary directory are masked).
+expect_calls() {
+  local wanted got
+  wanted=$(cat)
+  got=$(sed -e "s|$ROOT|ROOT|g" -e 's|[^ :]*/mlops-lab\.[A-Za-z0-9]*|TMP|g' \
+    -e 's| --label org.opencontainers.image.revision=[0-9a-f]*||' "$FAKE/calls")
+  [ "$got" = "$wanted" ] || fault "calls differ (< expected, > got):
+$(diff <(printf '%s\n' "$wanted") <(printf '%s\n' "$got"))"
+}
+
+good_report() {
+  printf 'Summary:\n  Success rate:\t100.00%%\n\nStatus code distribution:\n  [200] 1000 responses\n' >"$FAKE/oha-report"
+}
+
+# --- deploy.sh ---------------------------------------------------------------------------------------------------
+
+test_deploy() {
+  begin "deploy: base on kind, in order: namespace, secrets, everything, both rollouts"
+  run deploy.sh
+  expect_status 0
+  expect_output "the gateway answers at http://127.0.0.1:30080" "curl http://127.0.0.1:30080/predict"
+  expect_calls <<'EOF'
+kubectl config current-context
+kubectl --context kind-mlops-lab get --raw /version --request-timeout 10s
+kubectl kustomize ROOT/deploy/base
+kubectl --context kind-mlops-lab apply -f -
+kubectl config get-contexts kind-mlops-lab -o name
+kubectl --context kind-mlops-lab get --raw /version --request-timeout 10s
+kubectl --context kind-mlops-lab get namespace mlops-lab --ignore-not-found -o name
+kubectl --context kind-mlops-lab --namespace mlops-lab get secret api-credentials --ignore-not-found -o name
+kubectl --context kind-mlops-lab --namespace mlops-lab create -f -
+kubectl --context kind-mlops-lab --namespace mlops-lab get secret ml-registry-credentials --ignore-not-found -o name
+kubectl --context kind-mlops-lab --namespace mlops-lab create -f -
+kubectl --context kind-mlops-lab apply -k ROOT/deploy/base
+kubectl --context kind-mlops-lab --namespace mlops-lab rollout status deployment/ml-inference --timeout 180s
+kubectl --context kind-mlops-lab --namespace mlops-lab rollout status deployment/api-gateway --timeout 180s
+kubectl --context kind-mlops-lab --namespace mlops-lab get service api-gateway-service -o jsonpath={.spec.ports[?(@.name=="http")].nodePort}
+EOF
+  grep -q '^kind: Namespace' "$FAKE/stdin.4" || fault "the first apply is not the namespace: $(cat "$FAKE/stdin.4")"
+  [ "$(grep -c '^kind:' "$FAKE/stdin.4")" = 1 ] || fault "the first apply holds more than the namespace"
+  finish
+
+  local name
+  for name in dev staging prod; do
+    begin "deploy: overlay $name goes to its own namespace"
+    run deploy.sh --overlay "$name"
+    expect_status 0
+    grep -q "^  name: mlops-lab-$name$" "$FAKE"/stdin.4 || fault "namespace document: $(cat "$FAKE/stdin.4")"
+    grep -q "apply -k .*/deploy/overlays/$name$" "$FAKE/calls" || fault "the overlay was not applied"
+    grep -q -- "--namespace mlops-lab-$name rollout status deployment/api-gateway" "$FAKE/calls" || fault "no rollout waited for"
+    finish
+  done
+
+  begin "deploy: on minikube the URL has minikube's address; images that are missing are named"
+  use kubectl curl minikube
+  echo my-profile >"$FAKE/context"
+  echo minikube-label >"$FAKE/node-label"
+  printf 'docker.io/library/api-gateway:1.0\nregistry.k8s.io/pause:3.9\n' >"$FAKE/node-images"
+  run deploy.sh
+  expect_status 0
+  expect_output "the gateway answers at http://127.0.0.9:30080" "image ml-inference:1.0 is not in the cluster"
+  expect_not_in_output "image api-gateway:1.0 is not"
+  finish
+
+  begin "deploy: any other cluster: a node's address"
+  echo elsewhere >"$FAKE/context"
+  echo 127.0.0.8 >"$FAKE/address"
+  run deploy.sh --context elsewhere --timeout 5s
+  expect_status 0
+  expect_output "the gateway answers at http://127.0.0.8:30080"
+  finish
+
+  begin "deploy: an address that cannot be reached is said, with another way in"
+  touch "$FAKE/no-answer"
+  run deploy.sh
+  expect_status 0
+  expect_output "not reachable from here" "port-forward svc/api-gateway-service 8080:80"
+  finish
+
+  begin "deploy: a rollout that does not finish fails, shows the pods and names the likely cause"
+  touch "$FAKE/rollout-fails"
+  run deploy.sh
+  expect_status 1
+  expect_output "did not roll out within 180s" "ImagePullBackOff" "scripts/build-images.sh"
+  finish
+
+  begin "deploy: an unknown overlay, before any call"
+  run deploy.sh --overlay nowhere
+  expect_status 2
+  expect_output 'there is no overlay "nowhere"; there are: base dev prod staging'
+  expect_calls </dev/null
+  finish
+}
+
+# Every script that needs the cluster says what is missing.
+test_no_cluster() {
+  local script
+  good_report
+  for script in deploy.sh "cleanup.sh --yes" create-secrets.sh rolling-update.sh; do
+    begin "${script%% *}: no kubectl"
+    use curl oha
+    # shellcheck disable=SC2086 # a script and its option
+    run $script
+    expect_status 3
+    expect_output "kubectl is missing" "get it from"
+    finish
+
+    begin "${script%% *}: no context"
+    rm "$FAKE/context"
+    # shellcheck disable=SC2086
+    run $script
+    expect_status 3
+    expect_output "kubectl has no current context" "minikube start"
+    expect_calls <<<'kubectl config current-context'
+    finish
+
+    begin "${script%% *}: unknown context"
+    # shellcheck disable=SC2086
+    run $script --context nowhere
+    expect_status 3
+    expect_output 'kubectl knows no context "nowhere"'
+    expect_calls <<<'kubectl config get-contexts nowhere -o name'
+    finish
+
+    begin "${script%% *}: the cluster does not answer"
+    touch "$FAKE/unreachable"
+    # shellcheck disable=SC2086
+    run $script
+    expect_status 3
+    expect_output 'the cluster of context "kind-mlops-lab" does not answer' "connection refused"
+    finish
+  done
+}
+
+# --- create-secrets.sh -------------------------------------------------------------------------------------------
+
+values_of() { sed -n 's/^  [A-Z_]*: "\(.*\)"$/\1/p' "$FAKE"/stdin.*; }
+
+test_secrets() {
+  local value first
+  begin "secrets: both are made from standard input, with random values"
+  touch "$FAKE/namespaces/mlops-lab"
+  run create-secrets.sh
+  expect_status 0
+  expect_output "secret api-credentials created (API_KEY, JWT_SECRET)" \
+    "secret ml-registry-credentials created (REGISTRY_USER, REGISTRY_PASSWORD)"
+  expect_calls <<'EOF'
+kubectl config current-context
+kubectl --context kind-mlops-lab get --raw /version --request-timeout 10s
+kubectl --context kind-mlops-lab get namespace mlops-lab --ignore-not-found -o name
+kubectl --context kind-mlops-lab --namespace mlops-lab get secret api-credentials --ignore-not-found -o name
+kubectl --context kind-mlops-lab --namespace mlops-lab create -f -
+kubectl --context kind-mlops-lab --namespace mlops-lab get secret ml-registry-credentials --ignore-not-found -o name
+kubectl --context kind-mlops-lab --namespace mlops-lab create -f -
+EOF
+  [ "$(sed 's/"[^"]*"/VALUE/' "$FAKE/stdin.5")" = "apiVersion: v1
+kind: Secret
+type: Opaque
+metadata:
+  name: api-credentials
+stringData:
+  API_KEY: VALUE
+  JWT_SECRET: VALUE" ] || fault "manifest: $(sed 's/"[^"]*"/VALUE/' "$FAKE/stdin.5")"
+  finish
+
+  begin "secrets: no value is printed or is an argument, and no two are alike"
+  touch "$FAKE/namespaces/mlops-lab"
+  run create-secrets.sh
+  first=$(values_of)
+  [ "$(printf '%s\n' "$first" | grep -c .)" = 4 ] || fault "not four values"
+  for value in $first; do
+    [ "${#value}" -ge 11 ] || fault "a value of ${#value} characters"
+    expect_not_in_output "$value"
+    ! grep -q -- "$value" "$FAKE/calls" || fault "a value is an argument of kubectl"
+  done
+  rm "$FAKE"/stdin.*
+  run create-secrets.sh
+  [ "$(printf '%s\n%s\n' "$first" "$(values_of)" | sort -u | grep -c .)" = 8 ] || fault "values repeat"
+  finish
+
+  begin "secrets: those that are there are left alone"
+  touch "$FAKE/namespaces/elsewhere" "$FAKE/secrets/api-credentials"
+  run create-secrets.sh --namespace elsewhere
+  expect_status 0
+  expect_output "secret api-credentials is there already: left alone" "secret ml-registry-credentials created"
+  [ "$(grep -c 'create -f -' "$FAKE/calls")" = 1 ] || fault "not exactly one was created"
+  finish
+
+  begin "secrets: no namespace"
+  run create-secrets.sh
+  expect_status 3
+  expect_output "namespace mlops-lab does not exist" "kubectl create namespace mlops-lab"
+  ! grep -q create "$FAKE/calls" || fault "something was created"
+  finish
+}
+
+# --- cleanup.sh --------------------------------------------------------------------------------------------------
+
+test_cleanup() {
+  local name
+  begin "cleanup: deletes the namespace"
+  touch "$FAKE/namespaces/mlops-lab"
+  run cleanup.sh --yes
+  expect_status 0
+  expect_calls <<'EOF'
+kubectl config current-context
+kubectl --context kind-mlops-lab get --raw /version --request-timeout 10s
+kubectl --context kind-mlops-lab get namespace mlops-lab --ignore-not-found -o name
+kubectl --context kind-mlops-lab delete namespace mlops-lab --timeout 180s
+EOF
+  finish
+
+  begin "cleanup: an overlay's namespace"
+  touch "$FAKE/namespaces/mlops-lab-prod"
+  run cleanup.sh --yes --overlay prod
+  expect_status 0
+  grep -q 'delete namespace mlops-lab-prod ' "$FAKE/calls" || fault "not deleted"
+  finish
+
+  for name in default kube-system mlops-lab-other mlops mlops.lab ''; do
+    begin "cleanup: refuses namespace \"$name\" before any call"
+    touch "$FAKE/namespaces/${name:-x}"
+    run cleanup.sh --yes --namespace "$name"
+    expect_status 2
+    expect_output "is not one of this project's: mlops-lab mlops-lab-dev mlops-lab-prod mlops-lab-staging"
+    expect_calls </dev/null
+    finish
+  done
+
+  begin "cleanup: asks, and without a terminal deletes nothing"
+  touch "$FAKE/namespaces/mlops-lab"
+  run cleanup.sh
+  expect_status 2
+  expect_output "add --yes"
+  ! grep -q delete "$FAKE/calls" || fault "it was deleted"
+  finish
+
+  begin "cleanup: nothing there, nothing to do"
+  run cleanup.sh --yes
+  expect_status 0
+  expect_output "nothing to do"
+  ! grep -q delete "$FAKE/calls" || fault "it was deleted"
+  finish
+}
+
+# --- rolling-update.sh on a cluster ------------------------------------------------------------------------------
+
+deployed() {
+  good_report
+  touch "$FAKE/namespaces/mlops-lab"
+  echo ml-inference:1.0 >"$FAKE/image"
+}
+
+test_rolling_update() {
+  begin "rolling update: set image, annotate, wait, history, undo, wait, history"
+  deployed
+  run rolling-update.sh --rate 50
+  expect_status 0
+  expect_output "now every answer is of version 2.0" "now every answer is of version 1.0" "failed requests: 0 of 1"
+  expect_calls <<'EOF'
+kubectl config current-context
+kubectl --context kind-mlops-lab get --raw /version --request-timeout 10s
+kubectl --context kind-mlops-lab get namespace mlops-lab --ignore-not-found -o name
+kubectl --context kind-mlops-lab --namespace mlops-lab get deployment ml-inference -o jsonpath={.spec.template.spec.containers[?(@.name=="ml-model")].image}
+kubectl --context kind-mlops-lab --namespace mlops-lab get service api-gateway-service -o jsonpath={.spec.ports[?(@.name=="http")].nodePort}
+kubectl --context kind-mlops-lab --namespace mlops-lab set image deployment/ml-inference ml-model=ml-inference:2.0
+kubectl --context kind-mlops-lab --namespace mlops-lab annotate deployment/ml-inference kubernetes.io/change-cause=Updated to ml-inference:2.0 --overwrite
+kubectl --context kind-mlops-lab --namespace mlops-lab rollout status deployment/ml-inference --timeout 180s
+kubectl --context kind-mlops-lab --namespace mlops-lab rollout history deployment/ml-inference
+kubectl --context kind-mlops-lab --namespace mlops-lab rollout undo deployment/ml-inference
+kubectl --context kind-mlops-lab --namespace mlops-lab rollout status deployment/ml-inference --timeout 180s
+kubectl --context kind-mlops-lab --namespace mlops-lab rollout history deployment/ml-inference
+EOF
+  grep -q -- '-q 50 -c 16 http://127.0.0.1:30080/predict$' "$FAKE/oha-calls" || fault "load: $(cat "$FAKE/oha-calls")"
+  finish
+
+  begin "rolling update: failed requests fail it"
+  deployed
+  printf '  [502] 2 responses\n\nError distribution:\n  [3] connection error\n' >>"$FAKE/oha-report"
+  run rolling-update.sh
+  expect_status 1
+  expect_output "failed requests: 5 of 10"
+  finish
+
+  begin "rolling update: a rollout that hangs is undone"
+  deployed
+  touch "$FAKE/rollout-fails"
+  run rolling-update.sh --timeout 1s
+  expect_status 1
+  expect_output "the rollout did not finish within 1s" "undoing the update" "failed requests: 0 of"
+  [ "$(tail -n 1 "$FAKE/calls")" = "kubectl --context kind-mlops-lab --namespace mlops-lab rollout undo deployment/ml-inference" ] ||
+    fault "last call: $(tail -n 1 "$FAKE/calls")"
+  finish
+
+  begin "rolling update: no namespace"
+  good_report
+  run rolling-update.sh
+  expect_status 3
+  expect_output "namespace mlops-lab does not exist"
+  finish
+
+  begin "rolling update: nothing deployed"
+  deployed
+  rm "$FAKE/image"
+  run rolling-update.sh
+  expect_status 3
+  expect_output "there is no deployment ml-inference" "scripts/deploy.sh"
+  finish
+
+  begin "rolling update: already there"
+  deployed
+  run rolling-update.sh --image ml-inference:1.0
+  expect_status 1
+  expect_output "already runs ml-inference:1.0"
+  ! grep -q 'set image' "$FAKE/calls" || fault "the image was set"
+  finish
+
+  begin "rolling update: a gateway that does not answer is said before anything is changed"
+  deployed
+  touch "$FAKE/no-answer"
+  run rolling-update.sh
+  expect_status 3
+  expect_output "does not answer 200 from here" "--url"
+  ! grep -q 'set image' "$FAKE/calls" || fault "the image was set"
+  finish
+
+  begin "rolling update: no oha"
+  use kubectl curl
+  run rolling-update.sh
+  expect_status 3
+  expect_output "oha (the load generator) is missing" "cargo install oha --locked"
+  finish
+}
+
+# --- build-images.sh ---------------------------------------------------------------------------------------------
+
+test_images() {
+  begin "images: docker where it works, both images, loaded into kind"
+  use kubectl docker podman buildah kind
+  run build-images.sh
+  expect_status 0
+  expect_calls <<'EOF'
+docker build --file ROOT/deploy/Dockerfile --target gateway --tag api-gateway:1.0 --build-arg VERSION=1.0 --build-arg MODEL_VERSION=1.0 ROOT
+docker build --file ROOT/deploy/Dockerfile --target ml-inference --tag ml-inference:1.0 --build-arg VERSION=1.0 --build-arg MODEL_VERSION=1.0 ROOT
+kubectl config current-context
+docker save --output TMP/api-gateway.tar api-gateway:1.0
+kind load image-archive TMP/api-gateway.tar --name mlops-lab
+docker save --output TMP/ml-inference.tar ml-inference:1.0
+kind load image-archive TMP/ml-inference.tar --name mlops-lab
+EOF
+  finish
+
+  begin "images: podman where docker's daemon is down; names a cluster understands; loaded into minikube"
+  use kubectl docker podman buildah minikube
+  touch "$FAKE/docker-down"
+  echo minikube >"$FAKE/context"
+  echo minikube >"$FAKE/node-label"
+  run build-images.sh --only ml-inference --tag 2.0
+  expect_status 0
+  expect_calls <<'EOF'
+podman build --layers=false --file ROOT/deploy/Dockerfile --target ml-inference --tag ml-inference:2.0 --build-arg VERSION=2.0 --build-arg MODEL_VERSION=2.0 ROOT
+kubectl config current-context
+kubectl --context minikube --request-timeout 10s get nodes -o jsonpath={.items[0].metadata.labels.minikube\.k8s\.io/name}
+podman tag ml-inference:2.0 docker.io/library/ml-inference:2.0
+podman save --quiet --format docker-archive --output TMP/ml-inference.tar docker.io/library/ml-inference:2.0
+minikube image load --profile minikube TMP/ml-inference.tar
+EOF
+  finish
+
+  begin "images: buildah when asked for; loaded into k3d"
+  use kubectl docker buildah k3d
+  echo k3d-lab >"$FAKE/context"
+  RUST_IMAGE=localhost/rust run build-images.sh --engine buildah --only api-gateway --tag dev
+  expect_status 0
+  expect_calls <<'EOF'
+buildah bud --layers=false --file ROOT/deploy/Dockerfile --target gateway --tag api-gateway:dev --build-arg VERSION=dev --build-arg MODEL_VERSION=1.0 --build-arg RUST_IMAGE=localhost/rust ROOT
+kubectl config current-context
+buildah push --quiet api-gateway:dev docker-archive:TMP/api-gateway.tar:docker.io/library/api-gateway:dev
+k3d image import TMP/api-gateway.tar --cluster lab
+EOF
+  finish
+
+  begin "images: prebuilt binaries are packaged from a directory of their own"
+  use docker
+  mkdir "$FAKE/built"
+  touch "$FAKE/built/gateway" "$FAKE/built/ml-inference"
+  run build-images.sh --prebuilt "$FAKE/built" --model-version 3.0
+  expect_status 0
+  expect_output "loaded into no cluster: kubectl is not installed"
+  expect_calls <<'EOF'
+docker build --file ROOT/deploy/Dockerfile.prebuilt --target gateway --tag api-gateway:1.0 --build-arg VERSION=1.0 --build-arg MODEL_VERSION=3.0 TMP/context
+docker build --file ROOT/deploy/Dockerfile.prebuilt --target ml-inference --tag ml-inference:1.0 --build-arg VERSION=1.0 --build-arg MODEL_VERSION=3.0 TMP/context
+EOF
+  finish
+
+  begin "images: a prebuilt binary that is missing"
+  use docker
+  mkdir "$FAKE/built"
+  run build-images.sh --prebuilt "$FAKE/built"
+  expect_status 3
+  expect_output "built/gateway is missing"
+  expect_calls </dev/null
+  finish
+
+  begin "images: a context that is no local cluster"
+  use kubectl docker
+  echo elsewhere >"$FAKE/context"
+  run build-images.sh
+  expect_status 0
+  expect_output "loaded into no cluster: context elsewhere"
+  finish
+
+  begin "images: --no-load asks no cluster"
+  use kubectl docker
+  run build-images.sh --no-load
+  expect_status 0
+  ! grep -q kubectl "$FAKE/calls" || fault "kubectl was called"
+  finish
+
+  begin "images: no engine"
+  use kubectl
+  run build-images.sh
+  expect_status 3
+  expect_output "no container engine works here" "apt-get install podman"
+  finish
+
+  begin "images: the engine asked for is down"
+  use docker podman
+  touch "$FAKE/docker-down"
+  run build-images.sh --engine docker
+  expect_status 3
+  expect_output "docker is installed but does not work"
+  finish
+
+  begin "images: an unknown engine"
+  run build-images.sh --engine rkt
+  expect_status 2
+  expect_output 'unknown engine "rkt"'
+  finish
+
+  begin "images: a build that fails"
+  use kubectl docker
+  touch "$FAKE/build-fails"
+  run build-images.sh
+  expect_status 1
+  expect_output "docker could not build api-gateway:1.0"
+  finish
+
+  begin "images: both Dockerfiles end in the same stages"
+  local stages
+  stages=$(sed -n '/^FROM scratch AS gateway/,$p' "$ROOT/deploy/Dockerfile" | sed 's|COPY --from=builder /out/|COPY |')
+  [ "$stages" = "$(sed -n '/^FROM scratch AS gateway/,$p' "$ROOT/deploy/Dockerfile.prebuilt")" ] || fault "they differ"
+  [ -n "$stages" ] || fault "no stages found"
+  finish
+}
+
+# --- load-test.sh ------------------------------------------------------------------------------------------------
+
+test_load() {
+  begin "load test: what counts as failed"
+  use curl oha
+  cat >"$FAKE/oha-report" <<'EOF'
+Summary:
+  Success rate:	91.00%
+  Total:	10.0 s
+
+Response time distribution:
+  10.00% in 66.8600 us
+
+Status code distribution:
+  [200] 900 responses
+  [201] 1 responses
+  [429] 20 responses
+  [503] 3 responses
+
+Error distribution:
+  [7] Connection refused (os error 111)
+  [5] aborted due to deadline
+  [2] timeout
+  [1] connection error: [reset] by peer
+EOF
+  run load-test.sh --duration 1s --rate 5 --header "a: b"
+  expect_status 1
+  [ "$(printf '%s\n' "$output" | tail -n 1)" = "failed requests: 33 of 934" ] || fault "$output"
+  grep -q -- '-z 1s -c 32 -q 5 -H a: b http://127.0.0.1:30080/predict$' "$FAKE/oha-calls" || fault "$(cat "$FAKE/oha-calls")"
+  finish
+
+  begin "load test: nothing failed"
+  use curl oha
+  good_report
+  run load-test.sh
+  expect_status 0
+  expect_output "failed requests: 0 of 1000"
+  finish
+
+  begin "load test: a run without requests has failed"
+  use curl oha
+  printf 'Summary:\n\nStatus code distribution:\n' >"$FAKE/oha-report"
+  run load-test.sh
+  expect_status 1
+  expect_output "failed requests: 0 of 0"
+  finish
+
+  begin "load test: POST a file"
+  use curl oha
+  good_report
+  echo '{"instances": [1.0]}' >"$FAKE/body.json"
+  run load-test.sh --post "$FAKE/body.json"
+  expect_status 0
+  grep -q -- "-m POST -T application/json -D $FAKE/body.json" "$FAKE/oha-calls" || fault "$(cat "$FAKE/oha-calls")"
+  run load-test.sh --post "$FAKE/none.json"
+  expect_status 2
+  expect_output "cannot read"
+  finish
+
+  begin "load test: nothing answers"
+  use curl oha
+  touch "$FAKE/no-answer"
+  run load-test.sh
+  expect_status 3
+  expect_output "nothing answers at http://127.0.0.1:30080/predict" "scripts/up.sh"
+  finish
+
+  begin "load test: no oha"
+  use curl
+  run load-test.sh
+  expect_status 3
+  expect_output "oha (the load generator) is missing" "cargo install oha --locked"
+  finish
+}
+
+# --- all of them -------------------------------------------------------------------------------------------------
+
+test_options() {
+  local path script
+  for path in "$SCRIPTS"/*.sh; do
+    script=$(basename "$path")
+    grep -q 'lib/common.sh' "$path" || continue
+    begin "$script: --help, an unknown argument, an option without its value"
+    run "$script" --help
+    expect_status 0
+    expect_output "Usage: scripts/$script" "Exit status:"
+    run "$script" --nonsense
+    expect_status 2
+    expect_output "unknown argument: --nonsense"
+    finish
+  done
+
+  begin "up.sh: no cargo"
+  use curl
+  run up.sh
+  expect_status 3
+  expect_output "cargo is missing" "https://rustup.rs"
+  finish
+
+  begin "up.sh: binaries that are not there"
+  use curl
+  run up.sh --bin-dir "$FAKE"
+  expect_status 3
+  expect_output "gateway is missing"
+  finish
+
+  begin "no script uses what bash 3.2 (macOS) does not know"
+  local found
+  found=$(grep -nE 'declare -[An]|local -[An]|mapfile|readarray|wait -n|\$\{[a-z_]+(,,|\^\^)|&>>|EPOCHREALTIME|BASHPID' \
+    "$SCRIPTS"/*.sh "$SCRIPTS"/lib/*.sh | grep -vE ':[0-9]+: *#' || true)
+  [ -z "$found" ] || fault "$found"
+  finish
+
+  PATH=$REAL_PATH
+  if have shellcheck; then
+    begin "shellcheck finds nothing"
+    PATH=$REAL_PATH
+    found=$(shellcheck -x "$SCRIPTS"/*.sh "$SCRIPTS"/lib/*.sh "$SCRIPTS"/test-scripts/*.sh "$FAKES"/* 2>&1) || fault "$found"
+    finish
+  else
+    skip "shellcheck: not installed"
+  fi
+}
+
+# --- with the real services --------------------------------------------------------------------------------------
+
+# wait_output FILE TEXT PID
+wait_output() {
+  local deadline=$((SECONDS + 40))
+  until grep -q -- "$2" "$1"; do
+    kill -0 "$3" 2>/dev/null && [ "$SECONDS" -lt "$deadline" ] || return 1
+    sleep 0.1
+  done
+}
+
+# end_up SIGNAL: sets $status.
+end_up() {
+  kill "-$1" "$up"
+  status=0
+  wait "$up" || status=$?
+  up=''
+}
+
+drop_up() { [ -z "$up" ] || kill -TERM "$up" 2>/dev/null || true; }
+
+test_real() {
+  local url=http://127.0.0.1:31080 ports=(--port 31080 --ml-port 31501) log=$TMP/up.log victim port
+  up=''
+  PATH=$REAL_PATH
+  trap 'drop_up; cleanup_tmp' EXIT
+
+  begin "up.sh: runs the pair, readable, and says what to try"
+  PATH=$REAL_PATH
+  # Started with job control, as from a terminal: otherwise bash has it ignore SIGINT.
+  set -m
+  "$SCRIPTS/up.sh" --bin-dir "$bin_dir" "${ports[@]}" >"$log" 2>&1 &
+  up=$!
+  set +m
+  if wait_output "$log" "Ctrl-C ends it" "$up"; then
+    [ "$(fetch "$url/predict" && echo x)" = '{"predictions": [2.5, 3.0, 4.5], "model": "half_plus_two", "version": "1.0"}'$'\n'x ] ||
+      fault "/predict: $(fetch --include "$url/predict" 2>&1)"
+    grep -q "^    curl $url/predict$" "$log" || fault "it does not say what to curl"
+    grep -q '^ml-inference-2 *| ' "$log" || fault "no readable line of ml-inference-2: $(cat "$log")"
+    grep -q '^gateway *| ' "$log" || fault "no readable line of the gateway: $(cat "$log")"
+  else
+    fault "it is not ready: $(cat "$log")"
+  fi
+  finish
+
+  begin "up.sh: a port in use is named"
+  PATH=$REAL_PATH
+  run up.sh --bin-dir "$bin_dir" "${ports[@]}"
+  expect_status 1
+  expect_output "port 31501 of 127.0.0.1 is already in use"
+  finish
+
+  begin "load-test.sh: the real oha, GET and POST"
+  PATH=$REAL_PATH
+  status=0
+  output=$("$SCRIPTS/load-test.sh" --url "$url/predict" --duration 2s --rate 200 --connections 8 2>&1) || status=$?
+  expect_status 0
+  case $output in *"failed requests: 0 of "[1-9]*) ;; *) fault "$output" ;; esac
+  echo '{"instances": [1.0, 2.0, 5.0]}' >"$TMP/body.json"
+  output=$("$SCRIPTS/load-test.sh" --url "$url/predict" --duration 1s --rate 50 --post "$TMP/body.json" 2>&1) || status=$?
+  expect_status 0
+  status=0
+  output=$("$SCRIPTS/load-test.sh" --url "$url/nowhere" --duration 1s --rate 50 2>&1) || status=$?
+  expect_status 1
+  finish
+
+  begin "up.sh: Ctrl-C ends every process cleanly"
+  PATH=$REAL_PATH
+  end_up INT
+  expect_status 0
+  output=$(cat "$log")
+  expect_output "stopping"
+  for port in 31080 31501 31502; do ! port_in_use "$port" || fault "port $port is still taken"; done
+  finish
+
+  begin "up.sh: a process that dies is named, and ends it"
+  PATH=$REAL_PATH
+  set -m
+  "$SCRIPTS/up.sh" --bin-dir "$bin_dir" "${ports[@]}" --replicas 1 --model-version 2.0 >"$log" 2>&1 &
+  up=$!
+  set +m
+  if wait_output "$log" "Ctrl-C ends it" "$up"; then
+    case $(fetch "$url/predict") in *'"version": "2.0"'*) ;; *) fault "--model-version is not answered" ;; esac
+    victim=$(pgrep -P "$up" ml-inference || true)
+    kill -KILL "$victim"
+    status=0
+    wait "$up" || status=$?
+    up=''
+    output=$(cat "$log")
+    expect_status 1
+    expect_output "ml-inference-1 ended by itself with status 137"
+    ! port_in_use 31080 || fault "the gateway is still there"
+  else
+    fault "it is not ready: $(cat "$log")"
+  fi
+  finish
+
+  begin "up.sh: a service that refuses its settings is reported"
+  PATH=$REAL_PATH
+  status=0
+  output=$(BATCH_SIZE=many "$SCRIPTS/up.sh" --bin-dir "$bin_dir" "${ports[@]}" 2>&1 </dev/null) || status=$?
+  expect_status 1
+  expect_output "BATCH_SIZE" "ended by itself with status 78: a setting is wrong"
+  finish
+
+  begin "rolling-update.sh --local: there and back, no request failed"
+  PATH=$REAL_PATH
+  status=0
+  output=$("$SCRIPTS/rolling-update.sh" --local --bin-dir "$bin_dir" "${ports[@]}" 2>&1 </dev/null) || status=$?
+  expect_status 0
+  expect_output "now every answer is of version 2.0" "now every answer is of version 1.0"
+  case $(printf '%s\n' "$output" | tail -n 1) in "failed requests: 0 of "[1-9]*) ;; *) fault "$output" ;; esac
+  finish
+  echo "      $(printf '%s\n' "$output" | tail -n 1)"
+}
+
+install_tools
+test_deploy
+test_no_cluster
+test_secrets
+test_cleanup
+test_rolling_update
+test_images
+test_load
+test_options
+if [ -n "$bin_dir" ]; then
+  test_real
+else
+  skip "up.sh, load-test.sh and rolling-update.sh --local for real: no --bin-dir"
+fi
+
+echo
+if [ "$skipped" -gt 0 ]; then
+  echo "$passed passed, $failed failed, $skipped skipped"
+else
+  echo "$passed passed, $failed failed"
+fi
+[ "$failed" -eq 0 ]
