@@ -204,7 +204,7 @@ exercise_dockerfile() {
   if [ "$builder" != image ]; then
     "stand_in_$builder" >"$TMP/covers" # not in a subshell: it sets stand_in_args
     covers=$(cat "$TMP/covers")
-    if ! problem=$(quietly "$ENGINE" build --tag "$run-rust:1" "$TMP/stand-in"); then
+    if ! problem=$(quietly "$ENGINE" build --file "$TMP/stand-in/Containerfile" --tag "$run-rust:1" "$TMP/stand-in"); then
       fail "deploy/Dockerfile: the stand-in for the Rust image" "$problem"
       return
     fi
@@ -304,7 +304,7 @@ replace() {
         "gateway:" "$(container_logs gateway)"
       return 1
     fi
-    "$ENGINE" stop --time 30 "$run-$old" >/dev/null
+    "$ENGINE" stop -t 30 "$run-$old" >/dev/null
     exit_codes="$exit_codes $("$ENGINE" inspect --format '{{.State.ExitCode}}' "$run-$old")"
     "$ENGINE" rm "$run-$old" >/dev/null
   done
@@ -358,7 +358,7 @@ roll_under_load() {
 }
 
 stop_gateway() {
-  "$ENGINE" stop --time 30 "$run-gateway" >/dev/null
+  "$ENGINE" stop -t 30 "$run-gateway" >/dev/null
   check "the gateway ends with status 0" 0 "$("$ENGINE" inspect --format '{{.State.ExitCode}}' "$run-gateway")"
 }
 

@@ -78,6 +78,7 @@ rollout_failed() {
 }
 
 connect_cluster "$context"
+need_curl
 cluster_kind
 say "deploying $overlay to namespace $NAMESPACE (context $CONTEXT)"
 rendered=$(kubectl kustomize "$dir") || die "$EXIT_FAILED" "kustomize cannot render $dir: see above"

@@ -9,13 +9,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shared::cli::complain;
+use shared::control;
 use shared::lifecycle::{Drained, Lifecycle, Phase, Signals, drain};
 use shared::serve::{self, Workers};
 use shared::telemetry::metrics::ConnectionMetrics;
-use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{error, info};
+use tracing::info;
 
 use crate::admin::{Admin, Status};
 use crate::config::Config;
@@ -31,30 +30,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs the gateway until it is told to stop.
 pub fn run(config: Config) -> ExitCode {
-    if let Err(error) = config.logging.install() {
-        complain(&format!("gateway: cannot start logging: {error}"));
-        return ExitCode::FAILURE;
-    }
-    let runtime = match Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            error!(%error, "cannot start the control runtime");
-            return ExitCode::FAILURE;
-        }
-    };
-    runtime.block_on(async {
-        match serve_until_stopped(config).await {
-            Ok(Drained::Clean | Drained::TimedOut) => ExitCode::SUCCESS,
-            Ok(Drained::Cut(signal)) => ExitCode::from(signal.exit_code()),
-            Err(error) => {
-                error!(%error, "cannot run");
-                ExitCode::FAILURE
-            }
-        }
-    })
+    control::run(config.logging, serve_until_stopped(config))
 }
 
 async fn serve_until_stopped(config: Config) -> Result<Drained, Box<dyn Error>> {
@@ -103,10 +79,10 @@ async fn serve_until_stopped(config: Config) -> Result<Drained, Box<dyn Error>> 
 
     let signal = tokio::select! {
         signal = signals.next() => signal,
-        () = workers.ended() => return Err("every worker ended without being told to".into()),
+        () = workers.one_ended() => return Err("a worker ended without being told to".into()),
     };
     info!(?signal, "stopping");
-    Ok(drain(&lifecycle, config.drain, &mut signals, workers.ended()).await)
+    Ok(drain(&lifecycle, config.drain, &mut signals, workers.all_ended()).await)
 }
 
 /// Starts discovery for the clusters that are DNS names.

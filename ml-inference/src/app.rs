@@ -10,11 +10,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use shared::cli::complain;
+use shared::control;
 use shared::lifecycle::{Drained, Lifecycle, Phase, Signals, drain};
 use shared::serve::{self, BindError};
-use tokio::runtime::{Builder, LocalOptions};
-use tracing::{error, info};
+use tracing::info;
 
 use crate::config::Config;
 use crate::engine::Engine;
@@ -34,34 +33,13 @@ enum AppError {
     Spawn(#[source] io::Error),
     #[error("cannot register metrics: {0}")]
     Metrics(#[from] prometheus::Error),
-    #[error("every worker ended without being asked to")]
-    WorkersGone,
+    #[error("a worker ended without being asked to")]
+    WorkerGone,
 }
 
 /// Runs the service to its end.
 pub fn run(config: Config) -> ExitCode {
-    if let Err(error) = config.logging.install() {
-        complain(&format!("cannot set up logging: {error}"));
-        return ExitCode::FAILURE;
-    }
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default());
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            error!(%error, "cannot start the control runtime");
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(serve(config)) {
-        Ok(Drained::Clean | Drained::TimedOut) => ExitCode::SUCCESS,
-        Ok(Drained::Cut(signal)) => ExitCode::from(signal.exit_code()),
-        Err(error) => {
-            error!(%error, "ending");
-            ExitCode::FAILURE
-        }
-    }
+    control::run(config.logging, serve(config))
 }
 
 async fn serve(config: Config) -> Result<Drained, AppError> {
@@ -113,8 +91,8 @@ async fn serve(config: Config) -> Result<Drained, AppError> {
 
     let signal = tokio::select! {
         signal = signals.next() => signal,
-        () = workers.ended() => return Err(AppError::WorkersGone),
+        () = workers.one_ended() => return Err(AppError::WorkerGone),
     };
     info!(?signal, "asked to end");
-    Ok(drain(&lifecycle, config.drain, &mut signals, workers.ended()).await)
+    Ok(drain(&lifecycle, config.drain, &mut signals, workers.all_ended()).await)
 }

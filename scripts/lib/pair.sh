@@ -22,7 +22,7 @@ build_binaries() {
   local profile=$1 target
   shift
   need cargo "install Rust from https://rustup.rs, then open a new terminal"
-  say "building: cargo build --bin gateway --bin ml-inference $*"
+  say "building: cargo build --bin gateway --bin ml-inference${*:+ $*}"
   (cd "$ROOT" && cargo build --bin gateway --bin ml-inference "$@") ||
     die "$EXIT_FAILED" "the build failed: see above"
   target=$(cd "$ROOT" && cargo metadata --format-version 1 --no-deps |
@@ -52,29 +52,28 @@ prefix_lines() {
   local interactive=''
   case $(awk -W version 2>&1 </dev/null) in mawk*) interactive='-W interactive' ;; esac
   # shellcheck disable=SC2086 # two words or none
-  exec awk $interactive -v name="$1" '{ print name $0; fflush() }'
+  exec awk $interactive -v start="$(printf '%s%-14s |%s ' "$DIM" "$1" "$PLAIN")" '{ print start $0; fflush() }'
 }
 
 # start_process NAME COMMAND...: sets STARTED_PID.
 # Job control (set -m) gives each process its own group, so that Ctrl-C in the terminal reaches the script alone and
 # every service gets exactly one signal: its second would end it at once.
 start_process() {
-  local name=$1 out
+  local name=$1 out log_pid=''
   shift
   STARTED=$((STARTED + 1))
+  out=$TMP/$STARTED-$name.log
+  [ "$PAIR_LOGS" = files ] || mkfifo "$out"
   set -m
   if [ "$PAIR_LOGS" = terminal ]; then
-    out=$TMP/$STARTED.pipe
-    mkfifo "$out"
-    prefix_lines "$(printf '%s%-14s |%s ' "$DIM" "$name" "$PLAIN")" <"$out" &
-    LOG_PIDS+=("$!")
-  else
-    out=$TMP/$STARTED-$name.log
+    prefix_lines "$name" <"$out" &
+    log_pid=$!
   fi
   "$@" >"$out" 2>&1 </dev/null &
   STARTED_PID=$!
   set +m
   PAIR_NAMES[STARTED_PID]=$name
+  [ -z "$log_pid" ] || LOG_PIDS+=("$log_pid")
 }
 
 # start_ml_inference INDEX VERSION

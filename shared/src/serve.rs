@@ -10,12 +10,14 @@
 mod accept;
 mod bind;
 mod connection;
+mod linger;
 mod workers;
 
 use std::time::Duration;
 
 use accept::serve;
 pub use bind::{BindError, Listeners, bind};
+pub use linger::linger;
 pub use workers::{Workers, spawn, spawn_local, usable_cpus};
 
 use crate::config::units::{bytes, seconds, whole};

@@ -4,6 +4,7 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
+use shared::serve::linger;
 use tower::{Layer, Service};
 
 use super::exchange::{Answer, Exchange};
@@ -50,7 +51,11 @@ where
     fn call(&mut self, exchange: Exchange) -> Self::Future {
         match self.check.check(&exchange) {
             Ok(()) => Either::Left(self.inner.call(exchange)),
-            Err(error) => Either::Right(ready(Err(error))),
+            Err(error) => {
+                let (head, body) = exchange.request.into_parts();
+                linger(&head.headers, body);
+                Either::Right(ready(Err(error)))
+            }
         }
     }
 }

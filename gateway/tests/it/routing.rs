@@ -268,6 +268,23 @@ async fn a_body_over_the_limit_is_refused_whether_or_not_it_says_its_length() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_refused_in_the_middle_of_its_upload_can_read_why() {
+    let gateway = Gateway::start("{}", &[("MAX_BODY_BYTES", "1000")]).await;
+    for path in ["/predict", "/nope"] {
+        let mut client = gateway.raw().await;
+        client
+            .send(format!(
+                "POST {path} HTTP/1.1\r\nhost: h\r\ncontent-length: 4000000\r\n\r\n"
+            ))
+            .await;
+        // More than the sockets hold: it is written only if the gateway reads on.
+        client.send(vec![b'x'; 4_000_000]).await;
+        let status = client.response().await.status;
+        assert_eq!(status, if path == "/nope" { 404 } else { 413 }, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn other_methods_on_an_answer_of_the_gateways_own_are_405() {
     let gateway = Gateway::start("{}", &[]).await;
     let response = gateway.post("/health", "x").await;

@@ -4,17 +4,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use http::header::EXPECT;
 use http_body::Body;
 use http_body_util::BodyExt;
+use shared::serve::linger;
 use tokio::time::timeout;
 
 /// How much is set aside before the first byte came. A Content-Length is only a claim.
 const FIRST_ALLOCATION: u64 = 64 * 1024;
-
-/// After a refusal the rest of the upload is read and thrown away for this long. Closing at once would reset
-/// the connection under the client's hands, and most clients then never read the answer.
-const LINGER: Duration = Duration::from_secs(2);
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
@@ -40,17 +36,14 @@ where
     let too_large = BodyError::TooLarge { limit: limits.bytes };
     let declared = body.size_hint().lower();
     if declared > limits.bytes as u64 {
-        // A client that waits for `100 Continue` has not sent anything and will not.
-        if !headers.contains_key(EXPECT) {
-            linger(body);
-        }
+        linger(headers, body);
         return Err(too_large);
     }
     let collected = timeout(limits.time, collect(&mut body, declared, limits.bytes)).await;
     match collected {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(Overrun::TooLarge)) => {
-            linger(body);
+            linger(headers, body);
             Err(too_large)
         }
         Ok(Err(Overrun::Broken)) => Err(BodyError::Broken),
@@ -101,18 +94,6 @@ where
         }
     }
     Ok(None)
-}
-
-/// Ends with the connection, with the body or with the time, whichever is first.
-fn linger<B>(mut body: B)
-where
-    B: Body<Data = Bytes> + Unpin + 'static,
-{
-    tokio::task::spawn_local(async move {
-        let discard = async { while let Ok(Some(_)) = next(&mut body).await {} };
-        // However it ended, nobody waits for it.
-        let _ended = timeout(LINGER, discard).await;
-    });
 }
 
 #[cfg(test)]

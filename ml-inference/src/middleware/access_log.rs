@@ -9,11 +9,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use shared::request_id::X_REQUEST_ID;
-use shared::telemetry::logging::without_query_values;
+use shared::telemetry::logging::{is_probe, without_query_values};
 use tower::{Layer, Service};
 use tracing::Level;
 
@@ -138,6 +139,7 @@ struct Exchange {
 }
 
 struct Line {
+    probe: bool,
     uri: Uri,
     request_id: Option<HeaderValue>,
 }
@@ -146,13 +148,15 @@ impl Exchange {
     fn start<B>(state: &Arc<State>, peer: SocketAddr, request: &Request<B>) -> Self {
         state.metrics.in_flight.inc();
         let route = Route::of(request.uri().path());
+        let probe = route.is_probe() || request.headers().get(USER_AGENT).is_some_and(is_probe);
         Self {
             state: Arc::clone(state),
             peer,
             started: Instant::now(),
             route,
             method: request.method().clone(),
-            line: is_logged(route).then(|| Line {
+            line: is_logged(probe).then(|| Line {
+                probe,
                 uri: request.uri().clone(),
                 request_id: request_id(request.headers()),
             }),
@@ -181,7 +185,7 @@ impl Exchange {
                 )
             };
         }
-        match self.route.is_probe() {
+        match line.probe {
             true => log_at!(Level::DEBUG),
             false => log_at!(Level::INFO),
         }
@@ -201,8 +205,8 @@ impl Drop for Exchange {
     }
 }
 
-fn is_logged(route: Route) -> bool {
-    match route.is_probe() {
+fn is_logged(probe: bool) -> bool {
+    match probe {
         true => tracing::enabled!(Level::DEBUG),
         false => tracing::enabled!(Level::INFO),
     }

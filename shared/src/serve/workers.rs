@@ -26,13 +26,28 @@ pub fn usable_cpus() -> usize {
 /// The running workers of one listener.
 #[derive(Debug)]
 pub struct Workers {
-    alive: mpsc::Receiver<Infallible>,
+    ended: mpsc::UnboundedReceiver<()>,
 }
 
 impl Workers {
-    /// Returns when every worker has ended, after a drain or by a panic.
-    pub async fn ended(&mut self) {
-        let _closed = self.alive.recv().await;
+    /// Returns when a worker has ended, which before a drain is a fault.
+    pub async fn one_ended(&mut self) {
+        let _one_or_all = self.ended.recv().await;
+    }
+
+    /// Returns when every worker has ended.
+    pub async fn all_ended(&mut self) {
+        while self.ended.recv().await.is_some() {}
+    }
+}
+
+/// Tells of a worker's end, however it comes about.
+struct TellEnd(mpsc::UnboundedSender<()>);
+
+impl Drop for TellEnd {
+    fn drop(&mut self) {
+        // Nobody listens any more: then the process is ending.
+        let _unheard = self.0.send(());
     }
 }
 
@@ -52,13 +67,13 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let (keep_alive, alive) = mpsc::channel(1);
+    let (tell_end, ended) = mpsc::unbounded_channel();
     let limits = limits.per_worker(listeners.sockets.len());
     for (index, socket) in listeners.sockets.into_iter().enumerate() {
         let (make_worker, phase, metrics) = (make_worker.clone(), phase.clone(), metrics.clone());
-        let keep_alive = keep_alive.clone();
+        let tell_end = TellEnd(tell_end.clone());
         thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            let _keep_alive = keep_alive;
+            let _tell_end = tell_end;
             let runtime = match Builder::new_current_thread()
                 .enable_all()
                 .build_local(LocalOptions::default())
@@ -72,7 +87,7 @@ where
             }
         })?;
     }
-    Ok(Workers { alive })
+    Ok(Workers { ended })
 }
 
 /// Serves `listeners` on the current thread's local runtime instead of threads of their own: for listeners

@@ -1,0 +1,141 @@
+#!/usr/bin/env bash
+# Every test of the repository that this machine allows: scripts, manifests, images as containers, and last the Rust
+# tests, whose summary is the last thing printed. What is skipped is named, with the reason and how to get it.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
+
+usage() {
+  cat <<'USAGE'
+Usage: scripts/test.sh [--require-all]
+
+Builds the workspace and runs, in this order:
+  shell scripts     shellcheck
+  manifests         every base, overlay, component and lab step against the Kubernetes schemas (deploy/check.sh)
+  scripts           deploy, clean-up, images, rolling update with stand-ins for kubectl and the engines; the local pair
+  images            built, run as containers on one network, replaced one by one under load (Linux, podman or docker)
+  Rust tests        unit tests, both binaries on real sockets, the pair end to end
+
+  --require-all     a missing tool is a failure instead of a skip
+  --help
+
+Needs a Rust toolchain. Uses, where it is there: cargo-nextest, shellcheck, kubectl, python3, curl, oha, podman or docker.
+oha is built into target/tools when it is missing. Exit status: 0 all that ran passed.
+USAGE
+}
+
+require_all=''
+case ${1:-} in
+'') ;;
+--require-all) require_all=yes ;;
+--help | -h) usage && exit 0 ;;
+*) usage_error "unknown argument: $1" ;;
+esac
+
+cd "$ROOT"
+need cargo "install Rust from https://rustup.rs, then open a new terminal"
+
+TOOLS_DIR=${TOOLS_DIR:-$ROOT/target/tools}
+export TOOLS_DIR
+PATH=$TOOLS_DIR/bin:$PATH
+
+skipped=()
+# skip WHAT WHY
+skip() {
+  [ -z "$require_all" ] || die "$EXIT_UNAVAILABLE" "$1 cannot be tested: $2"
+  warn "skipping $1: $2"
+  skipped+=("$1: $2")
+}
+
+failed=()
+# run WHAT COMMAND...: goes on after a failure, so that one run shows all of them.
+run() {
+  local what=$1
+  shift
+  say "$what"
+  if ! "$@"; then
+    warn "$what: failed"
+    failed+=("$what")
+  fi
+}
+
+install_oha() {
+  have oha && return
+  say "building oha, the load generator, into $TOOLS_DIR (once)"
+  cargo install --quiet --locked --root "$TOOLS_DIR" oha
+}
+
+static_binaries() {
+  local target
+  target=$(rustc -vV | sed -n 's/^host: //p')
+  RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$target" \
+    --bin gateway --bin ml-inference
+  STATIC_DIR=$ROOT/target/$target/release
+}
+
+engine() { have podman || have docker; }
+
+say "building the workspace"
+cargo build --workspace --locked
+
+if have shellcheck; then
+  run "shell scripts" shellcheck -x scripts/*.sh scripts/lib/*.sh scripts/test-scripts/run.sh deploy/check.sh .ci/run
+else
+  skip "shell scripts" "shellcheck is missing (apt-get install shellcheck, brew install shellcheck)"
+fi
+
+if ! have kubectl; then
+  skip manifests "kubectl is missing (https://kubernetes.io/docs/tasks/tools/)"
+elif ! have python3; then
+  skip manifests "python3 is missing; the schema validator comes from PyPI"
+else
+  run manifests deploy/check.sh
+fi
+
+if ! have curl; then
+  skip scripts "curl is missing (apt-get install curl, brew install curl)"
+elif ! install_oha; then
+  skip scripts "oha could not be built (cargo install oha --locked)"
+else
+  run scripts scripts/test-scripts/run.sh --bin-dir target/debug
+fi
+
+if [ "$(uname -s)" != Linux ]; then
+  skip images "static binaries are built on Linux only; scripts/build-images.sh builds the images here"
+elif ! engine; then
+  skip images "neither podman nor docker is there (apt-get install podman)"
+elif ! have oha || ! have curl; then
+  skip images "oha and curl are needed"
+else
+  say "static release binaries, for the images"
+  static_binaries
+  builder=host
+  have podman || builder=none
+  run images scripts/container-test.sh --prebuilt "$STATIC_DIR" --builder "$builder"
+fi
+
+# The tests that render manifests need kubectl; all others run everywhere.
+without_kubectl=()
+if ! have kubectl; then
+  skip "manifests against settings" "kubectl is missing"
+  without_kubectl=(-E 'not binary(manifests)')
+fi
+
+if [ "${#skipped[@]}" -gt 0 ]; then
+  say "skipped:"
+  for reason in "${skipped[@]}"; do note "$reason"; done
+fi
+if [ "${#failed[@]}" -gt 0 ]; then
+  for what in "${failed[@]}"; do warn "failed: $what"; done
+fi
+
+say "Rust tests"
+if cargo nextest --version >/dev/null 2>&1; then
+  cargo nextest run --workspace --locked ${without_kubectl[@]+"${without_kubectl[@]}"}
+elif have kubectl; then
+  cargo test --workspace --locked
+else
+  cargo test --workspace --locked --lib --bins
+  cargo test --workspace --locked --test it --test service --test pair --test settings --test upstream
+fi
+[ "${#failed[@]}" -eq 0 ]
