@@ -21,7 +21,8 @@ network (the gateway finds them by the DNS name ml-inference-service), and repla
   --engine NAME      docker or podman; by default the first that works
   --port P           published on 127.0.0.1 (30080); the admin port takes P + 10
   --rate R           requests a second during the replacement (100)
-  --builder B        what stands in for the Rust image when deploy/Dockerfile is exercised (host):
+  --builder B        what stands in for the Rust image when deploy/Dockerfile is exercised
+                     (host with podman on Linux, image otherwise):
                        image   nothing does: deploy/Dockerfile as it is, with the real Rust image
                        host    this machine's own Rust and C toolchain, mounted into an empty image (Linux, podman)
                        fake    a shell and a `cargo` that only puts the prebuilt binaries in place
@@ -36,7 +37,7 @@ prebuilt=''
 engine=''
 port=30080
 rate=100
-builder=host
+builder=''
 while [ $# -gt 0 ]; do
   case $1 in
   --help | -h) usage && exit 0 ;;
@@ -49,7 +50,7 @@ while [ $# -gt 0 ]; do
   esac
   shift 2
 done
-case $builder in image | host | fake | none) ;; *) usage_error "--builder takes image, host, fake or none" ;; esac
+case $builder in '' | image | host | fake | none) ;; *) usage_error "--builder takes image, host, fake or none" ;; esac
 [ -n "$prebuilt" ] || usage_error "--prebuilt DIR is needed: where the static release binaries are"
 for name in gateway ml-inference; do
   [ -x "$prebuilt/$name" ] || die "$EXIT_UNAVAILABLE" "$prebuilt/$name is needed; make it with:" \
@@ -368,6 +369,10 @@ choose_engine "$engine"
 [ "$ENGINE" != buildah ] || die "$EXIT_UNAVAILABLE" "buildah only builds: docker or podman is needed to run containers"
 need_free_port "$port" "the gateway"
 need_free_port $((port + 10)) "the gateway's admin listener"
+if [ -z "$builder" ]; then
+  builder=image
+  if [ "$ENGINE" = podman ] && [ "$(uname -s)" = Linux ] && have rustc; then builder=host; fi
+fi
 case $builder in
 host)
   need rustc "install Rust from https://rustup.rs, or use --builder fake"

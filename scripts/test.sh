@@ -109,9 +109,11 @@ elif ! have oha || ! have curl; then
 else
   say "static release binaries, for the images"
   static_binaries
-  builder=host
-  have podman || builder=none
-  run images scripts/container-test.sh --prebuilt "$STATIC_DIR" --builder "$builder"
+  if have podman; then
+    run images scripts/container-test.sh --prebuilt "$STATIC_DIR" --engine podman --builder host
+  else
+    run images scripts/container-test.sh --prebuilt "$STATIC_DIR" --engine docker --builder image
+  fi
 fi
 
 # The tests that render manifests need kubectl; all others run everywhere.
