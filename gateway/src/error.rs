@@ -10,6 +10,8 @@ pub enum ProxyError {
     NoRoute,
     #[error("the path has a dot segment or an encoding that could hide one")]
     UnsafePath,
+    #[error("CONNECT is not supported: this is a reverse proxy")]
+    Tunnel,
     #[error("method not allowed; allowed are {0}")]
     MethodNotAllowed(&'static str),
     #[error("an API key is required")]
@@ -30,6 +32,8 @@ pub enum ProxyError {
     ConnectTimeout,
     #[error("the upstream connection failed before an answer: {0}")]
     Upstream(hyper::Error),
+    #[error("the upstream switched protocols unasked")]
+    UnexpectedUpgrade,
     #[error("the upstream did not start to answer in time")]
     UpstreamTimeout,
 }
@@ -44,6 +48,8 @@ impl ProxyError {
                 "the path has a '.' or '..' segment, an encoded slash, dot or backslash, or an empty segment",
             )
             .field("path"),
+            Self::Tunnel => Problem::new(StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not supported")
+                .allow("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
             Self::MethodNotAllowed(allow) => Problem::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 format!("this path answers {allow} only"),
@@ -80,6 +86,10 @@ impl ProxyError {
             Self::Upstream(_) => Problem::new(
                 StatusCode::BAD_GATEWAY,
                 "the upstream service closed the connection before it answered",
+            ),
+            Self::UnexpectedUpgrade => Problem::new(
+                StatusCode::BAD_GATEWAY,
+                "the upstream service switched protocols unasked",
             ),
             Self::UpstreamTimeout => Problem::new(
                 StatusCode::GATEWAY_TIMEOUT,

@@ -144,8 +144,10 @@ impl ClusterWorker {
             self.pool.follow(&set);
             let endpoint =
                 balancer::pick(&set.endpoints, &self.cursor, &attempts.avoid).ok_or(ProxyError::NoEndpoint)?;
+            // Where a new connection just failed, one that is already there is better than another try.
+            let spread = set.endpoints.len() == 1 && attempts.avoid.is_empty();
             if !attempts.fresh
-                && let Some(lease) = self.pool.checkout(endpoint.address, set.endpoints.len() == 1)
+                && let Some(lease) = self.pool.checkout(endpoint.address, spread)
             {
                 return Ok(lease);
             }

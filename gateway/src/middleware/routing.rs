@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use http::Method;
+
 use super::exchange::Exchange;
 use super::guard::Check;
 use crate::error::ProxyError;
@@ -13,6 +15,9 @@ pub(crate) struct Routing(pub(crate) Rc<Worker>);
 
 impl Check for Routing {
     fn check(&self, exchange: &Exchange) -> Result<(), ProxyError> {
+        if exchange.request.method() == Method::CONNECT {
+            return Err(ProxyError::Tunnel);
+        }
         let path = exchange.request.uri().path();
         if is_unsafe(path) {
             return Err(ProxyError::UnsafePath);

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Version, request};
+use http::{Request, Response, StatusCode, Version, request};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -53,7 +53,7 @@ pub(super) async fn forward(
         let again = record.attempts.get() < worker.upstream.max_attempts;
         match send(&mut lease, request, outgoing.progress.as_deref(), read_timeout).await {
             Ok(response) => break Ok((response, lease)),
-            Err(SendError::NotWritten(unsent)) if again => {
+            Err(SendError::NotWritten { unsent, .. }) if again => {
                 cluster.cluster.metrics.retries_unsent.inc();
                 request = *unsent;
             }
@@ -71,6 +71,10 @@ pub(super) async fn forward(
     };
     record.upstream.set(Some(started.elapsed()));
     let (response, lease) = answered?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // Nothing was asked to switch: `Upgrade` is not passed on.
+        return Err(ProxyError::UnexpectedUpgrade);
+    }
 
     let (mut head, incoming) = response.into_parts();
     headers::to_client(&mut head.headers);
@@ -156,7 +160,10 @@ async fn read_whole(incoming: Incoming, read_timeout: Duration) -> Result<Bytes,
 
 enum SendError {
     /// Nothing was written; here is the request, whole.
-    NotWritten(Box<Request<RequestBody>>),
+    NotWritten {
+        unsent: Box<Request<RequestBody>>,
+        error: hyper::Error,
+    },
     /// It may have been seen.
     Broke(hyper::Error),
     /// Not the connection's fault, so another would not help.
@@ -166,8 +173,7 @@ enum SendError {
 impl From<SendError> for ProxyError {
     fn from(error: SendError) -> Self {
         match error {
-            SendError::NotWritten(_) => Self::ConnectTimeout,
-            SendError::Broke(error) => Self::Upstream(error),
+            SendError::NotWritten { error, .. } | SendError::Broke(error) => Self::Upstream(error),
             SendError::Other(error) => error,
         }
     }
@@ -199,7 +205,10 @@ async fn send(
         }
         let mut error = error;
         return Err(match error.take_message() {
-            Some(request) => SendError::NotWritten(Box::new(request)),
+            Some(request) => SendError::NotWritten {
+                unsent: Box::new(request),
+                error: error.into_error(),
+            },
             None => SendError::Broke(error.into_error()),
         });
     }

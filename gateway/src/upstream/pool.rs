@@ -144,17 +144,17 @@ impl Pool {
 
     /// An idle connection to `address` that is fit for a request.
     ///
-    /// `service` says that the address is the cluster's only one, most likely a ClusterIP, where a connection
-    /// means a pod: then a few connections are opened and used in turn. Otherwise the one used last is
-    /// taken, which lets the others age out.
-    pub(super) fn checkout(self: &Rc<Self>, address: SocketAddr, service: bool) -> Option<Lease> {
+    /// `spread` is for a cluster's only address, most likely a ClusterIP, where a connection means a pod: then a
+    /// few connections are opened and used in turn. Otherwise the one used last is taken, which lets the
+    /// others age out.
+    pub(super) fn checkout(self: &Rc<Self>, address: SocketAddr, spread: bool) -> Option<Lease> {
         let mut shelves = self.shelves.borrow_mut();
         let shelf = shelves.iter_mut().find(|shelf| shelf.address == address)?;
-        if service && shelf.open.get() < self.limits.service_connections {
+        if spread && shelf.open.get() < self.limits.service_connections {
             return None;
         }
         for _ in 0..shelf.idle.len() {
-            let next = if service {
+            let next = if spread {
                 shelf.idle.pop_front()
             } else {
                 shelf.idle.pop_back()
@@ -165,7 +165,7 @@ impl Pool {
             }
             if !connection.sender.is_ready() {
                 // Its last exchange is still winding up; it will be ready for a later request.
-                if service {
+                if spread {
                     shelf.idle.push_back(connection);
                 } else {
                     shelf.idle.push_front(connection);

@@ -313,3 +313,17 @@ async fn a_client_that_leaves_takes_its_upstream_request_with_it() {
     assert_eq!(line["route"], "/predict");
     assert_eq!(gateway.metric("gateway_requests_in_flight").await, 0.0);
 }
+
+#[tokio::test]
+async fn an_upstream_that_switches_protocols_unasked_is_a_502() {
+    let upstream = Upstream::start(|mut connection| async move {
+        connection.read_head().await;
+        connection
+            .send("HTTP/1.1 101 Switching Protocols\r\nupgrade: chat\r\nconnection: upgrade\r\n\r\n")
+            .await;
+        connection.hang().await;
+    })
+    .await;
+    let gateway = Gateway::in_front_of(&[upstream.address], &[]).await;
+    assert_eq!(problem(gateway.get("/predict").await).await.0, 502);
+}

@@ -268,6 +268,19 @@ async fn a_body_over_the_limit_is_refused_whether_or_not_it_says_its_length() {
 }
 
 #[tokio::test]
+async fn a_tunnel_is_not_opened() {
+    let recording = Recording::start().await;
+    let yaml = yaml(&[recording.upstream.address]).replace("prefix: /raw", "prefix: /");
+    let gateway = Gateway::start(&yaml, &[]).await;
+    let mut client = gateway.raw().await;
+    client
+        .send("CONNECT internal:443 HTTP/1.1\r\nhost: internal:443\r\n\r\n")
+        .await;
+    assert_eq!(client.response().await.status, 405);
+    assert_eq!(recording.count(), 0);
+}
+
+#[tokio::test]
 async fn a_client_that_is_refused_in_the_middle_of_its_upload_can_read_why() {
     let gateway = Gateway::start("{}", &[("MAX_BODY_BYTES", "1000")]).await;
     for path in ["/predict", "/nope"] {
