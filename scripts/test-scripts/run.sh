@@ -18,6 +18,11 @@ One line a test, then "N passed, N failed". Exit status: 0 all passed, 1 some fa
 EOF
 }
 
+# Started with SIGINT ignored (nohup, some CI) bash would hand that on and cannot undo it; what is tested here ends by it.
+if [ -z "${SIGINT_RESET:-}" ] && env --default-signal=INT true 2>/dev/null; then
+  exec env --default-signal=INT SIGINT_RESET=yes bash "${BASH_SOURCE[0]}" "$@"
+fi
+
 bin_dir=''
 while [ $# -gt 0 ]; do
   case $1 in
@@ -713,7 +718,16 @@ wait_output() {
 
 # end_up SIGNAL: sets $status.
 end_up() {
+  local deadline=$((SECONDS + 40))
   kill "-$1" "$up"
+  while kill -0 "$up" 2>/dev/null; do
+    if [ "$SECONDS" -ge "$deadline" ]; then
+      fault "up.sh is still there 40 s after SIG$1"
+      kill -TERM "$up"
+      break
+    fi
+    sleep 0.1
+  done
   status=0
   wait "$up" || status=$?
   up=''
