@@ -3,7 +3,7 @@
 mod request;
 mod response;
 
-pub use request::{BodyProgress, RequestBody};
+pub use request::{ClientBody, RequestBody};
 pub use response::{ResponseBody, UpstreamBody};
 
 /// Errors of a streamed body end the connection; their kind only matters to the log.

@@ -49,7 +49,7 @@ const CONNECT_ATTEMPT_TIMEOUT: Setting = Setting::new(
     "CONNECT_ATTEMPT_TIMEOUT",
     "1",
     MILLIS_OR_SECONDS,
-    "longest single attempt to connect to an endpoint",
+    "longest single attempt to connect to an endpoint, within CONNECT_TIMEOUT",
 );
 const MAX_ATTEMPTS: Setting = Setting::new(
     "MAX_ATTEMPTS",
@@ -91,7 +91,7 @@ const DNS_MIN_TTL: Setting = Setting::new(
     "DNS_MIN_TTL",
     "1",
     MILLIS_OR_SECONDS,
-    "an answer is asked for again no sooner than this, whatever its TTL",
+    "an answer is asked for again no sooner than this, whatever its TTL; never above DNS_MAX_TTL",
 );
 const DNS_MAX_TTL: Setting = Setting::new(
     "DNS_MAX_TTL",
@@ -169,6 +169,9 @@ pub struct Config {
     pub jwt_secret: Option<Secret>,
     pub clusters: Vec<ClusterConfig>,
     pub routes: Vec<RouteConfig>,
+    /// Which layer gave the two lists above.
+    clusters_from: String,
+    routes_from: String,
 }
 
 /// What holds for every cluster.
@@ -195,6 +198,7 @@ pub struct DnsConfig {
 impl Config {
     pub fn from_settings(settings: &mut Settings) -> Self {
         let connections = ConnectionLimits::from_settings(settings);
+        let max_ttl = settings.get(&DNS_MAX_TTL, seconds);
         let config = Self {
             listen: settings.get(&LISTEN_ADDRESS, |text| text.parse().ok()),
             admin: settings.get(&ADMIN_ADDRESS, |text| text.parse().ok()),
@@ -224,31 +228,31 @@ impl Config {
             dns: DnsConfig {
                 servers: settings.get(&DNS_SERVERS, addresses),
                 resolv_conf: settings.get(&RESOLV_CONF, |text| Some(PathBuf::from(text))),
-                min_ttl: settings.get(&DNS_MIN_TTL, seconds),
-                max_ttl: settings.get(&DNS_MAX_TTL, seconds),
+                min_ttl: settings.get(&DNS_MIN_TTL, seconds).min(max_ttl),
+                max_ttl,
             },
             api_key: settings.get_secret(&API_KEY),
             jwt_secret: settings.get_secret(&JWT_SECRET),
             clusters: Vec::new(),
             routes: Vec::new(),
+            clusters_from: String::new(),
+            routes_from: String::new(),
         };
         config.with_documents(settings)
     }
 
     fn with_documents(mut self, settings: &mut Settings) -> Self {
-        if self.dns.min_ttl > self.dns.max_ttl {
-            settings.refuse_value(&DNS_MIN_TTL, "is above DNS_MAX_TTL");
-        }
-        if self.upstream.connect_attempt_timeout > self.upstream.connect_timeout {
-            settings.refuse_value(&CONNECT_ATTEMPT_TIMEOUT, "is above CONNECT_TIMEOUT");
-        }
-
         let clusters = settings.document("clusters");
+        self.clusters_from = clusters.origin().to_owned();
         self.clusters = clusters::parse(&clusters);
         let mut faults = clusters.take_faults();
 
         let routes = settings.document("routes");
+        self.routes_from = routes.origin().to_owned();
         self.routes = routes::parse(&routes, &self.clusters);
+        if routes.is_empty() {
+            routes.fault("expected at least one route; leave `routes` out for the default ones");
+        }
         let keyed = self.routes.iter().any(|route| route.require_api_key);
         if keyed && self.api_key.is_none() {
             routes.fault("a route has require_api_key, but API_KEY is not set");
@@ -262,10 +266,14 @@ impl Config {
     pub fn describe(&self) -> String {
         let mut text = String::new();
         for cluster in &self.clusters {
-            text.push_str(&format!("cluster {cluster}\n"));
+            text.push_str(&format!("cluster {cluster}  ({})\n", self.clusters_from));
         }
         for route in &self.routes {
-            text.push_str(&format!("route {route}\n"));
+            text.push_str(&format!(
+                "route {}  ({})\n",
+                route.describe(&self.clusters),
+                self.routes_from
+            ));
         }
         text
     }

@@ -10,6 +10,8 @@ pub enum ProxyError {
     NoRoute,
     #[error("the path has a dot segment or an encoding that could hide one")]
     UnsafePath,
+    #[error("the request has no Host header or more than one")]
+    Host,
     #[error("CONNECT is not supported: this is a reverse proxy")]
     Tunnel,
     #[error("method not allowed; allowed are {0}")]
@@ -45,9 +47,10 @@ impl ProxyError {
             Self::NoRoute => Problem::new(StatusCode::NOT_FOUND, "no route matches this path"),
             Self::UnsafePath => Problem::new(
                 StatusCode::BAD_REQUEST,
-                "the path has a '.' or '..' segment, an encoded slash, dot or backslash, or an empty segment",
+                "the path has a '.' or '..' segment, plain or encoded, an empty segment, a backslash or a NUL",
             )
             .field("path"),
+            Self::Host => Problem::new(StatusCode::BAD_REQUEST, "a request has exactly one Host header").field("host"),
             Self::Tunnel => Problem::new(StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not supported")
                 .allow("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
             Self::MethodNotAllowed(allow) => Problem::new(
@@ -82,6 +85,10 @@ impl ProxyError {
             Self::ConnectTimeout => Problem::new(
                 StatusCode::GATEWAY_TIMEOUT,
                 "connecting to the upstream service took too long",
+            ),
+            Self::Upstream(error) if error.is_parse() => Problem::new(
+                StatusCode::BAD_GATEWAY,
+                "the upstream service's answer is not valid HTTP or its head is too large",
             ),
             Self::Upstream(_) => Problem::new(
                 StatusCode::BAD_GATEWAY,

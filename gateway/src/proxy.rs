@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use http::header::CONTENT_TYPE;
 use http::{Method, Response};
 use shared::config::Secret;
+use shared::serve::{expects_continue, linger};
 use tower::Service;
 
 use crate::body::ResponseBody;
@@ -76,6 +77,10 @@ async fn answer(worker: &Worker, exchange: Exchange) -> Result<Answer, ProxyErro
             body,
         } => {
             if !matches!(*exchange.request.method(), Method::GET | Method::HEAD) {
+                let (head, body) = exchange.request.into_parts();
+                if !expects_continue(&head.headers) {
+                    linger(body);
+                }
                 return Err(ProxyError::MethodNotAllowed("GET, HEAD"));
             }
             let mut response = Response::new(ResponseBody::from(body.clone()));

@@ -10,9 +10,10 @@ use http::uri::PathAndQuery;
 use http::{StatusCode, Uri};
 
 use crate::config::{Action, ClusterConfig, PathMatch, RouteConfig};
+use crate::error::ProxyError;
 use crate::metrics::{Metrics, NONE, RouteMetrics};
 
-pub use path::is_unsafe;
+pub use path::{decode_unreserved, is_unsafe};
 
 #[derive(Debug)]
 pub struct RouteTable {
@@ -76,6 +77,17 @@ impl RouteTable {
         self.routes.iter().position(|route| route.matches(path))
     }
 
+    /// Whether a route that needs the API key matches the path as a server reads it that takes an encoded slash
+    /// for a slash.
+    pub fn needs_key_when_decoded(&self, path: &str) -> bool {
+        let encoded = |text: &str| path.contains(text);
+        if !encoded("%2F") && !encoded("%2f") {
+            return false;
+        }
+        let decoded = path.replace("%2F", "/").replace("%2f", "/");
+        self.find(&decoded).is_some_and(|route| self.get(route).require_api_key)
+    }
+
     pub fn get(&self, index: usize) -> &Route {
         &self.routes[index]
     }
@@ -137,25 +149,26 @@ impl Route {
 
 impl Forward {
     /// The path and query to ask the upstream for.
-    pub fn upstream_path(&self, uri: &Uri) -> PathAndQuery {
+    pub fn upstream_path(&self, uri: &Uri) -> Result<PathAndQuery, ProxyError> {
         let asked = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
-        let Some(rewrite) = &self.rewrite else { return asked };
+        let Some(rewrite) = &self.rewrite else { return Ok(asked) };
         let rest = &asked.path()[rewrite.matched..];
         if rest.is_empty() && asked.query().is_none() {
-            return rewrite.whole.clone();
+            return Ok(rewrite.whole.clone());
         }
         let mut path = String::with_capacity(rewrite.prefix.len() + asked.as_str().len());
-        path.push_str(&rewrite.prefix);
-        path.push_str(rest);
-        if path.is_empty() {
-            path.push('/');
+        match rest {
+            "" => path.push_str(rewrite.whole.as_str()),
+            rest => {
+                path.push_str(&rewrite.prefix);
+                path.push_str(rest);
+            }
         }
         if let Some(query) = asked.query() {
             path.push('?');
             path.push_str(query);
         }
-        // Both parts were valid, and they meet at a '/': so is the whole.
-        PathAndQuery::try_from(path).unwrap_or(asked)
+        PathAndQuery::try_from(path).map_err(|_| ProxyError::UnsafePath)
     }
 }
 
@@ -243,7 +256,10 @@ mod tests {
         let metrics = Metrics::new().expect("registers");
         let route = Route::new(&forward(prefix(from), to), &clusters(), &metrics);
         match route.target {
-            Target::Forward(forward) => forward.upstream_path(&uri.parse().expect("a URI")).to_string(),
+            Target::Forward(forward) => forward
+                .upstream_path(&uri.parse().expect("a URI"))
+                .expect("valid")
+                .to_string(),
             Target::Respond { .. } => unreachable!("the route forwards"),
         }
     }
@@ -258,6 +274,8 @@ mod tests {
             ("/predict", "/", "/predict/x?a=1&b=/predict", "/x?a=1&b=/predict"),
             ("/predict", "/v1/models/m", "/predict/x", "/v1/models/m/x"),
             ("/predict", "/v1/", "/predict", "/v1/"),
+            ("/predict", "/v1/", "/predict?q", "/v1/?q"),
+            ("/predict", "/v1/", "/predict/x", "/v1/x"),
             ("", "/v1", "/x", "/v1/x"),
             ("/predict", "/", "http://host/predict/x", "/x"),
         ] {

@@ -154,9 +154,9 @@ impl ClusterWorker {
             let left = attempts.deadline.saturating_duration_since(Instant::now());
             let patience = self.limits.connect_attempt_timeout.min(left);
             let failure = match connect::connect(endpoint.address, patience, self.limits.max_header_bytes).await {
-                Ok(sender) => {
+                Ok(opened) => {
                     endpoint.note_success();
-                    return Ok(self.pool.lease(endpoint.address, sender));
+                    return Ok(self.pool.lease(endpoint.address, opened));
                 }
                 Err(failure) => failure,
             };

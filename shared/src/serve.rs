@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use accept::serve;
 pub use bind::{BindError, Listeners, bind};
-pub use linger::linger;
+pub use linger::{expects_continue, linger};
 pub use workers::{Workers, spawn, spawn_local, usable_cpus};
 
 use crate::config::units::{bytes, seconds, whole};

@@ -297,13 +297,6 @@ fn an_empty_variable_is_a_value_and_not_an_absence() {
 }
 
 #[test]
-fn a_value_that_cannot_stand_beside_others_is_refused_with_its_source() {
-    let mut settings = with_variables(&[("COUNT", "3")]).load();
-    settings.refuse_value(&COUNT, "more than there are colours");
-    assert_eq!(faults(settings), ["COUNT (environment): more than there are colours"]);
-}
-
-#[test]
 fn a_document_of_the_file_replaces_the_default_one() {
     let scratch = Scratch::new("documents");
     let prefix = |settings: &Settings| {

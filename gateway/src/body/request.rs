@@ -3,81 +3,119 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use shared::serve::{expects_continue, linger};
 use tokio::time::Instant;
 
 use super::BodyError;
 use crate::error::ProxyError;
 
-/// What the sender of a request knows of its streaming body.
-#[derive(Debug)]
-pub struct BodyProgress {
-    last_frame: Cell<Instant>,
-    ended: Cell<bool>,
-    /// Why the body broke off, when that was the client's doing.
-    fault: RefCell<Option<ProxyError>>,
+/// A request body towards the upstream.
+pub enum RequestBody {
+    /// Read in whole before; empty once it was given out.
+    Whole(Bytes),
+    /// Passes through as it comes.
+    Streaming(Rc<ClientBody>),
 }
 
-impl BodyProgress {
-    fn new(ended: bool) -> Self {
-        Self {
+/// A streaming body, shared between hyper, which pulls it, and the proxy, which has to know how it fares
+/// and what to do with the rest of it.
+pub struct ClientBody {
+    incoming: RefCell<Incoming>,
+    limit: u64,
+    passed: Cell<u64>,
+    last_frame: Cell<Instant>,
+    state: Cell<State>,
+    /// Why the body broke off, when that was the client's doing.
+    fault: RefCell<Option<ProxyError>>,
+    expects_continue: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nobody asked for it yet.
+    Untouched,
+    /// The upstream has room, and the client has not sent more.
+    WaitsForClient,
+    /// The client has sent more than the upstream has taken.
+    WaitsForUpstream,
+    Ended,
+}
+
+impl ClientBody {
+    pub fn new(incoming: Incoming, headers: &HeaderMap, limit: u64) -> Rc<Self> {
+        Rc::new(Self {
+            incoming: RefCell::new(incoming),
+            limit,
+            passed: Cell::new(0),
             last_frame: Cell::new(Instant::now()),
-            ended: Cell::new(ended),
+            state: Cell::new(State::Untouched),
             fault: RefCell::new(None),
-        }
+            expects_continue: expects_continue(headers),
+        })
     }
 
-    /// When something last moved: the request began or a frame passed.
+    /// When something last moved: the body came, or a part of it passed.
     pub fn last_frame(&self) -> Instant {
         self.last_frame.get()
     }
 
-    pub fn ended(&self) -> bool {
-        self.ended.get()
+    pub fn has_ended(&self) -> bool {
+        self.state.get() == State::Ended
+    }
+
+    pub fn waits_for_client(&self) -> bool {
+        self.state.get() == State::WaitsForClient
     }
 
     pub fn take_fault(&self) -> Option<ProxyError> {
         self.fault.borrow_mut().take()
     }
-}
 
-/// A request body towards the upstream.
-#[derive(Debug)]
-pub enum RequestBody {
-    Empty,
-    /// Small and read in whole, so that the request can be sent again.
-    Replayable(Option<Bytes>),
-    Streaming {
-        incoming: Incoming,
-        left: u64,
-        limit: u64,
-        progress: Rc<BodyProgress>,
-    },
-}
-
-impl RequestBody {
-    /// A body that passes through as it comes, cut off above `limit` bytes.
-    pub fn streaming(incoming: Incoming, limit: u64) -> (Self, Rc<BodyProgress>) {
-        let progress = Rc::new(BodyProgress::new(incoming.is_end_stream()));
-        let body = Self::Streaming {
-            incoming,
-            left: limit,
-            limit,
-            progress: Rc::clone(&progress),
-        };
-        (body, progress)
+    /// The exchange is over before the body is: what the client still sends is thrown away for a while, so
+    /// that it comes to read its answer.
+    pub fn discard_rest(self: Rc<Self>) {
+        let never_sent = self.expects_continue && self.state.get() == State::Untouched;
+        if !self.has_ended() && !never_sent {
+            linger(RequestBody::Streaming(self));
+        }
     }
 
-    /// The same body once more, where that is possible.
-    pub fn replay(whole: Option<&Bytes>) -> Self {
-        match whole {
-            None => Self::Empty,
-            Some(bytes) => Self::Replayable(Some(bytes.clone())),
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut incoming = self.incoming.borrow_mut();
+        let frame = match Pin::new(&mut *incoming).poll_frame(cx) {
+            Poll::Pending => {
+                self.state.set(State::WaitsForClient);
+                return Poll::Pending;
+            }
+            Poll::Ready(None) => {
+                self.state.set(State::Ended);
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.state.set(State::Ended);
+                self.fault.replace(Some(ProxyError::RequestBody(error)));
+                return Poll::Ready(Some(Err("the client's body broke off".into())));
+            }
+            Poll::Ready(Some(Ok(frame))) => frame,
+        };
+        self.last_frame.set(Instant::now());
+        self.passed
+            .set(self.passed.get() + frame.data_ref().map_or(0, |data| data.len() as u64));
+        self.state.set(match incoming.is_end_stream() {
+            true => State::Ended,
+            false => State::WaitsForUpstream,
+        });
+        if self.passed.get() > self.limit {
+            self.fault.replace(Some(ProxyError::BodyTooLarge(self.limit)));
+            return Poll::Ready(Some(Err("the client's body is over the limit".into())));
         }
+        Poll::Ready(Some(Ok(frame)))
     }
 }
 
@@ -86,54 +124,24 @@ impl Body for RequestBody {
     type Error = BodyError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let (incoming, left, limit, progress) = match self.get_mut() {
-            Self::Empty => return Poll::Ready(None),
-            Self::Replayable(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Streaming {
-                incoming,
-                left,
-                limit,
-                progress,
-            } => (incoming, left, *limit, progress),
-        };
-        let frame = match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) => {
-                progress.fault.replace(Some(ProxyError::RequestBody(error)));
-                return Poll::Ready(Some(Err("the client's body broke off".into())));
-            }
-            None => {
-                progress.ended.set(true);
-                return Poll::Ready(None);
-            }
-        };
-        progress.last_frame.set(Instant::now());
-        if let Some(data) = frame.data_ref() {
-            let Some(rest) = left.checked_sub(data.len() as u64) else {
-                progress.fault.replace(Some(ProxyError::BodyTooLarge(limit)));
-                return Poll::Ready(Some(Err("the client's body is over the limit".into())));
-            };
-            *left = rest;
+        match self.get_mut() {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Streaming(body) => body.poll_frame(cx),
         }
-        if incoming.is_end_stream() {
-            progress.ended.set(true);
-        }
-        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty => true,
-            Self::Replayable(bytes) => bytes.is_none(),
-            Self::Streaming { incoming, .. } => incoming.is_end_stream(),
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Streaming(body) => body.incoming.borrow().is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Replayable(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Streaming { incoming, .. } => incoming.size_hint(),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Streaming(body) => body.incoming.borrow().size_hint(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::BodyError;
+use super::{BodyError, ClientBody};
 use crate::upstream::Lease;
 
 /// What the gateway answers with.
@@ -31,6 +32,8 @@ impl From<Bytes> for ResponseBody {
 pub struct UpstreamBody {
     incoming: Incoming,
     lease: Option<Lease>,
+    /// The client's body, when it may still be on its way.
+    upload: Option<Rc<ClientBody>>,
     read_timeout: Duration,
     /// Runs only while the upstream is waited for.
     silence: Option<Pin<Box<Sleep>>>,
@@ -39,10 +42,11 @@ pub struct UpstreamBody {
 }
 
 impl UpstreamBody {
-    pub fn new(incoming: Incoming, lease: Lease, read_timeout: Duration) -> Self {
+    pub fn new(incoming: Incoming, lease: Lease, upload: Option<Rc<ClientBody>>, read_timeout: Duration) -> Self {
         let mut body = Self {
             incoming,
             lease: Some(lease),
+            upload,
             read_timeout,
             silence: None,
             moved: false,
@@ -54,8 +58,15 @@ impl UpstreamBody {
     }
 
     fn finish(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.give_back();
+        let Some(lease) = self.lease.take() else { return };
+        match self.upload.take() {
+            // Answered before the whole request was sent. Nobody would wait for the rest of it any more, so the
+            // connection is of no further use.
+            Some(upload) if !upload.has_ended() => {
+                drop(lease);
+                upload.discard_rest();
+            }
+            _ => lease.give_back(),
         }
     }
 

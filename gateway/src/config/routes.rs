@@ -76,29 +76,28 @@ impl RouteConfig {
             PathMatch::Exact(path) | PathMatch::Prefix(path) => path,
         }
     }
-}
 
-impl fmt::Display for RouteConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.matches)?;
-        match &self.action {
-            Action::Respond(response) => write!(f, " respond {}", response.status.as_u16())?,
+    /// The route on one line.
+    pub fn describe(&self, clusters: &[ClusterConfig]) -> String {
+        let action = match &self.action {
+            Action::Respond(response) => format!("respond {}", response.status.as_u16()),
             Action::Forward {
                 cluster,
                 rewrite,
                 timeout,
                 idempotent,
             } => {
-                write!(f, " to cluster {cluster} idempotent={idempotent}")?;
+                let mut action = format!("to {} idempotent={idempotent}", clusters[*cluster].name);
                 if let Some(rewrite) = rewrite {
-                    write!(f, " rewrite={rewrite}")?;
+                    action.push_str(&format!(" rewrite={rewrite}"));
                 }
                 if let Some(timeout) = timeout {
-                    write!(f, " timeout={}", timeout.as_secs_f64())?;
+                    action.push_str(&format!(" timeout={}", timeout.as_secs_f64()));
                 }
+                action
             }
-        }
-        write!(f, " require_api_key={}", self.require_api_key)
+        };
+        format!("{} {action} require_api_key={}", self.matches, self.require_api_key)
     }
 }
 

@@ -21,7 +21,7 @@ use tracing::{debug, info};
 use super::exchange::{Answer, Exchange, Peer, Record};
 use crate::body::{BodyError, ResponseBody};
 use crate::proxy::Worker;
-use crate::route::Route;
+use crate::route::{Route, Target};
 
 const X_MODEL_VERSION: &str = "x-model-version";
 
@@ -204,8 +204,9 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
-        let upstream = self.record.upstream.get().unwrap_or_default();
-        let overhead = self.head_after.saturating_sub(upstream);
+        let upstream = self.record.upstream_time();
+        let others = upstream.unwrap_or_default() + self.record.body_wait.get();
+        let overhead = self.head_after.saturating_sub(others);
         let route = self.record.route.get().map(|route| self.worker.routes.get(route));
         let metrics = route.map_or(&self.worker.unrouted, |route| &route.metrics);
         match self.status {
@@ -220,7 +221,7 @@ impl Drop for Recorder {
             }
         }
         metrics.duration.observe(duration.as_secs_f64());
-        if self.record.upstream.get().is_some() {
+        if let Some(upstream) = upstream {
             metrics.upstream.observe(upstream.as_secs_f64());
         }
         if let Some(line) = &self.line {
@@ -254,7 +255,7 @@ impl Line {
                     bytes = record.bytes,
                     duration_ms = millis(duration),
                     gateway_ms = millis(overhead),
-                    upstream_ms = record.record.upstream.get().map(millis),
+                    upstream_ms = record.record.upstream_time().map(millis),
                     endpoint = record.record.endpoint.get().map(tracing::field::display),
                     attempts = Some(record.record.attempts.get()).filter(|attempts| *attempts > 1),
                     model_version = record.model_version.as_ref().and_then(|version| version.to_str().ok()),
@@ -264,7 +265,9 @@ impl Line {
                 )
             };
         }
-        if self.probe { write!(debug) } else { write!(info) }
+        // A probe asks the gateway itself; what is forwarded is a request, whoever says to be a kubelet.
+        let own = route.is_some_and(|route| matches!(route.target, Target::Respond { .. }));
+        if self.probe && own { write!(debug) } else { write!(info) }
     }
 }
 

@@ -7,15 +7,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Request, Response};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use shared::request_id::{RequestId, X_REQUEST_ID};
 use tower::{Layer, Service};
 
 use crate::body::ResponseBody;
+use crate::route::decode_unreserved;
 
 /// The client's side of a connection.
 pub(crate) struct Peer {
@@ -47,9 +49,30 @@ pub(crate) struct Record {
     /// Index into the route table.
     pub(crate) route: Cell<Option<usize>>,
     pub(crate) endpoint: Cell<Option<SocketAddr>>,
+    /// Time spent on reading a body before the upstream was asked: the client's, not the gateway's.
+    pub(crate) body_wait: Cell<Duration>,
+    pub(crate) upstream_asked: Cell<Option<Instant>>,
     /// From the first attempt to reach the upstream to the head of its answer, or to giving up.
     pub(crate) upstream: Cell<Option<Duration>>,
     pub(crate) attempts: Cell<usize>,
+}
+
+impl Record {
+    pub(crate) fn ask_upstream(&self) {
+        self.upstream_asked.set(Some(Instant::now()));
+    }
+
+    pub(crate) fn upstream_answered(&self) {
+        self.upstream
+            .set(self.upstream_asked.get().map(|asked| asked.elapsed()));
+    }
+
+    /// The upstream's time; while it has not answered, the time so far.
+    pub(crate) fn upstream_time(&self) -> Option<Duration> {
+        self.upstream
+            .get()
+            .or_else(|| self.upstream_asked.get().map(|asked| asked.elapsed()))
+    }
 }
 
 pub(crate) type Answer = Response<ResponseBody>;
@@ -94,7 +117,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
+        normalize_path(&mut request);
         let own = request.headers().get(X_REQUEST_ID).and_then(RequestId::from_client);
         let id = own.unwrap_or_else(|| RequestId::generate(fastrand::u128(..)));
         ExchangeFuture {
@@ -106,6 +130,23 @@ where
                 record: Rc::default(),
             }),
         }
+    }
+}
+
+/// Puts the path into the one form that routes match and upstreams get.
+fn normalize_path<B>(request: &mut Request<B>) {
+    let Some(mut path) = decode_unreserved(request.uri().path()) else {
+        return;
+    };
+    if let Some(query) = request.uri().query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = PathAndQuery::try_from(path).ok();
+    // A form that is no URI any more cannot come of this; were it so, the path as sent is judged.
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
     }
 }
 

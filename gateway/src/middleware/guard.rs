@@ -4,7 +4,7 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
-use shared::serve::linger;
+use shared::serve::{expects_continue, linger};
 use tower::{Layer, Service};
 
 use super::exchange::{Answer, Exchange};
@@ -53,7 +53,9 @@ where
             Ok(()) => Either::Left(self.inner.call(exchange)),
             Err(error) => {
                 let (head, body) = exchange.request.into_parts();
-                linger(&head.headers, body);
+                if !expects_continue(&head.headers) {
+                    linger(body);
+                }
                 Either::Right(ready(Err(error)))
             }
         }

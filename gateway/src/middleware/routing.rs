@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use http::Method;
+use http::header::HOST;
+use http::{Method, Request, Version};
 
 use super::exchange::Exchange;
 use super::guard::Check;
@@ -18,6 +19,7 @@ impl Check for Routing {
         if exchange.request.method() == Method::CONNECT {
             return Err(ProxyError::Tunnel);
         }
+        check_host(&exchange.request)?;
         let path = exchange.request.uri().path();
         if is_unsafe(path) {
             return Err(ProxyError::UnsafePath);
@@ -25,5 +27,16 @@ impl Check for Routing {
         let route = self.0.routes.find(path).ok_or(ProxyError::NoRoute)?;
         exchange.record.route.set(Some(route));
         Ok(())
+    }
+}
+
+/// RFC 9112 section 3.2: a request without Host, or with more than one, is answered 400.
+fn check_host<B>(request: &Request<B>) -> Result<(), ProxyError> {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    let needed = request.version() == Version::HTTP_11;
+    match hosts {
+        0 if needed => Err(ProxyError::Host),
+        0 | 1 => Ok(()),
+        _ => Err(ProxyError::Host),
     }
 }

@@ -9,14 +9,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version, request};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Worker, headers};
-use crate::body::{BodyProgress, RequestBody, ResponseBody, UpstreamBody};
+use crate::body::{ClientBody, RequestBody, ResponseBody, UpstreamBody};
 use crate::error::ProxyError;
 use crate::middleware::exchange::Exchange;
 use crate::route::Forward;
@@ -35,13 +35,33 @@ pub(super) async fn forward(
     let record = exchange.record;
     let read_timeout = route.timeout.unwrap_or(worker.upstream.request_timeout);
     let (mut parts, incoming) = exchange.request.into_parts();
-    let mut outgoing = Outgoing::body(route, &parts, incoming, worker.max_body_bytes, read_timeout).await?;
+    let idempotent = route.idempotent || parts.method.is_idempotent();
+    let body = if is_replayable(&incoming, idempotent) {
+        let began = Instant::now();
+        let whole = read_whole(incoming, read_timeout).await?;
+        record.body_wait.set(began.elapsed());
+        Sendable::Whole(whole)
+    } else {
+        Sendable::Streaming(ClientBody::new(incoming, &parts.headers, worker.max_body_bytes))
+    };
     headers::to_upstream(&mut parts, &exchange.peer, &exchange.id, &route.cluster_name);
-    parts.uri = route.upstream_path(&parts.uri).into();
+    parts.uri = route.upstream_path(&parts.uri)?.into();
     parts.version = Version::HTTP_11;
-    let mut request = outgoing.first(parts);
 
-    let started = Instant::now();
+    let (first, upload, copy) = match body {
+        Sendable::Streaming(upload) => (RequestBody::Streaming(Rc::clone(&upload)), Some(upload), None),
+        Sendable::Whole(bytes) => {
+            let copy = idempotent.then(|| (parts.clone(), bytes.clone()));
+            (RequestBody::Whole(bytes), None, copy)
+        }
+    };
+    let again = || {
+        let (parts, bytes) = copy.clone()?;
+        Some(Request::from_parts(parts, RequestBody::Whole(bytes)))
+    };
+
+    record.ask_upstream();
+    let mut request = Request::from_parts(parts, first);
     let mut attempts = Attempts::new(worker.upstream.connect_timeout);
     let answered = loop {
         record.attempts.set(record.attempts.get() + 1);
@@ -50,102 +70,71 @@ pub(super) async fn forward(
             Err(error) => break Err(error),
         };
         record.endpoint.set(Some(lease.address));
-        let again = record.attempts.get() < worker.upstream.max_attempts;
-        match send(&mut lease, request, outgoing.progress.as_deref(), read_timeout).await {
+        let last = record.attempts.get() >= worker.upstream.max_attempts;
+        let error = match send(&mut lease, request, upload.as_deref(), read_timeout).await {
             Ok(response) => break Ok((response, lease)),
-            Err(SendError::NotWritten { unsent, .. }) if again => {
+            Err(error) => error,
+        };
+        request = match error {
+            SendError::NotWritten { unsent, .. } if !last => {
                 cluster.cluster.metrics.retries_unsent.inc();
-                request = *unsent;
+                *unsent
             }
-            Err(SendError::Broke(_)) if again && outgoing.copy.is_some() => {
-                cluster.cluster.metrics.retries_broken.inc();
-                request = outgoing.again();
-            }
-            Err(error) => break Err(error.into()),
-        }
+            SendError::Broke(error) => match again().filter(|_| !last) {
+                Some(request) => {
+                    cluster.cluster.metrics.retries_broken.inc();
+                    request
+                }
+                None => break Err(ProxyError::Upstream(error)),
+            },
+            error => break Err(error.into()),
+        };
         // A pooled connection that went stale says nothing about its endpoint; a new one that failed does.
         if !lease.reused {
             attempts.avoid.push(lease.address);
         }
         attempts.fresh = true;
     };
-    record.upstream.set(Some(started.elapsed()));
-    let (response, lease) = answered?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    record.upstream_answered();
+    let answered = answered.and_then(|(response, lease)| match response.status() {
         // Nothing was asked to switch: `Upgrade` is not passed on.
-        return Err(ProxyError::UnexpectedUpgrade);
-    }
+        StatusCode::SWITCHING_PROTOCOLS => Err(ProxyError::UnexpectedUpgrade),
+        _ => Ok((response, lease)),
+    });
+    let (response, lease) = match answered {
+        Ok(answered) => answered,
+        Err(error) => {
+            if let Some(upload) = upload {
+                upload.discard_rest();
+            }
+            return Err(error);
+        }
+    };
 
     let (mut head, incoming) = response.into_parts();
     headers::to_client(&mut head.headers);
     head.version = Version::HTTP_11;
-    let body = UpstreamBody::new(incoming, lease, read_timeout);
+    let body = UpstreamBody::new(incoming, lease, upload, read_timeout);
     Ok(Response::from_parts(head, ResponseBody::Upstream(body)))
 }
 
-/// A request on its way out, and the copy to send again if there can be one.
-struct Outgoing {
-    body: Option<RequestBody>,
-    progress: Option<Rc<BodyProgress>>,
-    replay: Replay,
-    copy: Option<request::Parts>,
-}
-
-/// Whether the body can be sent a second time.
-enum Replay {
-    No,
-    Empty,
+/// How a request's body travels.
+enum Sendable {
+    /// There is none, or it was read first.
     Whole(Bytes),
+    Streaming(Rc<ClientBody>),
 }
 
-impl Outgoing {
-    async fn body(
-        route: &Forward,
-        parts: &request::Parts,
-        incoming: Incoming,
-        limit: u64,
-        read_timeout: Duration,
-    ) -> Result<Self, ProxyError> {
-        let idempotent = route.idempotent || parts.method.is_idempotent();
-        let outgoing = |body, progress, replay| Self {
-            body: Some(body),
-            progress,
-            replay,
-            copy: None,
-        };
-        if incoming.is_end_stream() {
-            let replay = if idempotent { Replay::Empty } else { Replay::No };
-            return Ok(outgoing(RequestBody::Empty, None, replay));
-        }
-        let announced = incoming.size_hint().exact();
-        if idempotent && announced.is_some_and(|size| size <= REPLAYABLE_BYTES.min(limit)) {
-            let whole = read_whole(incoming, read_timeout).await?;
-            let body = RequestBody::replay(Some(&whole));
-            return Ok(outgoing(body, None, Replay::Whole(whole)));
-        }
-        let (body, progress) = RequestBody::streaming(incoming, limit);
-        Ok(outgoing(body, Some(progress), Replay::No))
-    }
-
-    fn first(&mut self, parts: request::Parts) -> Request<RequestBody> {
-        if !matches!(self.replay, Replay::No) {
-            self.copy = Some(parts.clone());
-        }
-        Request::from_parts(parts, self.body.take().unwrap_or(RequestBody::Empty))
-    }
-
-    /// The request once more. Call only when there is a copy.
-    fn again(&self) -> Request<RequestBody> {
-        let parts = self.copy.clone().unwrap_or_else(|| Request::new(()).into_parts().0);
-        let body = match &self.replay {
-            Replay::Whole(whole) => RequestBody::replay(Some(whole)),
-            Replay::Empty | Replay::No => RequestBody::Empty,
-        };
-        Request::from_parts(parts, body)
-    }
+/// Whether the body is to be read before the request is sent, so that it can be sent again.
+fn is_replayable(incoming: &Incoming, idempotent: bool) -> bool {
+    let size = incoming.size_hint().exact();
+    incoming.is_end_stream() || (idempotent && size.is_some_and(|size| size <= REPLAYABLE_BYTES))
 }
 
 async fn read_whole(incoming: Incoming, read_timeout: Duration) -> Result<Bytes, ProxyError> {
+    if incoming.is_end_stream() {
+        return Ok(Bytes::new());
+    }
     let limit = usize::try_from(REPLAYABLE_BYTES).unwrap_or(usize::MAX);
     let collected = timeout(read_timeout, Limited::new(incoming, limit).collect());
     match collected.await {
@@ -184,32 +173,36 @@ impl From<SendError> for ProxyError {
 async fn send(
     lease: &mut Lease,
     request: Request<RequestBody>,
-    progress: Option<&BodyProgress>,
+    upload: Option<&ClientBody>,
     read_timeout: Duration,
 ) -> Result<Response<Incoming>, SendError> {
     let sent_at = Instant::now();
+    // Connecting may have taken longer than the timeout: what moved before does not count.
+    let moved = || upload.map_or(sent_at, |upload| upload.last_frame().max(sent_at));
     let mut sent = pin!(lease.sender().try_send_request(request));
-    loop {
-        let moved_at = progress.map_or(sent_at, BodyProgress::last_frame);
-        let error = match timeout_at(moved_at + read_timeout, &mut sent).await {
+    let mut error = loop {
+        let moved_at = moved();
+        match timeout_at(moved_at + read_timeout, &mut sent).await {
             Ok(Ok(response)) => return Ok(response),
-            Ok(Err(error)) => error,
-            Err(_elapsed) => match progress {
-                Some(progress) if progress.last_frame() > moved_at => continue,
-                Some(progress) if !progress.ended() => return Err(SendError::Other(ProxyError::RequestBodyTimeout)),
-                _ => return Err(SendError::Other(ProxyError::UpstreamTimeout)),
-            },
-        };
-        if let Some(fault) = progress.and_then(BodyProgress::take_fault) {
-            return Err(SendError::Other(fault));
+            Ok(Err(error)) => break error,
+            Err(_elapsed) if moved() > moved_at => {}
+            Err(_elapsed) => {
+                let client = upload.is_some_and(ClientBody::waits_for_client);
+                return Err(SendError::Other(match client {
+                    true => ProxyError::RequestBodyTimeout,
+                    false => ProxyError::UpstreamTimeout,
+                }));
+            }
         }
-        let mut error = error;
-        return Err(match error.take_message() {
-            Some(request) => SendError::NotWritten {
-                unsent: Box::new(request),
-                error: error.into_error(),
-            },
-            None => SendError::Broke(error.into_error()),
-        });
+    };
+    if let Some(fault) = upload.and_then(ClientBody::take_fault) {
+        return Err(SendError::Other(fault));
     }
+    Err(match error.take_message() {
+        Some(request) => SendError::NotWritten {
+            unsent: Box::new(request),
+            error: error.into_error(),
+        },
+        None => SendError::Broke(error.into_error()),
+    })
 }

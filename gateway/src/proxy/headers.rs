@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request;
 use http::{HeaderMap, HeaderValue, Uri};
 use shared::request_id::{RequestId, X_REQUEST_ID};
@@ -21,7 +21,7 @@ const HTTP: HeaderValue = HeaderValue::from_static("http");
 pub(super) fn to_upstream(parts: &mut request::Parts, peer: &Peer, id: &RequestId, cluster: &str) {
     let headers = &mut parts.headers;
     strip_hop_by_hop(headers);
-    // The client was told to continue by us; RFC 9110 section 10.1.1 lets a proxy do so.
+    // It is between the client and us: hyper says `100 Continue` when the body is first asked for.
     headers.remove(EXPECT);
     set_host(headers, &parts.uri, cluster);
     headers.insert(X_REAL_IP, peer.header.clone());
@@ -36,20 +36,21 @@ pub(super) fn to_client(headers: &mut HeaderMap) {
 }
 
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if let Some(named) = headers.remove(CONNECTION) {
-        // A list; few clients send more than `keep-alive` or `close`, which need no look-up of their own.
-        let names: Vec<HeaderName> = named
-            .as_bytes()
-            .split(|byte| *byte == b',')
+    if headers.contains_key(CONNECTION) {
+        // Few clients send more than `keep-alive` or `close`, which need no look-up of their own.
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
             .map(<[u8]>::trim_ascii)
             .filter(|name| !name.eq_ignore_ascii_case(b"close") && !name.eq_ignore_ascii_case(b"keep-alive"))
             .filter_map(|name| HeaderName::from_bytes(name).ok())
-            .collect();
-        for name in names {
             // The body's framing and the addressee are not the client's to strike out.
-            if name != http::header::CONTENT_LENGTH && name != HOST {
-                headers.remove(name);
-            }
+            .filter(|name| *name != CONTENT_LENGTH && *name != HOST)
+            .collect();
+        headers.remove(CONNECTION);
+        for name in named {
+            headers.remove(name);
         }
     }
     for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
@@ -105,7 +106,9 @@ mod tests {
     fn hop_by_hop_headers_and_those_named_in_connection_stay_behind() {
         let headers = prepared(
             Request::get("/")
-                .header("connection", "keep-alive, X-Secret, x-request-id, x-real-ip, host")
+                .header("connection", "keep-alive, X-Secret")
+                .header("connection", "x-request-id, x-real-ip, host, x-other")
+                .header("x-other", "1")
                 .header("host", "h")
                 .header("x-secret", "1")
                 .header("te", "trailers")
@@ -115,7 +118,7 @@ mod tests {
                 .body(())
                 .expect("a request"),
         );
-        for gone in ["connection", "x-secret", "te", "upgrade", "keep-alive"] {
+        for gone in ["connection", "x-secret", "x-other", "te", "upgrade", "keep-alive"] {
             assert!(!headers.contains_key(gone), "{gone}");
         }
         assert_eq!(headers["accept"], "*/*");

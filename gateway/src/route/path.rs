@@ -2,12 +2,15 @@
 
 /// Whether a server that decodes `%2e`, `%2f` or `%5c`, or that folds dot segments and empty segments, could
 /// see another path than the one that was matched. An encoded slash alone is fine: model names hold them.
+/// For a path that [`decode_unreserved`] has put into its one form.
 pub fn is_unsafe(path: &str) -> bool {
     let plain = !path.contains('%') && !path.contains("/.") && !path.contains("//") && !path.contains('\\');
     if plain {
         return false;
     }
-    let decoded = decode(path.as_bytes());
+    let Some(decoded) = decode(path, |_| true) else {
+        return true;
+    };
     let mut segments = decoded.split(|byte| *byte == b'/' || *byte == b'\\').skip(1).peekable();
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
@@ -18,30 +21,42 @@ pub fn is_unsafe(path: &str) -> bool {
     decoded.contains(&b'\\') || decoded.contains(&0)
 }
 
-fn decode(path: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((&byte, after)) = rest.split_first() {
-        let value = match (byte, after) {
-            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
-            _ => None,
-        };
-        match value {
-            Some(value) => {
-                decoded.push(value);
-                rest = &after[2..];
-            }
-            None => {
-                decoded.push(byte);
-                rest = after;
-            }
-        }
+/// The path with encoded letters, digits and `-._~` as themselves, which by RFC 3986 section 6.2.2.2 means the
+/// same; `None` when that changes nothing. Routes match this form and upstreams get it, so that `/%61dmin`
+/// is no way around a route for `/admin`. A path with a broken escape stays as it is: it is unsafe.
+pub fn decode_unreserved(path: &str) -> Option<String> {
+    if !path.contains('%') {
+        return None;
     }
-    decoded
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let decoded = String::from_utf8(decode(path, unreserved)?).ok()?;
+    (decoded != path).then_some(decoded)
+}
+
+/// Decodes the escapes whose byte `wanted` accepts; `None` when an escape is broken.
+fn decode(path: &str, wanted: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        if byte != b'%' {
+            decoded.push(byte);
+            rest = after;
+            continue;
+        }
+        let (digits, after) = after.split_at_checked(2)?;
+        let value = hex(digits[0])? << 4 | hex(digits[1])?;
+        match wanted(value) {
+            true => decoded.push(value),
+            false => decoded.extend([b'%', digits[0], digits[1]]),
+        }
+        rest = after;
+    }
+    Some(decoded)
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    (digit as char).to_digit(16).map(|value| value as u8)
+    let value = (digit as char).to_digit(16)?;
+    u8::try_from(value).ok()
 }
 
 #[cfg(test)]
@@ -66,6 +81,9 @@ mod tests {
             "/a%5cb",
             "/a%00b",
             "/a/%2e",
+            "/100%",
+            "/a%zz",
+            "/%%361dmin",
         ] {
             assert!(is_unsafe(path), "{path}");
         }
@@ -76,15 +94,29 @@ mod tests {
             "/a.b/..c",
             "/.well-known/x",
             "/org%2Fname:predict",
-            "/100%",
-            "/a%zz",
             "/a%20b",
         ] {
             assert!(!is_unsafe(path), "{path}");
         }
     }
 
+    #[test]
+    fn encoded_unreserved_characters_are_decoded_and_others_are_not() {
+        assert_eq!(decode_unreserved("/%61dmi%6E").as_deref(), Some("/admin"));
+        assert_eq!(decode_unreserved("/%7Euser%2D1").as_deref(), Some("/~user-1"));
+        for unchanged in ["/a", "/a%2Fb", "/a%20b", "/a%", "/a%4", "/a%zz", "/%C3%A4"] {
+            assert_eq!(decode_unreserved(unchanged), None, "{unchanged}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn after_decoding_there_is_nothing_left_to_decode(path in "/[a-z0-9A-F%]{0,20}") {
+            if let Some(once) = decode_unreserved(&path) {
+                prop_assert_eq!(decode_unreserved(&once), None);
+            }
+        }
+
         #[test]
         fn plain_segments_are_never_refused(segments in prop::collection::vec("[a-zA-Z0-9_~:-]{1,10}", 0..6)) {
             let path = format!("/{}", segments.join("/"));

@@ -6,17 +6,25 @@ use std::time::Duration;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::debug;
 
 use crate::body::RequestBody;
 use crate::error::ProxyError;
 
+/// A connection and the task that drives it. Whoever holds them ends the task: dropping the sender alone leaves
+/// it running for as long as an upstream that stopped reading keeps bytes unsent.
+pub(super) struct Opened {
+    pub(super) sender: SendRequest<RequestBody>,
+    pub(super) task: AbortHandle,
+}
+
 pub(super) async fn connect(
     address: SocketAddr,
     patience: Duration,
     max_header_bytes: usize,
-) -> Result<SendRequest<RequestBody>, ProxyError> {
+) -> Result<Opened, ProxyError> {
     let connecting = async {
         let stream = TcpStream::connect(address).await.map_err(ProxyError::Connect)?;
         stream.set_nodelay(true).map_err(ProxyError::Connect)?;
@@ -29,11 +37,13 @@ pub(super) async fn connect(
     let (sender, connection) = timeout(patience, connecting)
         .await
         .map_err(|_elapsed| ProxyError::ConnectTimeout)??;
-    // Owned by the sender: the task ends when the sender is dropped or the upstream closes.
-    tokio::task::spawn_local(async move {
+    let task = tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
             debug!(%address, %error, "upstream connection ended early");
         }
     });
-    Ok(sender)
+    Ok(Opened {
+        sender,
+        task: task.abort_handle(),
+    })
 }

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use hyper::client::conn::http1::SendRequest;
 use prometheus::IntGauge;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::connect::Opened;
 use super::{Cluster, EndpointSet};
 use crate::body::RequestBody;
 use crate::config::UpstreamConfig;
@@ -42,10 +44,20 @@ struct Shelf {
 
 struct Connection {
     sender: SendRequest<RequestBody>,
+    _task: EndTask,
     opened: Instant,
     idle_since: Instant,
     requests: usize,
     _counted: Counted,
+}
+
+/// Ends a connection's task when the connection is dropped.
+struct EndTask(AbortHandle);
+
+impl Drop for EndTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Counts a connection as open, on its shelf and in the metric, until it is dropped.
@@ -184,7 +196,7 @@ impl Pool {
     }
 
     /// Takes in a connection that was just opened, for its first request.
-    pub(super) fn lease(self: &Rc<Self>, address: SocketAddr, sender: SendRequest<RequestBody>) -> Lease {
+    pub(super) fn lease(self: &Rc<Self>, address: SocketAddr, opened: Opened) -> Lease {
         let shelves = self.shelves.borrow();
         let shelf = shelves.iter().find(|shelf| shelf.address == address);
         let open = shelf.map_or_else(Rc::default, |shelf| Rc::clone(&shelf.open));
@@ -193,7 +205,8 @@ impl Pool {
             address,
             reused: false,
             connection: Connection {
-                sender,
+                sender: opened.sender,
+                _task: EndTask(opened.task),
                 opened: now,
                 idle_since: now,
                 requests: 1,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::common::{Gateway, problem};
 use hickory_proto::op::{Message, MessageType, ResponseCode};
@@ -22,6 +23,8 @@ struct DnsServer {
 struct Zone {
     names: HashMap<String, Vec<Ipv4Addr>>,
     broken: bool,
+    /// AAAA questions get no answer at all.
+    swallows_v6: bool,
     asked: Vec<String>,
 }
 
@@ -35,6 +38,10 @@ impl DnsServer {
             let mut datagram = [0; 1500];
             while let Ok((length, client)) = socket.recv_from(&mut datagram).await {
                 let question = Message::from_vec(&datagram[..length]).expect("a DNS message");
+                let v6 = question.queries[0].query_type() == RecordType::AAAA;
+                if v6 && served.lock().expect("the lock is whole").swallows_v6 {
+                    continue;
+                }
                 let answer = answer(&question, &mut served.lock().expect("the lock is whole"));
                 let _client_gone = socket.send_to(&answer.to_vec().expect("encodes"), client).await;
             }
@@ -248,4 +255,20 @@ async fn one_address_is_a_service_and_gets_several_connections_in_turn() {
         accepted >= 4,
         "a ClusterIP's pods are reached by several connections: {accepted}"
     );
+}
+
+#[tokio::test]
+async fn a_server_that_swallows_questions_for_ipv6_does_not_hold_up_ipv4() {
+    let upstreams = pods(&[("a", A), ("b", B)]).await;
+    let server = DnsServer::start().await;
+    server.zone().swallows_v6 = true;
+    server.set(NAME, &[A]);
+    let setup = start("ml-inference-service", upstreams[0].address.port(), server).await;
+    let soon = Duration::from_secs(4);
+    eventually("the name resolves", soon, async || answers(&setup.gateway).await == "a").await;
+    setup.server.set(NAME, &[B]);
+    eventually("the change is seen", soon, async || {
+        answers(&setup.gateway).await == "b"
+    })
+    .await;
 }

@@ -327,3 +327,119 @@ async fn an_upstream_that_switches_protocols_unasked_is_a_502() {
     let gateway = Gateway::in_front_of(&[upstream.address], &[]).await;
     assert_eq!(problem(gateway.get("/predict").await).await.0, 502);
 }
+
+/// Both sides of every connection are gone: none is left to a client or an upstream that stopped moving.
+async fn nothing_is_left(gateway: &Gateway) {
+    let upstreams = "gateway_upstream_connections_open{cluster=\"backend:5000\"}";
+    eventually("no connection is left", DEADLINE, async || {
+        let clients = gateway.metric("gateway_connections_open").await;
+        let in_flight = gateway.metric("gateway_requests_in_flight").await;
+        clients + in_flight + gateway.metric(upstreams).await == 0.0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_stops_reading_is_a_504_and_holds_no_connection() {
+    let upstream = Upstream::start(|mut connection| async move {
+        connection.read_head().await;
+        connection.hang().await;
+    })
+    .await;
+    let environment = [("REQUEST_TIMEOUT", "0.5"), ("KEEPALIVE_TIMEOUT", "1")];
+    let gateway = Gateway::in_front_of(&[upstream.address], &environment).await;
+    let mut client = gateway.raw().await;
+    let length = 30_000_000;
+    client
+        .send(format!(
+            "POST /raw HTTP/1.1\r\nhost: h\r\ncontent-length: {length}\r\n\r\n"
+        ))
+        .await;
+    // The rest is thrown away after the answer, for a while; how much of it is taken does not matter here.
+    let answer = client.response_while_sending(vec![b'x'; length]).await;
+    assert_eq!(answer.status, 504, "it is the upstream that stalls, not the client");
+    drop(client);
+    nothing_is_left(&gateway).await;
+}
+
+#[tokio::test]
+async fn an_early_answer_and_a_client_that_stalls_hold_no_connection() {
+    let upstream = Upstream::start(|mut connection| async move {
+        connection.read_head().await;
+        connection.answer(200, "early").await;
+        // Until the gateway closes.
+        connection.read_head().await;
+    })
+    .await;
+    let gateway = Gateway::in_front_of(&[upstream.address], &[("KEEPALIVE_TIMEOUT", "1")]).await;
+    let mut client = gateway.raw().await;
+    client
+        .send("POST /raw HTTP/1.1\r\nhost: h\r\ncontent-length: 1000000\r\n\r\nxxx")
+        .await;
+    assert_eq!(client.response().await.body, "early");
+    // The client keeps its connection and sends nothing more.
+    nothing_is_left(&gateway).await;
+}
+
+#[tokio::test]
+async fn time_spent_on_connecting_is_not_held_against_the_client() {
+    let good = Upstream::start(|mut connection| async move { connection.answer_all("ok").await }).await;
+    let (hole, _held) = black_hole();
+    let environment = [
+        ("CONNECT_ATTEMPT_TIMEOUT", "0.6"),
+        ("REQUEST_TIMEOUT", "0.3"),
+        ("WORKERS", "1"),
+    ];
+    let gateway = Gateway::in_front_of(&[hole, good.address], &environment).await;
+    for _ in 0..4 {
+        assert_eq!(gateway.post("/raw", "xxx").await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_client_can_read_a_502_in_the_middle_of_its_upload() {
+    let gateway = Gateway::in_front_of(&[closed_port()], &[]).await;
+    for (path, status) in [("/raw", 502), ("/health", 405)] {
+        let mut client = gateway.raw().await;
+        client
+            .send(format!(
+                "POST {path} HTTP/1.1\r\nhost: h\r\ncontent-length: 4000000\r\n\r\n"
+            ))
+            .await;
+        client.send(vec![b'x'; 4_000_000]).await;
+        assert_eq!(client.response().await.status, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_clients_own_slowness_is_not_the_gateways_time() {
+    let upstream = Upstream::start(|mut connection| async move { connection.answer_all("ok").await }).await;
+    let gateway = Gateway::in_front_of(&[upstream.address], &[]).await;
+    let mut client = gateway.raw().await;
+    client
+        .send("POST /predict HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nx")
+        .await;
+    assert!(client.is_silent_for(Duration::from_millis(400)).await);
+    client.send("x").await;
+    assert_eq!(client.response().await.status, 200);
+    let line = gateway
+        .process
+        .log_line_where("the request", |line| line["path"] == "/predict")
+        .await;
+    assert!(line["duration_ms"].as_f64().expect("a number") >= 400.0, "{line}");
+    assert!(line["gateway_ms"].as_f64().expect("a number") < 200.0, "{line}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_http_is_a_502_that_says_so() {
+    let upstream = Upstream::start(|mut connection| async move {
+        connection.read_head().await;
+        connection.send("SSH-2.0-OpenSSH_9.7\r\n").await;
+        connection.hang().await;
+    })
+    .await;
+    let gateway = Gateway::in_front_of(&[upstream.address], &[]).await;
+    let (status, detail) = problem(gateway.post("/raw", "x").await).await;
+    assert_eq!(status, 502);
+    assert!(detail.contains("not valid HTTP"), "{detail}");
+}

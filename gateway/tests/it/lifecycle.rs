@@ -239,6 +239,7 @@ async fn print_config_shows_values_sources_and_no_secret() {
         ),
         "JWT_SECRET=[redacted]  (environment)".to_owned(),
         "cluster ml-inference-service:5000 by DNS".to_owned(),
+        "route prefix /predict to ml-inference-service:5000 idempotent=true".to_owned(),
         "route prefix /predict".to_owned(),
     ] {
         assert!(finished.stdout.contains(&line), "{line} in\n{}", finished.stdout);
@@ -304,4 +305,49 @@ async fn an_idle_client_is_let_go_when_the_keepalive_timeout_passes() {
     assert_eq!(client.response().await.status, 200);
     assert!(client.is_silent_for(Duration::from_millis(100)).await);
     assert!(client.closed().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_empty_list_of_routes_is_a_fault_and_a_short_connect_timeout_is_none() {
+    let scratch = Scratch::new("gateway");
+    for text in ["routes:\n", "routes: []\n"] {
+        let file = scratch.file("gateway.yaml", text);
+        let finished = run(&["--check", "--config", file.to_str().expect("UTF-8")], &[]).await;
+        assert_eq!(finished.code, 78, "{text:?}");
+        assert!(
+            finished.stderr.contains("expected at least one route"),
+            "{}",
+            finished.stderr
+        );
+    }
+    let short = [("CONNECT_TIMEOUT", "0.5"), ("DNS_MAX_TTL", "0.5")];
+    assert_eq!(run(&["--check"], &short).await.code, 0);
+}
+
+#[tokio::test]
+async fn a_line_break_at_the_end_of_a_key_in_the_environment_is_no_part_of_it() {
+    let upstream = Upstream::start(|mut connection| async move { connection.answer_all("ok").await }).await;
+    let keyed = yaml(&[upstream.address]).replace("idempotent: true", "require_api_key: true");
+    let gateway = Gateway::start(&keyed, &[("API_KEY", "the-key\n")]).await;
+    let request = gateway
+        .client
+        .get(gateway.url("/predict"))
+        .header("x-api-key", "the-key");
+    assert_eq!(request.send().await.expect("an answer").status(), 200);
+}
+
+#[tokio::test]
+async fn one_unreadable_secret_does_not_hide_the_others() {
+    let scratch = Scratch::new("gateway");
+    scratch.file("API_KEY", "good");
+    scratch.file("JWT_SECRET", [0xff, 0xfe]);
+    let environment = [("SECRET_DIRS", scratch.path().to_str().expect("UTF-8"))];
+    let finished = run(&["--check"], &environment).await;
+    assert_eq!(finished.code, 78);
+    assert!(
+        finished.stderr.contains("JWT_SECRET (secret file "),
+        "{}",
+        finished.stderr
+    );
+    assert!(finished.stderr.contains("1 invalid setting\n"), "{}", finished.stderr);
 }

@@ -268,6 +268,58 @@ async fn a_body_over_the_limit_is_refused_whether_or_not_it_says_its_length() {
 }
 
 #[tokio::test]
+async fn an_encoded_path_is_no_way_around_the_key() {
+    let recording = Recording::start().await;
+    let yaml = format!(
+        "{}  - {{ prefix: /raw/secret, cluster: 'backend:5000', require_api_key: true }}\n",
+        yaml(&[recording.upstream.address])
+    );
+    let gateway = Gateway::start(&yaml, &[("API_KEY", "k")]).await;
+    for path in [
+        "/raw/secret",
+        "/raw/%73ecret",
+        "/raw%2Fsecret",
+        "/raw/secret%2fx",
+        "/raw/%%373ecret",
+    ] {
+        let mut client = gateway.raw().await;
+        client.send(format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n")).await;
+        let status = client.response().await.status;
+        assert!([400, 401, 404].contains(&status), "{path}: {status}");
+    }
+    assert_eq!(recording.count(), 0);
+    // Decoded once and sent on so; the query is left as it is.
+    assert_eq!(gateway.get("/r%61w/x%2Dy?q=%61").await.status(), 200);
+    assert!(
+        recording.last_head().starts_with("get /raw/x-y?q=%61 http/1.1"),
+        "{}",
+        recording.last_head()
+    );
+}
+
+#[tokio::test]
+async fn a_request_has_exactly_one_host() {
+    let recording = Recording::start().await;
+    let gateway = Gateway::in_front_of(&[recording.upstream.address], &[]).await;
+    for (head, status) in [
+        ("GET /predict HTTP/1.1\r\n\r\n", 400),
+        ("GET /predict HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400),
+        ("GET /predict HTTP/1.0\r\nhost: a\r\nhost: b\r\n\r\n", 400),
+        ("GET /predict HTTP/1.0\r\n\r\n", 200),
+    ] {
+        let mut client = gateway.raw().await;
+        client.send(head).await;
+        assert_eq!(client.response().await.status, status, "{head:?}");
+    }
+    assert_eq!(recording.count(), 1);
+    assert!(
+        recording.last_head().contains("\r\nhost: backend:5000\r\n"),
+        "{}",
+        recording.last_head()
+    );
+}
+
+#[tokio::test]
 async fn a_tunnel_is_not_opened() {
     let recording = Recording::start().await;
     let yaml = yaml(&[recording.upstream.address]).replace("prefix: /raw", "prefix: /");

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body;
 use http_body_util::BodyExt;
-use shared::serve::linger;
+use shared::serve::{expects_continue, linger};
 use tokio::time::timeout;
 
 /// How much is set aside before the first byte came. A Content-Length is only a claim.
@@ -36,14 +36,16 @@ where
     let too_large = BodyError::TooLarge { limit: limits.bytes };
     let declared = body.size_hint().lower();
     if declared > limits.bytes as u64 {
-        linger(headers, body);
+        if !expects_continue(headers) {
+            linger(body);
+        }
         return Err(too_large);
     }
     let collected = timeout(limits.time, collect(&mut body, declared, limits.bytes)).await;
     match collected {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(Overrun::TooLarge)) => {
-            linger(headers, body);
+            linger(body);
             Err(too_large)
         }
         Ok(Err(Overrun::Broken)) => Err(BodyError::Broken),

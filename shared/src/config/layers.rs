@@ -13,7 +13,6 @@ pub(super) const CONFIG_FILE: &str = "CONFIG_FILE";
 pub(super) const SECRET_DIRS: &str = "SECRET_DIRS";
 
 /// Where one service's settings come from.
-#[derive(Debug)]
 pub struct Layers {
     pub settings: Vec<Setting>,
     /// Keys of the mounted file that hold more than one value, such as `routes`, with their defaults as YAML.
@@ -43,10 +42,8 @@ impl Layers {
             variables: self.variables.clone(),
         });
         for source in self.secret_dirs(&mut faults) {
-            match source.collect() {
-                Ok(_) => builder = builder.add_source(source),
-                Err(error) => faults.push(error.to_string(), "", "cannot be read"),
-            }
+            faults.0.extend(source.faults());
+            builder = builder.add_source(source);
         }
 
         let values = match builder.build().and_then(|config| config.collect()) {
@@ -185,9 +182,9 @@ impl Source for MountedFile {
 }
 
 /// The merged layers of one start.
-#[derive(Debug)]
 pub struct Settings {
     settings: Vec<Setting>,
+    /// Secrets among them: nothing here is `Debug`.
     values: Map<String, Value>,
     file: PathBuf,
     faults: Faults,
@@ -240,12 +237,6 @@ impl Settings {
 
     pub fn note(&mut self, faults: impl IntoIterator<Item = Fault>) {
         self.faults.0.extend(faults);
-    }
-
-    /// Notes a fault of a setting whose text parsed but whose value cannot stand beside the others.
-    pub fn refuse_value(&mut self, setting: &Setting, problem: impl Into<String>) {
-        let origin = self.origin(setting);
-        self.faults.push(origin, setting.name, problem);
     }
 
     /// The mounted file's path, whether or not there is a file.

@@ -41,8 +41,12 @@ impl<'a> Node<'a> {
         !matches!(self.value.map(|value| &value.kind), None | Some(ValueKind::Nil))
     }
 
-    pub fn path(&self) -> &str {
-        &self.path
+    /// Whether there is no element: an empty list, or nothing behind the key.
+    pub fn is_empty(&self) -> bool {
+        match self.value.map(|value| &value.kind) {
+            Some(ValueKind::Array(items)) => items.is_empty(),
+            _ => !self.exists(),
+        }
     }
 
     pub fn origin(&self) -> &str {

@@ -2,12 +2,13 @@
 //! name, and a Secret mounted as a directory.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use config::{ConfigError, Map, Source, Value};
 
-use super::Setting;
+use super::{Fault, Setting};
 
 pub const DEFAULT_ORIGIN: &str = "default";
 pub const ENVIRONMENT_ORIGIN: &str = "environment";
@@ -37,10 +38,17 @@ impl Source for Defaults {
 }
 
 /// Environment variables by the exact names of the table.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Environment {
     pub settings: Vec<Setting>,
     pub variables: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Environment {
+    /// Names only: among the values are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.variables.keys()).finish()
+    }
 }
 
 impl Source for Environment {
@@ -57,6 +65,7 @@ impl Source for Environment {
             if is_service_link(setting.name, text) {
                 continue;
             }
+            let text = if setting.secret { without_line_break(text) } else { text };
             found.insert(setting.key(), value(ENVIRONMENT_ORIGIN, text));
         }
         Ok(found)
@@ -93,11 +102,37 @@ impl SecretDir {
         // The bytes stay out of the error: it will be logged.
         let text =
             String::from_utf8(text).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "is not UTF-8 text"))?;
-        // `echo key > file` and most editors end the file with a line break that is no part of the key.
-        let trimmed = text.strip_suffix('\n').unwrap_or(&text);
-        let trimmed = trimmed.strip_suffix('\r').unwrap_or(trimmed);
-        Ok(Some(trimmed.to_owned()))
+        Ok(Some(without_line_break(&text).to_owned()))
     }
+
+    /// Each secret file that is there, read or not.
+    fn files(&self) -> impl Iterator<Item = (&Setting, String, io::Result<String>)> {
+        let secrets = self.settings.iter().filter(|setting| setting.secret);
+        secrets.filter_map(|setting| {
+            let file = self.directory.join(setting.name);
+            let text = self.read(&file).transpose()?;
+            Some((setting, format!("secret file {}", file.display()), text))
+        })
+    }
+
+    /// What keeps a file from being read; the other files count all the same.
+    pub fn faults(&self) -> Vec<Fault> {
+        let unread = self.files().filter_map(|(setting, source, text)| {
+            Some(Fault {
+                source,
+                setting: setting.name.to_owned(),
+                problem: text.err()?.to_string(),
+            })
+        });
+        unread.collect()
+    }
+}
+
+/// `echo key > file` and most editors end a text with a line break that is no part of the key, and
+/// `kubectl create secret --from-file` keeps it.
+fn without_line_break(text: &str) -> &str {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.strip_suffix('\r').unwrap_or(text)
 }
 
 impl Source for SecretDir {
@@ -106,16 +141,9 @@ impl Source for SecretDir {
     }
 
     fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
-        let mut found = Map::new();
-        for setting in self.settings.iter().filter(|setting| setting.secret) {
-            let file = self.directory.join(setting.name);
-            let origin = format!("secret file {}", file.display());
-            match self.read(&file) {
-                Ok(Some(text)) => found.insert(setting.key(), value(&origin, text)),
-                Ok(None) => continue,
-                Err(error) => return Err(ConfigError::Message(format!("{origin}: {error}"))),
-            };
-        }
-        Ok(found)
+        let read = self
+            .files()
+            .filter_map(|(setting, origin, text)| Some((setting.key(), value(&origin, text.ok()?))));
+        Ok(read.collect())
     }
 }

@@ -129,10 +129,20 @@ where
 
     // Closing a listener resets what waits in its accept queue, so take everything first.
     let socket = listener.into_std()?;
-    while let Ok((stream, peer)) = socket.accept() {
-        match stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-            Ok(stream) => start(stream, peer),
-            Err(error) => warn!(%error, "cannot serve an accepted connection"),
+    loop {
+        let accepted = socket.accept().and_then(|(stream, peer)| {
+            stream.set_nonblocking(true)?;
+            Ok((TcpStream::from_std(stream)?, peer))
+        });
+        match accepted {
+            Ok((stream, peer)) => start(stream, peer),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            // That client has gone already; the ones behind it have not.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                warn!(%error, "cannot accept what still waits");
+                break;
+            }
         }
     }
     drop(socket);

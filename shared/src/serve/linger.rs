@@ -14,13 +14,18 @@ use tokio::time::timeout;
 /// asks for.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Reads `body` in the background until it, its connection or the time ends. Runs on a local runtime.
-pub fn linger<B>(headers: &HeaderMap, mut body: B)
+/// Whether the client waits for `100 Continue` before it sends its body.
+pub fn expects_continue(headers: &HeaderMap) -> bool {
+    headers.contains_key(EXPECT)
+}
+
+/// Reads `body` in the background until it, its connection or the time ends. Runs on a local runtime. Not for
+/// a client that still waits for `100 Continue`: it has not sent anything and will not.
+pub fn linger<B>(mut body: B)
 where
     B: Body<Data = Bytes> + Unpin + 'static,
 {
-    // A client that waits for `100 Continue` has not sent anything and will not.
-    if body.is_end_stream() || headers.contains_key(EXPECT) {
+    if body.is_end_stream() {
         return;
     }
     tokio::task::spawn_local(async move {

@@ -18,7 +18,7 @@ use super::{ConnectionLimits, Listeners, serve};
 use crate::lifecycle::PhaseWatch;
 use crate::telemetry::metrics::ConnectionMetrics;
 
-/// The CPUs this process may use. Inside a container this honours the CPU quota, rounded up.
+/// The CPUs this process may use. Inside a container this honours the CPU quota: 1 for less than two CPUs.
 pub fn usable_cpus() -> usize {
     thread::available_parallelism().map_or(1, |count| count.get())
 }

@@ -63,6 +63,30 @@ impl RawClient {
             .expect("a response in time")
     }
 
+    /// Sends as much of `bytes` as the peer takes until its response is there.
+    pub async fn response_while_sending(&mut self, bytes: Vec<u8>) -> RawResponse {
+        let mut sent = 0;
+        let answered = async {
+            loop {
+                tokio::select! {
+                    biased;
+                    readable = self.stream.readable() => break readable,
+                    writable = self.stream.writable(), if sent < bytes.len() => {
+                        writable?;
+                        match self.stream.try_write(&bytes[sent..]) {
+                            Ok(count) => sent += count,
+                            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                            Err(error) => break Err(error),
+                        }
+                    }
+                }
+            }
+        };
+        let answered = timeout(DEADLINE, answered).await.expect("a response in time");
+        answered.expect("the connection is whole");
+        self.response().await
+    }
+
     /// The next response to a HEAD, which has no body whatever its headers say.
     pub async fn response_to_head(&mut self) -> RawResponse {
         timeout(DEADLINE, self.read_response(false))

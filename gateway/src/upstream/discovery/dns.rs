@@ -6,14 +6,15 @@
 //! absolute and asked for once.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
@@ -26,6 +27,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// One lookup, all its attempts and search domains together.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the second address family may take once the first has answered.
+const SECOND_FAMILY_TIMEOUT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, thiserror::Error)]
 pub enum DnsError {
@@ -51,9 +54,6 @@ pub fn resolver(config: &DnsConfig) -> Result<TokioResolver, DnsError> {
         let named = config.servers.iter().map(|address| name_server(*address)).collect();
         servers = ResolverConfig::from_parts(domain, search, named);
     }
-    // A pod that knows no IPv6 gets an empty AAAA answer, which costs nothing; asking for both finds the
-    // endpoints of every cluster.
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     // The TTL is followed here: a cache in between would hand out old answers, and keep "no such name"
     // long after the Service was created.
     options.cache_size = 0;
@@ -104,20 +104,85 @@ pub async fn follow(cluster: Arc<Cluster>, resolver: TokioResolver, config: DnsC
     }
 }
 
+/// What the name has in one address family.
+enum Family {
+    Known {
+        /// The name that the search list led to.
+        name: Name,
+        addresses: Vec<IpAddr>,
+        ttl: Duration,
+    },
+    /// The server says that there is nothing.
+    Empty(String),
+    /// No answer: what was known before still holds.
+    Failed(String),
+}
+
+/// Asks for IPv4 first, and for IPv6 under the very name that was found: the two may not come from different
+/// search domains, and a server that mishandles one kind of question must not hold up the other's answer.
 async fn lookup(cluster: &Cluster, resolver: &TokioResolver) -> Result<(Vec<SocketAddr>, Duration), String> {
-    let authority = &cluster.config.authority;
-    let asked = timeout(LOOKUP_TIMEOUT, resolver.lookup_ip(authority.host.as_str()));
-    let answer = match asked.await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_elapsed) => return Err(format!("no answer within {} s", LOOKUP_TIMEOUT.as_secs())),
+    let host = cluster.config.authority.host.as_str();
+    let asked = Name::from_str_relaxed(host).map_err(|error| error.to_string())?;
+    let v4 = ask(resolver, asked.clone(), RecordType::A, LOOKUP_TIMEOUT).await;
+    let v6 = match &v4 {
+        Family::Known { name, .. } => ask(resolver, name.clone(), RecordType::AAAA, SECOND_FAMILY_TIMEOUT).await,
+        Family::Empty(_) | Family::Failed(_) => ask(resolver, asked, RecordType::AAAA, LOOKUP_TIMEOUT).await,
     };
-    let addresses: Vec<SocketAddr> = answer.iter().map(|ip| SocketAddr::new(ip, authority.port)).collect();
-    if addresses.is_empty() {
-        return Err("the answer holds no address".to_owned());
+    if let (Family::Empty(error) | Family::Failed(error), Family::Empty(_) | Family::Failed(_)) = (&v4, &v6) {
+        return Err(error.clone());
     }
-    let ttl = answer
-        .valid_until()
-        .saturating_duration_since(std::time::Instant::now());
-    Ok((addresses, ttl))
+    let set = cluster.endpoints();
+    let before = |is_v4: bool| {
+        let known = set.endpoints.iter().map(|endpoint| endpoint.address.ip());
+        known.filter(move |ip| ip.is_ipv4() == is_v4).collect::<Vec<IpAddr>>()
+    };
+    let mut addresses = Vec::new();
+    let mut shortest: Option<Duration> = None;
+    for (family, is_v4) in [(v4, true), (v6, false)] {
+        match family {
+            Family::Known {
+                addresses: known, ttl, ..
+            } => {
+                addresses.extend(known);
+                shortest = Some(shortest.map_or(ttl, |shortest| shortest.min(ttl)));
+            }
+            Family::Failed(_) => addresses.extend(before(is_v4)),
+            Family::Empty(_) => {}
+        }
+    }
+    let port = cluster.config.authority.port;
+    let addresses = addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
+    Ok((addresses, shortest.unwrap_or_default()))
+}
+
+async fn ask(resolver: &TokioResolver, name: Name, record_type: RecordType, patience: Duration) -> Family {
+    let answer = match timeout(patience, resolver.lookup(name, record_type)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) if error.is_no_records_found() => return Family::Empty(error.to_string()),
+        Ok(Err(error)) => return Family::Failed(error.to_string()),
+        Err(_elapsed) => return Family::Failed(format!("no answer within {} s", patience.as_secs_f64())),
+    };
+    // A CNAME stands among the answers too; only addresses count.
+    let addresses: Vec<IpAddr> = answer
+        .answers()
+        .iter()
+        .filter_map(|record| record.data.ip_addr())
+        .collect();
+    if addresses.is_empty() {
+        return Family::Empty("the answer holds no address".to_owned());
+    }
+    Family::Known {
+        // Found names are absolute: the second question is not searched for again.
+        name: absolute(answer.query().name()),
+        ttl: answer
+            .valid_until()
+            .saturating_duration_since(std::time::Instant::now()),
+        addresses,
+    }
+}
+
+fn absolute(name: &Name) -> Name {
+    let mut name = name.clone();
+    name.set_fqdn(true);
+    name
 }
