@@ -24,6 +24,8 @@ k3d cluster, loads them into it: their tags are in no registry.
   --no-load            load into no cluster
   --help
 
+A tag built again reaches new pods only: restart the deployments afterwards, as it says at the end.
+
 The second version that scripts/rolling-update.sh rolls out to:
   scripts/build-images.sh --only ml-inference --tag 2.0
 
@@ -115,7 +117,7 @@ not_loaded() {
 }
 
 load_images() {
-  local image archive
+  local image archive deployments=''
   have kubectl || not_loaded "kubectl is not installed"
   CONTEXT=${context:-$(kubectl config current-context 2>/dev/null || true)}
   [ -n "$CONTEXT" ] || not_loaded "kubectl has no current context"
@@ -129,7 +131,10 @@ load_images() {
     archive=$TMP/$image.tar
     save_image "$image:$tag" "$archive" || die "$EXIT_FAILED" "$ENGINE could not save $image:$tag: see above"
     load_one "$archive" || die "$EXIT_FAILED" "$CLUSTER_KIND could not load $image:$tag: see above"
+    deployments="$deployments deployment/$image" # each deployment has its image's name
   done
+  note "pods that already run keep the code they started with; if $tag was there before:"
+  note "kubectl --context $CONTEXT -n $NAMESPACE rollout restart$deployments"
 }
 
 choose_engine "$engine"

@@ -44,19 +44,30 @@ NAMESPACE=$(overlay_namespace "$overlay")
 images_in_node() {
   case $CLUSTER_KIND in
   minikube) ! have minikube || minikube image ls --profile "$CLUSTER_NAME" 2>/dev/null || true ;;
-  kind) ! have docker || docker exec "$CLUSTER_NAME-control-plane" crictl images 2>/dev/null |
-    awk 'NR > 1 { print $1 ":" $2 }' || true ;;
+  kind)
+    # Its node is a container of docker's or podman's: the one that has it answers.
+    local engine
+    for engine in docker podman; do
+      ! have "$engine" || "$engine" exec "$CLUSTER_NAME-control-plane" crictl images 2>/dev/null |
+        awk 'NR > 1 { print $1 ":" $2 }' || true
+    done
+    ;;
   esac
 }
 
-# Our tags are in no registry, so a pod can only start where they were loaded before.
+# Our tags are in no registry, so a pod can only start where they were loaded before. A pod reads "name:tag" as
+# docker.io/library/name:tag: under another host, such as podman's localhost/, it does not find the image.
 warn_missing_images() {
   local listed image wanted
+  [ "$CLUSTER_KIND" != other ] || return 0
   listed=$(images_in_node)
-  [ -n "$listed" ] || return 0
+  if [ -z "$listed" ]; then
+    note "whether the images are in the cluster was not checked: its node's images cannot be listed from here"
+    return
+  fi
   wanted=$(printf '%s\n' "$1" | sed -n 's/^ *\(- \)\{0,1\}image: *//p' | tr -d "\"'" | sort -u)
   for image in $wanted; do
-    printf '%s\n' "$listed" | grep -qE "(^|/)$image\$" ||
+    printf '%s\n' "$listed" | grep -qxF -e "$image" -e "docker.io/library/$image" ||
       warn "image $image is not in the cluster: scripts/build-images.sh builds and loads it"
   done
 }
@@ -77,6 +88,15 @@ rollout_failed() {
     "anything else: kubectl --context $CONTEXT -n $NAMESPACE describe deployment/$1; ... logs deployment/$1"
 }
 
+# reachable URL: within a few seconds. Right after a rollout a node's rules may not know the new pods yet.
+reachable() {
+  local deadline=$((SECONDS + 5))
+  until answers_200 "$1"; do
+    [ "$SECONDS" -lt "$deadline" ] || return 1
+    sleep 0.5
+  done
+}
+
 connect_cluster "$context"
 need_curl
 cluster_kind
@@ -94,7 +114,7 @@ for deployment in ml-inference api-gateway; do
   in_namespace rollout status "deployment/$deployment" --timeout "$timeout" || rollout_failed "$deployment"
 done
 
-if gateway_url && answers_200 "$GATEWAY_URL/health"; then
+if gateway_url && reachable "$GATEWAY_URL/health"; then
   say "the gateway answers at $GATEWAY_URL"
   note "curl $GATEWAY_URL/predict"
   note "curl -d '{\"instances\": [1.0, 2.0, 5.0]}' $GATEWAY_URL/predict"

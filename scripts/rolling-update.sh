@@ -24,6 +24,7 @@ with "failed requests: N of M".
 On a cluster:
   --url URL            what to ask (http://.../predict); by default the gateway's nodePort
   --image IMAGE        the image to update to (ml-inference:2.0; scripts/build-images.sh --only ml-inference --tag 2.0)
+  --version V          the version that image answers with; by default its tag, when that is a number like 2.0
   --overlay NAME       base, dev, staging or prod (base)
   --context NAME       the kubectl context (the current one)
   --timeout T          how long to wait for each rollout (180s)
@@ -44,6 +45,7 @@ rate=100
 connections=16
 url=''
 image=ml-inference:2.0
+version=''
 overlay=base
 context=''
 timeout=180s
@@ -55,7 +57,7 @@ while [ $# -gt 0 ]; do
   --local) mode=local && shift && continue ;;
   --release) profile=release cargo_args=(--release) && shift && continue ;;
   --rate | --connections | --port | --ml-port) need_value "$1" $# && need_number "$1" "$2" ;;
-  --url | --image | --overlay | --context | --timeout | --bin-dir) need_value "$1" $# ;;
+  --url | --image | --version | --overlay | --context | --timeout | --bin-dir) need_value "$1" $# ;;
   *) usage_error "unknown argument: $1" ;;
   esac
   case $1 in
@@ -65,6 +67,7 @@ while [ $# -gt 0 ]; do
   --ml-port) ML_PORT=$2 ;;
   --url) url=$2 ;;
   --image) image=$2 ;;
+  --version) version=$2 ;;
   --overlay) overlay=$2 ;;
   --context) context=$2 ;;
   --timeout) timeout=$2 ;;
@@ -72,6 +75,12 @@ while [ $# -gt 0 ]; do
   esac
   shift 2
 done
+if [ "$mode" = cluster ] && [ -z "$version" ]; then
+  # The tag is what build-images.sh stamps, as long as it is a number.
+  version=${image##*:}
+  [[ $version =~ ^[0-9]+(\.[0-9]+)*$ ]] ||
+    usage_error "the tag of $image is no version: say with --version which one it answers with"
+fi
 
 # --- which version answers ---------------------------------------------------------------------------------------
 
@@ -109,12 +118,18 @@ report_versions() {
     "$TMP/samples" | sort
 }
 
-# expect_version VERSION: what everyone answers with now. Thirty answers, one after the other.
-expect_version() {
-  local wanted=$1 seen i
-  seen=$(for ((i = 0; i < 30; i++)); do
+# versions_now: the versions in thirty answers, one after the other.
+versions_now() {
+  local i
+  for ((i = 0; i < 30; i++)); do
     fetch --output /dev/null --dump-header - "$url" 2>/dev/null | tr -d '\r' | awk 'tolower($1) == "x-model-version:" { print $2 }'
-  done | sort -u | tr '\n' ' ' | sed 's/ $//')
+  done | sort -u | tr '\n' ' ' | sed 's/ $//'
+}
+
+# expect_version VERSION: what everyone answers with now.
+expect_version() {
+  local wanted=$1 seen
+  seen=$(versions_now)
   if [ "$seen" = "$wanted" ]; then
     note "now every answer is of version $wanted"
     return
@@ -174,6 +189,7 @@ stop_local() {
 # --- on a cluster ------------------------------------------------------------------------------------------------
 
 updated=''
+: "${GONE_SECONDS:=45}" # the pods' grace period, 30 s, and some slack
 
 rollout() {
   in_namespace rollout status deployment/ml-inference --timeout "$timeout" || {
@@ -181,6 +197,23 @@ rollout() {
     warn "the rollout did not finish within $timeout"
     return 1
   }
+  wait_gone
+}
+
+# wait_gone: `rollout status` ends when the last old pod is marked as deleted. It serves on through its preStop hook and its
+# drain, so the version cannot be told before it is gone, and the load has to see that part too.
+wait_gone() {
+  local leaving deadline=$((SECONDS + GONE_SECONDS))
+  while :; do
+    leaving=$(in_namespace get pods -l app=ml-inference -o 'jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}') ||
+      return 1
+    [ -n "$leaving" ] || return 0
+    if [ "$SECONDS" -ge "$deadline" ]; then
+      warn "still terminating after $GONE_SECONDS s: $leaving"
+      return 1
+    fi
+    sleep 1
+  done
 }
 
 update_image() {
@@ -195,11 +228,8 @@ undo_update() {
     rollout && in_namespace rollout history deployment/ml-inference
 }
 
-# version_of IMAGE: its tag. That is what build-images.sh stamps.
-version_of() { echo "${1##*:}"; }
-
 run_cluster() {
-  local before
+  local before version_before
   NAMESPACE=$(overlay_namespace "$overlay")
   connect_cluster "$context"
   need_namespace
@@ -216,10 +246,17 @@ run_cluster() {
     other_ways
     exit "$EXIT_UNAVAILABLE"
   fi
+  version_before=$(versions_now)
+  case $version_before in
+  '') die "$EXIT_FAILED" "the answers of $url name no version (x-model-version)" "is it the path of ml-inference?" ;;
+  *' '*)
+    die "$EXIT_FAILED" "several versions answer already: $version_before" "wait until an earlier rollout is over and no pod is Terminating"
+    ;;
+  esac
 
   begin_load
-  step "v1 -> v2: $before -> $image" "$(version_of "$image")" update_image || return 1
-  step "undo: $image -> $before" "$(version_of "$before")" undo_update
+  step "v1 -> v2: $before -> $image" "$version" update_image || return 1
+  step "undo: $image -> $before" "$version_before" undo_update
 }
 
 # --- both --------------------------------------------------------------------------------------------------------

@@ -50,6 +50,8 @@ need_curl
 
 gateway_pid=''
 ml_pids=()
+starting=''
+interrupted=''
 stopping=''
 
 # The gateway first: while it finishes what it has, its replicas are still there.
@@ -63,9 +65,13 @@ stop_pair() {
 }
 
 # The first signal ends the script, the EXIT trap stops the pair. One that comes meanwhile is passed on: each service's
-# second signal ends it at once.
+# second signal ends it at once. While processes are being started it waits, or one not yet noted would be left behind.
 on_signal() {
   local pid
+  if [ -n "$starting" ]; then
+    interrupted=yes
+    return
+  fi
   [ -n "$stopping" ] || exit 0
   for pid in $gateway_pid ${ml_pids[@]+"${ml_pids[@]}"}; do send_term "$pid"; done
 }
@@ -92,12 +98,15 @@ PAIR_LOGS=terminal
 export LOG_FORMAT=${LOG_FORMAT:-text}
 
 say "starting $replicas x ml-inference (version $version) and the gateway"
+starting=yes
 for ((i = 1; i <= replicas; i++)); do
   start_ml_inference "$i" "$version"
   ml_pids+=("$STARTED_PID")
 done
 start_gateway "$replicas"
 gateway_pid=$STARTED_PID
+starting=''
+[ -z "$interrupted" ] || exit 0
 
 for ((i = 1; i <= replicas; i++)); do wait_ml_ready "${ml_pids[i - 1]}" "$i" || exit "$EXIT_FAILED"; done
 wait_gateway_ready "$gateway_pid" || exit "$EXIT_FAILED"

@@ -101,6 +101,11 @@ pub struct ClusterWorker {
     limits: UpstreamConfig,
 }
 
+enum Choice {
+    Pooled(Lease),
+    Open(Arc<Endpoint>),
+}
+
 /// How one request has fared so far in getting a connection.
 #[derive(Debug)]
 pub struct Attempts {
@@ -140,38 +145,58 @@ impl ClusterWorker {
     /// connect timeout allows.
     pub async fn connection(&self, attempts: &mut Attempts) -> Result<Lease, ProxyError> {
         loop {
-            let set = self.cluster.endpoints();
-            self.pool.follow(&set);
-            let endpoint =
-                balancer::pick(&set.endpoints, &self.cursor, &attempts.avoid).ok_or(ProxyError::NoEndpoint)?;
-            // Where a new connection just failed, one that is already there is better than another try.
-            let spread = set.endpoints.len() == 1 && attempts.avoid.is_empty();
-            if !attempts.fresh
-                && let Some(lease) = self.pool.checkout(endpoint.address, spread)
-            {
-                return Ok(lease);
-            }
-            let left = attempts.deadline.saturating_duration_since(Instant::now());
-            let patience = self.limits.connect_attempt_timeout.min(left);
-            let failure = match connect::connect(endpoint.address, patience, self.limits.max_header_bytes).await {
-                Ok(opened) => {
-                    endpoint.note_success();
-                    return Ok(self.pool.lease(endpoint.address, opened));
-                }
-                Err(failure) => failure,
+            let endpoint = match self.choose(attempts)? {
+                Choice::Pooled(lease) => return Ok(lease),
+                Choice::Open(endpoint) => endpoint,
             };
-            self.cluster.metrics.connect_failures.inc();
-            endpoint.note_failure();
-            self.cluster.look_again.notify_one();
-            attempts.avoid.push(endpoint.address);
-            if !matches!(failure, ProxyError::ConnectTimeout) {
-                attempts.refused += 1;
-            }
-            let all_refused = attempts.refused >= set.endpoints.len().max(self.limits.max_attempts);
-            if all_refused || Instant::now() >= attempts.deadline {
-                return Err(failure);
+            // Few requests open a connection; the others need not carry the room for it in their futures.
+            match Box::pin(self.open(&endpoint, attempts)).await {
+                Ok(lease) => return Ok(lease),
+                Err(failure) if self.all_tried(attempts) => return Err(failure),
+                Err(_failure) => {}
             }
         }
+    }
+
+    /// The endpoint whose turn it is, with an idle connection where there is one.
+    fn choose(&self, attempts: &Attempts) -> Result<Choice, ProxyError> {
+        let set = self.cluster.set.load();
+        self.pool.follow(&set);
+        let endpoint = balancer::pick(&set.endpoints, &self.cursor, &attempts.avoid).ok_or(ProxyError::NoEndpoint)?;
+        if !attempts.fresh {
+            // Where a new connection just failed, one that is already there is better than another try.
+            let spread = set.endpoints.len() == 1 && attempts.avoid.is_empty();
+            if let Some(lease) = self.pool.checkout(endpoint.address, spread, Instant::now()) {
+                return Ok(Choice::Pooled(lease));
+            }
+        }
+        Ok(Choice::Open(Arc::clone(endpoint)))
+    }
+
+    async fn open(&self, endpoint: &Endpoint, attempts: &mut Attempts) -> Result<Lease, ProxyError> {
+        let left = attempts.deadline.saturating_duration_since(Instant::now());
+        let patience = self.limits.connect_attempt_timeout.min(left);
+        let failure = match connect::connect(endpoint.address, patience, self.limits.max_header_bytes).await {
+            Ok(opened) => {
+                endpoint.note_success();
+                return Ok(self.pool.lease(endpoint.address, opened));
+            }
+            Err(failure) => failure,
+        };
+        self.cluster.metrics.connect_failures.inc();
+        endpoint.note_failure();
+        self.cluster.look_again.notify_one();
+        attempts.avoid.push(endpoint.address);
+        if !matches!(failure, ProxyError::ConnectTimeout) {
+            attempts.refused += 1;
+        }
+        Err(failure)
+    }
+
+    /// Whether there is no sense in trying on: refusals come at once and would come again.
+    fn all_tried(&self, attempts: &Attempts) -> bool {
+        let endpoints = self.cluster.set.load().endpoints.len();
+        attempts.refused >= endpoints.max(self.limits.max_attempts) || Instant::now() >= attempts.deadline
     }
 
     /// Closes connections that idled for too long; called now and then.

@@ -145,7 +145,8 @@ test_deploy() {
   begin "deploy: base on kind, in order: namespace, secrets, everything, both rollouts"
   run deploy.sh
   expect_status 0
-  expect_output "the gateway answers at http://127.0.0.1:30080" "curl http://127.0.0.1:30080/predict"
+  expect_output "the gateway answers at http://127.0.0.1:30080" "curl http://127.0.0.1:30080/predict" \
+    "whether the images are in the cluster was not checked"
   expect_calls <<'EOF'
 kubectl config current-context
 kubectl --context kind-mlops-lab get --raw /version --request-timeout 10s
@@ -189,12 +190,31 @@ EOF
   expect_not_in_output "image api-gateway:1.0 is not"
   finish
 
+  begin "deploy: on kind with podman its node is asked; an image under localhost/ is missing"
+  use kubectl curl docker podman
+  touch "$FAKE/docker-down"
+  printf 'localhost/ml-inference:1.0\ndocker.io/library/api-gateway:1.0\n' >"$FAKE/node-images"
+  run deploy.sh
+  expect_status 0
+  grep -qx "podman exec mlops-lab-control-plane crictl images" "$FAKE/calls" || fault "podman was not asked"
+  expect_output "image ml-inference:1.0 is not in the cluster"
+  expect_not_in_output "image api-gateway:1.0 is not"
+  expect_not_in_output "not checked"
+  finish
+
   begin "deploy: any other cluster: a node's address"
   echo elsewhere >"$FAKE/context"
   echo 127.0.0.8 >"$FAKE/address"
   run deploy.sh --context elsewhere --timeout 5s
   expect_status 0
   expect_output "the gateway answers at http://127.0.0.8:30080"
+  finish
+
+  begin "deploy: an address that answers a moment after the rollout"
+  echo 2 >"$FAKE/no-answer"
+  run deploy.sh
+  expect_status 0
+  expect_output "the gateway answers at http://127.0.0.1:30080"
   finish
 
   begin "deploy: an address that cannot be reached is said, with another way in"
@@ -379,7 +399,7 @@ deployed() {
 }
 
 test_rolling_update() {
-  begin "rolling update: set image, annotate, wait, history, undo, wait, history"
+  begin "rolling update: set image, annotate, wait until the old pods are gone, history, undo, wait, history"
   deployed
   run rolling-update.sh --rate 50
   expect_status 0
@@ -393,9 +413,13 @@ kubectl --context kind-mlops-lab --namespace mlops-lab get service api-gateway-s
 kubectl --context kind-mlops-lab --namespace mlops-lab set image deployment/ml-inference ml-model=ml-inference:2.0
 kubectl --context kind-mlops-lab --namespace mlops-lab annotate deployment/ml-inference kubernetes.io/change-cause=Updated to ml-inference:2.0 --overwrite
 kubectl --context kind-mlops-lab --namespace mlops-lab rollout status deployment/ml-inference --timeout 180s
+kubectl --context kind-mlops-lab --namespace mlops-lab get pods -l app=ml-inference -o jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}
+kubectl --context kind-mlops-lab --namespace mlops-lab get pods -l app=ml-inference -o jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}
 kubectl --context kind-mlops-lab --namespace mlops-lab rollout history deployment/ml-inference
 kubectl --context kind-mlops-lab --namespace mlops-lab rollout undo deployment/ml-inference
 kubectl --context kind-mlops-lab --namespace mlops-lab rollout status deployment/ml-inference --timeout 180s
+kubectl --context kind-mlops-lab --namespace mlops-lab get pods -l app=ml-inference -o jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}
+kubectl --context kind-mlops-lab --namespace mlops-lab get pods -l app=ml-inference -o jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}
 kubectl --context kind-mlops-lab --namespace mlops-lab rollout history deployment/ml-inference
 EOF
   grep -q -- '-q 50 -c 16 http://127.0.0.1:30080/predict$' "$FAKE/oha-calls" || fault "load: $(cat "$FAKE/oha-calls")"
@@ -417,6 +441,44 @@ EOF
   expect_output "the rollout did not finish within 1s" "undoing the update" "failed requests: 0 of"
   [ "$(tail -n 1 "$FAKE/calls")" = "kubectl --context kind-mlops-lab --namespace mlops-lab rollout undo deployment/ml-inference" ] ||
     fault "last call: $(tail -n 1 "$FAKE/calls")"
+  finish
+
+  begin "rolling update: an old pod that never goes fails it, and the update is undone"
+  deployed
+  touch "$FAKE/never-gone"
+  GONE_SECONDS=2 run rolling-update.sh
+  expect_status 1
+  expect_output "still terminating after 2 s: ml-inference-old" "undoing the update" "failed requests: 0 of"
+  expect_not_in_output "now every answer"
+  [ "$(tail -n 1 "$FAKE/calls")" = "kubectl --context kind-mlops-lab --namespace mlops-lab rollout undo deployment/ml-inference" ] ||
+    fault "last call: $(tail -n 1 "$FAKE/calls")"
+  finish
+
+  begin "rolling update: --version for an image whose tag is none"
+  deployed
+  run rolling-update.sh --image registry.example:5000/ml-inference:edge
+  expect_status 2
+  expect_output "the tag of registry.example:5000/ml-inference:edge is no version" "--version"
+  expect_calls </dev/null
+  run rolling-update.sh --image registry.example:5000/ml-inference:edge --version 2.0
+  expect_status 0
+  expect_output "now every answer is of version 2.0" "now every answer is of version 1.0"
+  finish
+
+  begin "rolling update: an answer of another version than expected fails it"
+  deployed
+  run rolling-update.sh --version 3.0
+  expect_status 1
+  expect_output "expected answers of version 3.0 only, got: 2.0"
+  finish
+
+  begin "rolling update: two versions before anything is changed"
+  deployed
+  echo 2.0 >"$FAKE/mixed"
+  run rolling-update.sh
+  expect_status 1
+  expect_output "several versions answer already: 1.0 2.0"
+  ! grep -q 'set image' "$FAKE/calls" || fault "the image was set"
   finish
 
   begin "rolling update: no namespace"
@@ -466,6 +528,7 @@ test_images() {
   use kubectl docker podman buildah kind
   run build-images.sh
   expect_status 0
+  expect_output "kubectl --context kind-mlops-lab -n mlops-lab rollout restart deployment/api-gateway deployment/ml-inference"
   expect_calls <<'EOF'
 docker build --file ROOT/deploy/Dockerfile --target gateway --tag api-gateway:1.0 --build-arg VERSION=1.0 --build-arg MODEL_VERSION=1.0 ROOT
 docker build --file ROOT/deploy/Dockerfile --target ml-inference --tag ml-inference:1.0 --build-arg VERSION=1.0 --build-arg MODEL_VERSION=1.0 ROOT
@@ -484,6 +547,7 @@ EOF
   echo minikube >"$FAKE/node-label"
   run build-images.sh --only ml-inference --tag 2.0
   expect_status 0
+  case $output in *"rollout restart deployment/ml-inference") ;; *) fault "$output" ;; esac
   expect_calls <<'EOF'
 podman build --layers=false --file ROOT/deploy/Dockerfile --target ml-inference --tag ml-inference:2.0 --build-arg VERSION=2.0 --build-arg MODEL_VERSION=2.0 ROOT
 kubectl config current-context
@@ -542,6 +606,13 @@ EOF
   run build-images.sh --no-load
   expect_status 0
   ! grep -q kubectl "$FAKE/calls" || fault "kubectl was called"
+  finish
+
+  begin "images: --only takes one of the two"
+  run build-images.sh --only nginx
+  expect_status 2
+  expect_output '--only takes api-gateway or ml-inference, not "nginx"'
+  expect_calls </dev/null
   finish
 
   begin "images: no engine"
@@ -791,6 +862,7 @@ test_real() {
 
   begin "up.sh: a process that dies is named, and ends it"
   PATH=$REAL_PATH
+  : >"$log" # the redirection below comes too late for wait_output, which would find the run before
   set -m
   "$SCRIPTS/up.sh" --bin-dir "$bin_dir" "${ports[@]}" --replicas 1 --model-version 2.0 >"$log" 2>&1 &
   up=$!
@@ -798,7 +870,7 @@ test_real() {
   if wait_output "$log" "Ctrl-C ends it" "$up"; then
     case $(fetch "$url/predict") in *'"version": "2.0"'*) ;; *) fault "--model-version is not answered" ;; esac
     victim=$(pgrep -P "$up" ml-inference || true)
-    kill -KILL "$victim"
+    if [ -n "$victim" ]; then kill -KILL "$victim"; else kill -TERM "$up"; fi
     status=0
     wait "$up" || status=$?
     up=''

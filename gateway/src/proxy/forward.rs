@@ -36,9 +36,11 @@ pub(super) async fn forward(
     let read_timeout = route.timeout.unwrap_or(worker.upstream.request_timeout);
     let (mut parts, incoming) = exchange.request.into_parts();
     let idempotent = route.idempotent || parts.method.is_idempotent();
-    let body = if is_replayable(&incoming, idempotent) {
+    let body = if incoming.is_end_stream() {
+        Sendable::Whole(Bytes::new())
+    } else if idempotent && is_replayable(&incoming) {
         let began = Instant::now();
-        let whole = read_whole(incoming, read_timeout).await?;
+        let whole = Box::pin(read_whole(incoming, read_timeout)).await?;
         record.body_wait.set(began.elapsed());
         Sendable::Whole(whole)
     } else {
@@ -125,16 +127,15 @@ enum Sendable {
     Streaming(Rc<ClientBody>),
 }
 
-/// Whether the body is to be read before the request is sent, so that it can be sent again.
-fn is_replayable(incoming: &Incoming, idempotent: bool) -> bool {
-    let size = incoming.size_hint().exact();
-    incoming.is_end_stream() || (idempotent && size.is_some_and(|size| size <= REPLAYABLE_BYTES))
+/// Whether the body may be read before the request is sent, so that it can be sent again.
+fn is_replayable(incoming: &Incoming) -> bool {
+    incoming
+        .size_hint()
+        .exact()
+        .is_some_and(|size| size <= REPLAYABLE_BYTES)
 }
 
 async fn read_whole(incoming: Incoming, read_timeout: Duration) -> Result<Bytes, ProxyError> {
-    if incoming.is_end_stream() {
-        return Ok(Bytes::new());
-    }
     let limit = usize::try_from(REPLAYABLE_BYTES).unwrap_or(usize::MAX);
     let collected = timeout(read_timeout, Limited::new(incoming, limit).collect());
     match collected.await {

@@ -106,8 +106,9 @@ impl Lease {
             pool,
             ..
         } = self;
-        connection.idle_since = Instant::now();
-        if connection.sender.is_closed() || pool.is_worn(&connection) {
+        let now = Instant::now();
+        connection.idle_since = now;
+        if connection.sender.is_closed() || pool.is_worn(&connection, now) {
             return;
         }
         let mut shelves = pool.shelves.borrow_mut();
@@ -159,7 +160,7 @@ impl Pool {
     /// `spread` is for a cluster's only address, most likely a ClusterIP, where a connection means a pod: then a
     /// few connections are opened and used in turn. Otherwise the one used last is taken, which lets the
     /// others age out.
-    pub(super) fn checkout(self: &Rc<Self>, address: SocketAddr, spread: bool) -> Option<Lease> {
+    pub(super) fn checkout(self: &Rc<Self>, address: SocketAddr, spread: bool, now: Instant) -> Option<Lease> {
         let mut shelves = self.shelves.borrow_mut();
         let shelf = shelves.iter_mut().find(|shelf| shelf.address == address)?;
         if spread && shelf.open.get() < self.limits.service_connections {
@@ -172,7 +173,7 @@ impl Pool {
                 shelf.idle.pop_back()
             };
             let mut connection = next?;
-            if connection.sender.is_closed() || self.is_worn(&connection) || self.is_stale(&connection) {
+            if connection.sender.is_closed() || self.is_worn(&connection, now) || self.is_stale(&connection, now) {
                 continue;
             }
             if !connection.sender.is_ready() {
@@ -217,19 +218,20 @@ impl Pool {
     }
 
     pub(super) fn sweep(&self) {
+        let now = Instant::now();
         for shelf in self.shelves.borrow_mut().iter_mut() {
             shelf.idle.retain(|connection| {
-                !connection.sender.is_closed() && !self.is_worn(connection) && !self.is_stale(connection)
+                !connection.sender.is_closed() && !self.is_worn(connection, now) && !self.is_stale(connection, now)
             });
         }
     }
 
     /// Old or used enough to be replaced.
-    fn is_worn(&self, connection: &Connection) -> bool {
-        connection.requests >= self.limits.max_requests || connection.opened.elapsed() >= self.limits.max_age
+    fn is_worn(&self, connection: &Connection, now: Instant) -> bool {
+        connection.requests >= self.limits.max_requests || now - connection.opened >= self.limits.max_age
     }
 
-    fn is_stale(&self, connection: &Connection) -> bool {
-        connection.idle_since.elapsed() >= self.limits.idle_timeout
+    fn is_stale(&self, connection: &Connection, now: Instant) -> bool {
+        now - connection.idle_since >= self.limits.idle_timeout
     }
 }

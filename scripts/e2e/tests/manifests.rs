@@ -108,6 +108,14 @@ fn program_of(deployment: &Yaml) -> Option<&'static Program> {
     }
 }
 
+/// The variables that a container gets as plain values.
+fn plain_variables(container: &Yaml) -> impl Iterator<Item = (String, String)> {
+    let plain = list(&container["env"])
+        .iter()
+        .filter(|variable| variable["valueFrom"].is_badvalue());
+    plain.map(|variable| (text(&variable["name"]), text(&variable["value"])))
+}
+
 /// The deployments of ours in all renderings and lab steps.
 fn deployments() -> Vec<(String, Yaml)> {
     let mut found = Vec::new();
@@ -199,19 +207,58 @@ async fn the_configured_values_pass_each_services_own_check() {
                 let data = map["data"].as_hash().expect("data");
                 environment.extend(data.iter().map(|(key, value)| (text(key), text(value))));
             }
+            environment.extend(plain_variables(container(find(&objects, "Deployment", deployment))));
             let scratch = Scratch::new("manifests");
             if program.name == "gateway" {
                 let yaml = text(&find(&objects, "ConfigMap", "gateway-config")["data"]["gateway.yaml"]);
                 let file = scratch.file("gateway.yaml", yaml);
                 environment.insert("CONFIG_FILE".to_owned(), file.display().to_string());
             }
-            let mut check = Process::start_with(binary(program.name), &["--check"], environment);
-            let finished = check.wait_exit(DEADLINE).await;
-            assert_eq!(
-                (finished.code, finished.stdout.as_str()),
-                (0, "ok\n"),
-                "{place}: {finished:?}"
-            );
+            expect_sound(program, environment, &place).await;
+        }
+    }
+    let mut configurations = 0;
+    for (place, objects) in lab_files() {
+        for object in &objects {
+            if let Some(program) = program_of(object).filter(|_| text(&object["kind"]) == "Deployment") {
+                expect_sound(program, plain_variables(container(object)).collect(), &place).await;
+            }
+            let yaml = text(&object["data"]["gateway.yaml"]);
+            if yaml.is_empty() {
+                continue;
+            }
+            configurations += 1;
+            let scratch = Scratch::new("manifests");
+            let file = scratch.file("gateway.yaml", &yaml).display().to_string();
+            let mut environment = BTreeMap::from([("CONFIG_FILE".to_owned(), file)]);
+            // A route that requires the key is a fault without one; Step 7 gives it by a secretKeyRef.
+            if yaml.contains("require_api_key: true") {
+                environment.insert("API_KEY".to_owned(), "the-key-of-this-test".to_owned());
+            }
+            expect_sound(&GATEWAY, environment, &place).await;
+        }
+    }
+    assert_eq!(configurations, 2, "Step 3's gateway.yaml and Step 7's");
+}
+
+async fn expect_sound(program: &Program, environment: BTreeMap<String, String>, place: &str) {
+    let mut check = Process::start_with(binary(program.name), &["--check"], environment);
+    let finished = check.wait_exit(DEADLINE).await;
+    assert_eq!(
+        (finished.code, finished.stdout.as_str()),
+        (0, "ok\n"),
+        "{place}: {finished:?}"
+    );
+}
+
+#[test]
+fn every_variable_of_a_container_is_a_setting() {
+    for (place, deployment) in deployments() {
+        let program = program_of(&deployment).expect("one of ours");
+        for variable in list(&container(&deployment)["env"]) {
+            let name = text(&variable["name"]);
+            let known = program.settings.iter().any(|setting| setting.name == name);
+            assert!(known, "{place}: {} has no setting {name}", program.name);
         }
     }
 }
@@ -227,14 +274,10 @@ async fn the_base_config_map_says_what_the_gateway_does_without_it() {
     for arguments in [&["--print-config", "--config", &file][..], &["--print-config"]] {
         let mut print = Process::start_with(binary("gateway"), arguments, no_variables);
         let printed = print.wait_exit(DEADLINE).await.stdout;
+        // What it does, without which layer said so.
+        let rule = |line: &str| line.split("  (").next().unwrap_or(line).to_owned();
         let structured = |line: &&str| line.starts_with("cluster ") || line.starts_with("route ");
-        lines.push(
-            printed
-                .lines()
-                .filter(structured)
-                .map(str::to_owned)
-                .collect::<Vec<_>>(),
-        );
+        lines.push(printed.lines().filter(structured).map(rule).collect::<Vec<_>>());
     }
     assert_eq!(lines[0], lines[1]);
     assert!(lines[0].len() >= 6, "{lines:?}");
