@@ -74,6 +74,7 @@ async fn serve_until_stopped(config: Config) -> Result<Drained, Box<dyn Error>> 
         move |_peer| admin.clone(),
     );
 
+    let connections = metrics.connections.clone();
     let mut workers = start_workers(&config, listeners, &lifecycle, clusters, routes, metrics)?;
     lifecycle.enter(Phase::Serving);
 
@@ -82,7 +83,8 @@ async fn serve_until_stopped(config: Config) -> Result<Drained, Box<dyn Error>> 
         () = workers.one_ended() => return Err("a worker ended without being told to".into()),
     };
     info!(?signal, "stopping");
-    Ok(drain(&lifecycle, config.drain, &mut signals, workers.all_ended()).await)
+    let open = &connections.open;
+    Ok(drain(&lifecycle, config.drain, &mut signals, workers.all_ended(), open).await)
 }
 
 /// Starts discovery for the clusters that are DNS names.

@@ -24,7 +24,7 @@ const LISTEN_ADDRESS: Setting = Setting::new(
     "LISTEN_ADDRESS",
     "0.0.0.0:8080",
     "an IP address and a port",
-    "where clients connect; not below port 1024, so that no privilege is needed",
+    "where clients connect; a port below 1024 would need a privilege",
 );
 const ADMIN_ADDRESS: Setting = Setting::new(
     "ADMIN_ADDRESS",
@@ -242,6 +242,9 @@ impl Config {
     }
 
     fn with_documents(mut self, settings: &mut Settings) -> Self {
+        if self.listen == self.admin && self.listen.port() != 0 {
+            settings.refuse_value(&ADMIN_ADDRESS, "is the same as LISTEN_ADDRESS");
+        }
         let clusters = settings.document("clusters");
         self.clusters_from = clusters.origin().to_owned();
         self.clusters = clusters::parse(&clusters);

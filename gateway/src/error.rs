@@ -47,7 +47,7 @@ impl ProxyError {
             Self::NoRoute => Problem::new(StatusCode::NOT_FOUND, "no route matches this path"),
             Self::UnsafePath => Problem::new(
                 StatusCode::BAD_REQUEST,
-                "the path has a '.' or '..' segment, plain or encoded, an empty segment, a backslash or a NUL",
+                "the path has a '.' or '..' segment, plain or encoded, an empty segment, a backslash, a NUL or a broken escape",
             )
             .field("path"),
             Self::Host => Problem::new(StatusCode::BAD_REQUEST, "a request has exactly one Host header").field("host"),

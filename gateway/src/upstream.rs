@@ -86,7 +86,8 @@ impl Cluster {
             .iter()
             .map(|address| known(address).map_or_else(|| Arc::new(Endpoint::new(*address)), Arc::clone))
             .collect();
-        info!(cluster = %self.config.name, endpoints = ?addresses, "endpoints changed");
+        let list: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+        info!(cluster = %self.config.name, endpoints = list.join(" "), "endpoints changed");
         self.metrics.endpoints.set(endpoints.len() as i64);
         let version = current.version + 1;
         self.set.store(Arc::new(EndpointSet { version, endpoints }));
@@ -166,20 +167,20 @@ impl ClusterWorker {
         if !attempts.fresh {
             // Where a new connection just failed, one that is already there is better than another try.
             let spread = set.endpoints.len() == 1 && attempts.avoid.is_empty();
-            if let Some(lease) = self.pool.checkout(endpoint.address, spread, Instant::now()) {
+            if let Some(lease) = self.pool.checkout(endpoint, spread, Instant::now()) {
                 return Ok(Choice::Pooled(lease));
             }
         }
         Ok(Choice::Open(Arc::clone(endpoint)))
     }
 
-    async fn open(&self, endpoint: &Endpoint, attempts: &mut Attempts) -> Result<Lease, ProxyError> {
+    async fn open(&self, endpoint: &Arc<Endpoint>, attempts: &mut Attempts) -> Result<Lease, ProxyError> {
         let left = attempts.deadline.saturating_duration_since(Instant::now());
         let patience = self.limits.connect_attempt_timeout.min(left);
         let failure = match connect::connect(endpoint.address, patience, self.limits.max_header_bytes).await {
             Ok(opened) => {
                 endpoint.note_success();
-                return Ok(self.pool.lease(endpoint.address, opened));
+                return Ok(self.pool.lease(endpoint, opened));
             }
             Err(failure) => failure,
         };

@@ -81,7 +81,7 @@ async fn serve(config: Config) -> Result<Drained, AppError> {
     let engine = Engine::load(config.model, &config.model_version, config.batch_size, &metrics);
     info!(
         model = config.model.name(),
-        model_version = config.model_version.label(),
+        model_version = config.model_version.as_str(),
         repository_version = config.model_version.number(),
         milliseconds = started.elapsed().as_secs_f64() * 1e3,
         "model loaded"
@@ -94,5 +94,6 @@ async fn serve(config: Config) -> Result<Drained, AppError> {
         () = workers.one_ended() => return Err(AppError::WorkerGone),
     };
     info!(?signal, "asked to end");
-    Ok(drain(&lifecycle, config.drain, &mut signals, workers.all_ended()).await)
+    let open = &metrics.connections.open;
+    Ok(drain(&lifecycle, config.drain, &mut signals, workers.all_ended(), open).await)
 }

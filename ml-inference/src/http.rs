@@ -33,7 +33,10 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 #[derive(Debug)]
 pub struct State {
     pub metrics: Arc<Metrics>,
+    /// `1.0`, as headers and log lines name it.
     pub model_version: String,
+    /// `v1.0`, as the lesson's answers name it.
+    model_label: String,
     engine: OnceLock<Engine>,
     phase: PhaseWatch,
     service_name: String,
@@ -45,7 +48,8 @@ impl State {
     pub fn new(config: &Config, phase: PhaseWatch, metrics: Arc<Metrics>) -> Self {
         Self {
             metrics,
-            model_version: config.model_version.label(),
+            model_version: config.model_version.as_str().to_owned(),
+            model_label: config.model_version.label(),
             engine: OnceLock::new(),
             phase,
             service_name: config.service_name.clone(),

@@ -54,7 +54,7 @@ impl Metrics {
                 &registry,
                 IntCounterVec::new(
                     Opts::new("ml_inference_requests_total", "Requests answered, by class of status."),
-                    &["route", "method", "code"],
+                    &["route", "method", "code_class"],
                 )?,
             )?,
             duration: add(

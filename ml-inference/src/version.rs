@@ -36,7 +36,7 @@ impl ModelVersion {
         self.number
     }
 
-    /// `v1.0`, as answers and log lines name it.
+    /// `v1.0`, as the lesson's answers name it.
     pub fn label(&self) -> String {
         format!("v{}", self.text)
     }

@@ -27,7 +27,7 @@ pub const MAX_HEADER_BYTES: Setting = Setting::new(
     "MAX_HEADER_BYTES",
     "64Ki",
     "bytes from 8Ki to 1Mi",
-    "largest request line and headers together; larger ones are answered 431",
+    "largest request line and headers together; larger ones, and more than 100 headers, are answered 431",
 );
 
 /// Limits of client connections.

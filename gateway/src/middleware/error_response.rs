@@ -78,7 +78,7 @@ fn answer(error: &ProxyError, id: &RequestId, record: &Record) -> Answer {
     let problem = error.problem();
     if problem.status().is_server_error() {
         // The client is told what failed; the address and the cause are for whoever runs the gateway.
-        warn!(request_id = %id, endpoint = ?record.endpoint.get(), attempts = record.attempts.get(), %error, "upstream failed");
+        warn!(request_id = %id, endpoint = record.endpoint.get().map(tracing::field::display), attempts = record.attempts.get(), %error, "upstream failed");
     }
     problem.request_id(id.as_str()).into_response()
 }

@@ -71,10 +71,13 @@ pub(super) async fn forward(
             Ok(lease) => lease,
             Err(error) => break Err(error),
         };
-        record.endpoint.set(Some(lease.address));
+        record.endpoint.set(Some(lease.endpoint.address));
         let last = record.attempts.get() >= worker.upstream.max_attempts;
         let error = match send(&mut lease, request, upload.as_deref(), read_timeout).await {
-            Ok(response) => break Ok((response, lease)),
+            Ok(response) => {
+                lease.endpoint.note_success();
+                break Ok((response, lease));
+            }
             Err(error) => error,
         };
         request = match error {
@@ -89,11 +92,16 @@ pub(super) async fn forward(
                 }
                 None => break Err(ProxyError::Upstream(error)),
             },
-            error => break Err(error.into()),
+            error => {
+                if matches!(error, SendError::Other(ProxyError::UpstreamTimeout)) {
+                    lease.endpoint.note_failure();
+                }
+                break Err(error.into());
+            }
         };
         // A pooled connection that went stale says nothing about its endpoint; a new one that failed does.
         if !lease.reused {
-            attempts.avoid.push(lease.address);
+            attempts.avoid.push(lease.endpoint.address);
         }
         attempts.fresh = true;
     };

@@ -29,6 +29,7 @@ pub(super) async fn connect(
         let stream = TcpStream::connect(address).await.map_err(ProxyError::Connect)?;
         stream.set_nodelay(true).map_err(ProxyError::Connect)?;
         Builder::new()
+            .max_header_size(max_header_bytes)
             .max_buf_size(max_header_bytes)
             .handshake(TokioIo::new(stream))
             .await

@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// After a failed connection an endpoint rests: it is chosen only when no other is left.
+use tracing::{info, warn};
+
+/// After a failed connection, or an answer that did not come in time, an endpoint rests: it is chosen only when no other is left.
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(10);
 
@@ -19,7 +21,7 @@ fn now_millis() -> u64 {
 #[derive(Debug)]
 pub struct Endpoint {
     pub address: SocketAddr,
-    /// Failures to connect since the last success.
+    /// Failures since the last success.
     failures: AtomicU32,
     rests_until: AtomicU64,
 }
@@ -35,13 +37,18 @@ impl Endpoint {
 
     pub fn note_failure(&self) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed);
+        if failures == 0 {
+            warn!(endpoint = %self.address, "an endpoint does not answer: it rests, others are preferred");
+        }
         let rest = FIRST_REST.saturating_mul(1 << failures.min(8)).min(LONGEST_REST);
         let until = now_millis() + u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
         self.rests_until.store(until, Ordering::Relaxed);
     }
 
     pub fn note_success(&self) {
-        self.failures.store(0, Ordering::Relaxed);
+        if self.failures.load(Ordering::Relaxed) > 0 && self.failures.swap(0, Ordering::Relaxed) > 0 {
+            info!(endpoint = %self.address, "an endpoint answers again");
+        }
     }
 
     pub fn is_resting(&self) -> bool {

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http1::SendRequest;
@@ -15,7 +16,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::connect::Opened;
-use super::{Cluster, EndpointSet};
+use super::{Cluster, Endpoint, EndpointSet};
 use crate::body::RequestBody;
 use crate::config::UpstreamConfig;
 
@@ -86,7 +87,7 @@ impl Drop for Counted {
 
 /// A connection in use. Dropped without [`Lease::give_back`] it is closed.
 pub struct Lease {
-    pub address: SocketAddr,
+    pub endpoint: Arc<Endpoint>,
     /// Whether it carried requests before: then its failure may be that of a connection gone stale.
     pub reused: bool,
     connection: Connection,
@@ -101,7 +102,7 @@ impl Lease {
     /// Returns the connection to its pool; it is used again once hyper reports it ready.
     pub fn give_back(self) {
         let Self {
-            address,
+            endpoint,
             mut connection,
             pool,
             ..
@@ -113,7 +114,7 @@ impl Lease {
         }
         let mut shelves = pool.shelves.borrow_mut();
         // No shelf: the endpoint left meanwhile, and its connections leave with it.
-        if let Some(shelf) = shelves.iter_mut().find(|shelf| shelf.address == address)
+        if let Some(shelf) = shelves.iter_mut().find(|shelf| shelf.address == endpoint.address)
             && shelf.idle.len() < pool.limits.max_idle
         {
             shelf.idle.push_back(connection);
@@ -155,14 +156,14 @@ impl Pool {
         }
     }
 
-    /// An idle connection to `address` that is fit for a request.
+    /// An idle connection to `endpoint` that is fit for a request.
     ///
     /// `spread` is for a cluster's only address, most likely a ClusterIP, where a connection means a pod: then a
     /// few connections are opened and used in turn. Otherwise the one used last is taken, which lets the
     /// others age out.
-    pub(super) fn checkout(self: &Rc<Self>, address: SocketAddr, spread: bool, now: Instant) -> Option<Lease> {
+    pub(super) fn checkout(self: &Rc<Self>, endpoint: &Arc<Endpoint>, spread: bool, now: Instant) -> Option<Lease> {
         let mut shelves = self.shelves.borrow_mut();
-        let shelf = shelves.iter_mut().find(|shelf| shelf.address == address)?;
+        let shelf = shelves.iter_mut().find(|shelf| shelf.address == endpoint.address)?;
         if spread && shelf.open.get() < self.limits.service_connections {
             return None;
         }
@@ -187,7 +188,7 @@ impl Pool {
             }
             connection.requests += 1;
             return Some(Lease {
-                address,
+                endpoint: Arc::clone(endpoint),
                 reused: true,
                 connection,
                 pool: Rc::clone(self),
@@ -197,13 +198,13 @@ impl Pool {
     }
 
     /// Takes in a connection that was just opened, for its first request.
-    pub(super) fn lease(self: &Rc<Self>, address: SocketAddr, opened: Opened) -> Lease {
+    pub(super) fn lease(self: &Rc<Self>, endpoint: &Arc<Endpoint>, opened: Opened) -> Lease {
         let shelves = self.shelves.borrow();
-        let shelf = shelves.iter().find(|shelf| shelf.address == address);
+        let shelf = shelves.iter().find(|shelf| shelf.address == endpoint.address);
         let open = shelf.map_or_else(Rc::default, |shelf| Rc::clone(&shelf.open));
         let now = Instant::now();
         Lease {
-            address,
+            endpoint: Arc::clone(endpoint),
             reused: false,
             connection: Connection {
                 sender: opened.sender,

@@ -144,6 +144,10 @@ async fn with_one_of_two_down_every_request_of_any_method_is_answered() {
     let failures = gateway
         .metric("gateway_upstream_connect_failures_total{cluster=\"backend:5000\"}")
         .await;
+    gateway
+        .process
+        .log_line("an endpoint does not answer: it rests, others are preferred")
+        .await;
     assert!(
         (1.0..=4.0).contains(&failures),
         "it is tried, and then it rests: {failures}"
@@ -442,4 +446,23 @@ async fn an_answer_that_is_no_http_is_a_502_that_says_so() {
     let (status, detail) = problem(gateway.post("/raw", "x").await).await;
     assert_eq!(status, 502);
     assert!(detail.contains("not valid HTTP"), "{detail}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_let_a_request_time_out_rests() {
+    let silent = Upstream::start(|mut connection| async move {
+        connection.read_head().await;
+        connection.hang().await;
+    })
+    .await;
+    let good = Upstream::start(|mut connection| async move { connection.answer_all("ok").await }).await;
+    let environment = [("REQUEST_TIMEOUT", "0.4"), ("WORKERS", "1")];
+    let gateway = Gateway::in_front_of(&[silent.address, good.address], &environment).await;
+    let mut statuses = Vec::new();
+    // Well within the second that the first rest lasts.
+    for _ in 0..10 {
+        statuses.push(gateway.get("/predict").await.status().as_u16());
+    }
+    let timeouts = statuses.iter().filter(|status| **status == 504).count();
+    assert_eq!(timeouts, 1, "{statuses:?}");
 }

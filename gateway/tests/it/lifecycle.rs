@@ -101,7 +101,14 @@ async fn the_drain_timeout_ends_what_does_not_end_by_itself() {
     gateway.process.signal(Signal::TERM);
     let finished = gateway.process.wait_exit(DEADLINE).await;
     assert_eq!(finished.code, 0);
-    assert!(finished.stdout.contains("the drain timeout passed"), "{finished:?}");
+    let cut = finished
+        .stdout
+        .lines()
+        .find(|line| line.contains("the drain timeout passed"));
+    assert!(
+        cut.is_some_and(|line| line.contains("\"connections\":1")),
+        "{finished:?}"
+    );
 }
 
 #[tokio::test]
@@ -308,7 +315,7 @@ async fn an_idle_client_is_let_go_when_the_keepalive_timeout_passes() {
 }
 
 #[tokio::test]
-async fn an_empty_list_of_routes_is_a_fault_and_a_short_connect_timeout_is_none() {
+async fn settings_are_checked_against_each_other() {
     let scratch = Scratch::new("gateway");
     for text in ["routes:\n", "routes: []\n"] {
         let file = scratch.file("gateway.yaml", text);
@@ -320,6 +327,18 @@ async fn an_empty_list_of_routes_is_a_fault_and_a_short_connect_timeout_is_none(
             finished.stderr
         );
     }
+    let same = [
+        ("LISTEN_ADDRESS", "127.0.0.1:9999"),
+        ("ADMIN_ADDRESS", "127.0.0.1:9999"),
+    ];
+    let finished = run(&["--check"], &same).await;
+    assert_eq!(finished.code, 78);
+    assert!(
+        finished
+            .stderr
+            .contains("ADMIN_ADDRESS (environment): is the same as LISTEN_ADDRESS"),
+        "{finished:?}"
+    );
     let short = [("CONNECT_TIMEOUT", "0.5"), ("DNS_MAX_TTL", "0.5")];
     assert_eq!(run(&["--check"], &short).await.code, 0);
 }

@@ -320,6 +320,23 @@ async fn a_request_has_exactly_one_host() {
 }
 
 #[tokio::test]
+async fn a_head_over_the_limit_is_refused_wherever_it_ends() {
+    let gateway = Gateway::start("{}", &[("MAX_HEADER_BYTES", "16Ki")]).await;
+    for (size, status) in [
+        (15_000, 200),
+        (16_500, 431),
+        (17_000, 431),
+        (30_000, 431),
+        (100_000, 431),
+    ] {
+        let mut client = gateway.raw().await;
+        let head = format!("GET /health HTTP/1.1\r\nhost: h\r\nx: {}\r\n\r\n", "x".repeat(size));
+        let answer = client.response_while_sending(head.into_bytes()).await;
+        assert_eq!(answer.status, status, "{size} bytes");
+    }
+}
+
+#[tokio::test]
 async fn a_tunnel_is_not_opened() {
     let recording = Recording::start().await;
     let yaml = yaml(&[recording.upstream.address]).replace("prefix: /raw", "prefix: /");

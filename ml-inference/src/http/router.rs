@@ -144,7 +144,7 @@ fn predictions(state: &State, input: &Tensor) -> Result<Response<Answer>, Reques
 fn prediction(state: &State, input: &Tensor) -> Result<Response<Answer>, RequestError> {
     let engine = state.engine()?;
     let output = engine.run(&engine.sum, input)?;
-    Ok(json(lab::prediction(&output, &state.model_version)))
+    Ok(json(lab::prediction(&output, &state.model_label)))
 }
 
 /// Says in the protocol's words which part of the request a model could not take.

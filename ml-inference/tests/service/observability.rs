@@ -27,7 +27,7 @@ async fn a_request_is_one_line_with_everything_in_it() {
     assert_eq!(line["path"], "/predict?api_key&-");
     assert_eq!(line["status"], 200);
     assert_eq!(line["bytes"], answer.body.len());
-    assert_eq!(line["model_version"], "v1.0");
+    assert_eq!(line["model_version"], "1.0");
     assert!(
         line["duration_ms"]
             .as_f64()
@@ -125,12 +125,12 @@ async fn metrics_count_what_happened() {
     assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4");
     let version = env!("CARGO_PKG_VERSION");
     for line in [
-        "ml_inference_requests_total{code=\"2xx\",method=\"GET\",route=\"/\"} 2",
-        "ml_inference_requests_total{code=\"2xx\",method=\"POST\",route=\"/\"} 1",
-        "ml_inference_requests_total{code=\"2xx\",method=\"POST\",route=\"/predict\"} 1",
-        "ml_inference_requests_total{code=\"4xx\",method=\"POST\",route=\"/predict\"} 1",
-        "ml_inference_requests_total{code=\"4xx\",method=\"GET\",route=\"unknown\"} 1",
-        "ml_inference_requests_total{code=\"4xx\",method=\"other\",route=\"/\"} 1",
+        "ml_inference_requests_total{code_class=\"2xx\",method=\"GET\",route=\"/\"} 2",
+        "ml_inference_requests_total{code_class=\"2xx\",method=\"POST\",route=\"/\"} 1",
+        "ml_inference_requests_total{code_class=\"2xx\",method=\"POST\",route=\"/predict\"} 1",
+        "ml_inference_requests_total{code_class=\"4xx\",method=\"POST\",route=\"/predict\"} 1",
+        "ml_inference_requests_total{code_class=\"4xx\",method=\"GET\",route=\"unknown\"} 1",
+        "ml_inference_requests_total{code_class=\"4xx\",method=\"other\",route=\"/\"} 1",
         "ml_inference_request_duration_seconds_count{route=\"/\"} 4",
         "ml_inference_inference_duration_seconds_count{model=\"half_plus_two\"} 3",
         "ml_inference_inference_duration_seconds_count{model=\"sum\"} 1",
@@ -158,7 +158,7 @@ async fn the_start_is_told_in_the_log() {
     assert_eq!(starting["pod"], "ml-inference-abc12");
     let loaded = server.process.log_line("model loaded").await;
     assert_eq!(loaded["model"], "half_plus_two");
-    assert_eq!(loaded["model_version"], "v2.0");
+    assert_eq!(loaded["model_version"], "2.0");
     assert_eq!(loaded["repository_version"], 2);
 }
 

@@ -239,6 +239,12 @@ impl Settings {
         self.faults.0.extend(faults);
     }
 
+    /// Notes a fault of a setting whose value is valid but cannot stand beside the others.
+    pub fn refuse_value(&mut self, setting: &Setting, problem: impl Into<String>) {
+        let origin = self.origin(setting);
+        self.faults.push(origin, setting.name, problem);
+    }
+
     /// The mounted file's path, whether or not there is a file.
     pub fn file(&self) -> &Path {
         &self.file

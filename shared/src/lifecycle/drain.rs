@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use prometheus::IntGauge;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -26,12 +27,14 @@ pub enum Drained {
     Cut(Signal),
 }
 
-/// Walks the process from `serving` to its end; `finished` completes when no connection is left.
+/// Walks the process from `serving` to its end; `finished` completes when no connection is left, and
+/// `open` counts those that are.
 pub async fn drain(
     lifecycle: &Lifecycle,
     times: DrainTimes,
     signals: &mut Signals,
     finished: impl Future<Output = ()>,
+    open: &IntGauge,
 ) -> Drained {
     info!(
         window_seconds = times.window.as_secs_f64(),
@@ -54,7 +57,8 @@ pub async fn drain(
                 Drained::Clean
             }
             Err(_elapsed) => {
-                warn!("the drain timeout passed with requests still in flight");
+                let connections = open.get();
+                warn!(connections, "the drain timeout passed with requests still in flight; they are cut");
                 Drained::TimedOut
             }
         },

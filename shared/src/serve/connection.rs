@@ -43,6 +43,7 @@ where
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(connections.limits.keepalive_timeout)
+        .max_header_size(connections.limits.max_header_bytes)
         .max_buf_size(connections.limits.max_header_bytes)
         .serve_connection(TokioIo::new(stream), tracked);
     let mut connection = pin!(connection);
