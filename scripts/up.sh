@@ -10,7 +10,7 @@ usage() {
   cat <<'EOF'
 Usage: scripts/up.sh [options]
 
-Builds and runs the pair on this machine until Ctrl-C:
+Builds and runs the pair on this machine until Ctrl-C, or until the gateway or the last replica dies:
 client -> gateway 127.0.0.1:30080 -> ml-inference 127.0.0.1:5001, :5002, ...
 
   --release            build with the release profile (slow to build; the default is dev)
@@ -36,8 +36,8 @@ while [ $# -gt 0 ]; do
   case $1 in
   --release) profile=release cargo_args=(--release) ;;
   --replicas) need_value "$1" $# && need_number "$1" "$2" && replicas=$2 && shift ;;
-  --port) need_value "$1" $# && need_number "$1" "$2" && GATEWAY_PORT=$2 ADMIN_PORT=$(($2 + 10)) && shift ;;
-  --ml-port) need_value "$1" $# && need_number "$1" "$2" && ML_PORT=$2 && shift ;;
+  --port) need_value "$1" $# && need_port "$1" "$2" 65525 && GATEWAY_PORT=$2 ADMIN_PORT=$(($2 + 10)) && shift ;;
+  --ml-port) need_value "$1" $# && need_port "$1" "$2" && ML_PORT=$2 && shift ;;
   --model-version) need_value "$1" $# && version=$2 && shift ;;
   --bin-dir) need_value "$1" $# && use_binaries "$2" && shift ;;
   --help | -h) usage && exit 0 ;;
@@ -45,7 +45,13 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[ "$replicas" -ge 1 ] || usage_error "--replicas needs at least 1"
+{ [ "$replicas" -ge 1 ] && [ "$replicas" -le 100 ]; } || usage_error "--replicas needs a number from 1 to 100"
+last_ml_port=$((ML_PORT + replicas - 1))
+[ "$last_ml_port" -le 65535 ] || usage_error "the replicas would need ports up to $last_ml_port: choose a lower --ml-port"
+for port in "$GATEWAY_PORT" "$ADMIN_PORT"; do
+  [ "$port" -lt "$ML_PORT" ] || [ "$port" -gt "$last_ml_port" ] ||
+    usage_error "port $port is the gateway's and one of the replicas' ($ML_PORT to $last_ml_port): choose another --ml-port"
+done
 need_curl
 
 gateway_pid=''
@@ -122,12 +128,17 @@ note "curl http://127.0.0.1:$ADMIN_PORT/metrics"
 note "scripts/load-test.sh --url $url/predict"
 say "Ctrl-C ends it"
 
+# A replica that dies leaves the others to the gateway, as in a cluster; here nobody starts it anew.
 while :; do
-  for pid in "$gateway_pid" "${ml_pids[@]}"; do
-    if ! running "$pid"; then
-      report_end "$pid" || true
-      exit "$EXIT_FAILED"
-    fi
+  if ! running "$gateway_pid"; then
+    report_end "$gateway_pid" || true
+    exit "$EXIT_FAILED"
+  fi
+  left=()
+  for pid in "${ml_pids[@]}"; do
+    if running "$pid"; then left+=("$pid"); else report_end "$pid" || true; fi
   done
+  [ "${#left[@]}" -gt 0 ] || exit "$EXIT_FAILED"
+  ml_pids=("${left[@]}")
   sleep 0.2
 done

@@ -36,10 +36,19 @@ usage_error() { die "$EXIT_USAGE" "$1" "scripts/$SCRIPT --help lists the options
 # need_value OPTION REMAINING: an option that takes a value has one.
 need_value() { [ "$2" -ge 2 ] || usage_error "$1 needs a value"; }
 
+# A leading zero would make bash read the number as octal.
 need_number() {
   case $2 in
-  '' | *[!0-9]*) usage_error "$1 needs a whole number, not \"$2\"" ;;
+  '' | *[!0-9]* | 0?*) usage_error "$1 needs a whole number, not \"$2\"" ;;
   esac
+}
+
+# need_port OPTION VALUE [HIGHEST]
+need_port() {
+  local highest=${3:-65535}
+  need_number "$1" "$2"
+  { [ "${#2}" -le 5 ] && [ "$2" -ge 1 ] && [ "$2" -le "$highest" ]; } ||
+    usage_error "$1 needs a port from 1 to $highest, not $2"
 }
 
 have() { command -v "$1" >/dev/null 2>&1; }

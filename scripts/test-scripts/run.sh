@@ -860,7 +860,37 @@ test_real() {
   for port in 31080 31501 31502; do ! port_in_use "$port" || fault "port $port is still taken"; done
   finish
 
-  begin "up.sh: a process that dies is named, and ends it"
+  begin "up.sh: ports and numbers that cannot be"
+  PATH=$REAL_PATH
+  for arguments in "--port 08080" "--port 0" "--port 65530" "--ml-port 99999" "--replicas 010" "--replicas 0" \
+    "--ml-port 30090" "--ml-port 30079 --replicas 3" "--ml-port 65535"; do
+    # shellcheck disable=SC2086 # several words
+    run up.sh --bin-dir "$bin_dir" $arguments
+    expect_status 2
+  done
+  finish
+
+  begin "up.sh: a replica that dies leaves the others"
+  PATH=$REAL_PATH
+  : >"$log"
+  set -m
+  "$SCRIPTS/up.sh" --bin-dir "$bin_dir" "${ports[@]}" >"$log" 2>&1 &
+  up=$!
+  set +m
+  if wait_output "$log" "Ctrl-C ends it" "$up"; then
+    victim=$(pgrep -P "$up" ml-inference | head -n 1 || true)
+    kill -KILL "$victim"
+    wait_output "$log" "ended by itself with status 137" "$up" || fault "its end is not told: $(cat "$log")"
+    answers_200 "$url/predict" || fault "the other replica does not answer"
+    end_up INT
+    expect_status 0
+  else
+    fault "it is not ready: $(cat "$log")"
+    drop_up
+  fi
+  finish
+
+  begin "up.sh: a process that dies is named, and the last one ends it"
   PATH=$REAL_PATH
   : >"$log" # the redirection below comes too late for wait_output, which would find the run before
   set -m
