@@ -99,7 +99,7 @@ pub struct ClusterWorker {
     pub cluster: Arc<Cluster>,
     pool: Rc<Pool>,
     cursor: Cell<usize>,
-    limits: UpstreamConfig,
+    pub limits: UpstreamConfig,
 }
 
 enum Choice {

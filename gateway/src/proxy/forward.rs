@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode, Version, request};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -18,9 +18,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{Worker, headers};
 use crate::body::{ClientBody, RequestBody, ResponseBody, UpstreamBody};
 use crate::error::ProxyError;
-use crate::middleware::exchange::Exchange;
+use crate::middleware::exchange::{Exchange, Record};
 use crate::route::Forward;
-use crate::upstream::{Attempts, Lease};
+use crate::upstream::{Attempts, ClusterWorker, Lease};
 
 /// A body up to this size on an idempotent route is read first, so that it can be sent again. It is what
 /// linkerd and agentgateway keep, and far above the size of a usual inference request.
@@ -32,93 +32,20 @@ pub(super) async fn forward(
     exchange: Exchange,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     let cluster = &worker.clusters[route.cluster];
-    let record = exchange.record;
-    let read_timeout = route.timeout.unwrap_or(worker.upstream.request_timeout);
-    let (mut parts, incoming) = exchange.request.into_parts();
-    let idempotent = route.idempotent || parts.method.is_idempotent();
-    let body = if incoming.is_end_stream() {
-        Sendable::Whole(Bytes::new())
-    } else if idempotent && is_replayable(&incoming) {
-        let began = Instant::now();
-        let whole = Box::pin(read_whole(incoming, read_timeout)).await?;
-        record.body_wait.set(began.elapsed());
-        Sendable::Whole(whole)
-    } else {
-        Sendable::Streaming(ClientBody::new(incoming, &parts.headers, worker.max_body_bytes))
-    };
-    headers::to_upstream(&mut parts, &exchange.peer, &exchange.id, &route.cluster_name);
-    parts.uri = route.upstream_path(&parts.uri)?.into();
-    parts.version = Version::HTTP_11;
-
-    let (first, upload, copy) = match body {
-        Sendable::Streaming(upload) => (RequestBody::Streaming(Rc::clone(&upload)), Some(upload), None),
-        Sendable::Whole(bytes) => {
-            let copy = idempotent.then(|| (parts.clone(), bytes.clone()));
-            (RequestBody::Whole(bytes), None, copy)
-        }
-    };
-    let again = || {
-        let (parts, bytes) = copy.clone()?;
-        Some(Request::from_parts(parts, RequestBody::Whole(bytes)))
-    };
+    let record = Rc::clone(&exchange.record);
+    let outgoing = Outgoing::prepare(worker, route, exchange).await?;
+    let (upload, read_timeout) = (outgoing.upload.clone(), outgoing.read_timeout);
 
     record.ask_upstream();
-    let mut request = Request::from_parts(parts, first);
-    let mut attempts = Attempts::new(worker.upstream.connect_timeout);
-    let answered = loop {
-        record.attempts.set(record.attempts.get() + 1);
-        let mut lease = match cluster.connection(&mut attempts).await {
-            Ok(lease) => lease,
-            Err(error) => break Err(error),
-        };
-        record.endpoint.set(Some(lease.endpoint.address));
-        let last = record.attempts.get() >= worker.upstream.max_attempts;
-        let error = match send(&mut lease, request, upload.as_deref(), read_timeout).await {
-            Ok(response) => {
-                lease.endpoint.note_success();
-                break Ok((response, lease));
-            }
-            Err(error) => error,
-        };
-        request = match error {
-            SendError::NotWritten { unsent, .. } if !last => {
-                cluster.cluster.metrics.retries_unsent.inc();
-                *unsent
-            }
-            SendError::Broke(error) => match again().filter(|_| !last) {
-                Some(request) => {
-                    cluster.cluster.metrics.retries_broken.inc();
-                    request
-                }
-                None => break Err(ProxyError::Upstream(error)),
-            },
-            error => {
-                if matches!(error, SendError::Other(ProxyError::UpstreamTimeout)) {
-                    lease.endpoint.note_failure();
-                }
-                break Err(error.into());
-            }
-        };
-        // A pooled connection that went stale says nothing about its endpoint; a new one that failed does.
-        if !lease.reused {
-            attempts.avoid.push(lease.endpoint.address);
-        }
-        attempts.fresh = true;
-    };
+    let answered = ask(cluster, outgoing, &record).await;
     record.upstream_answered();
-    let answered = answered.and_then(|(response, lease)| match response.status() {
-        // Nothing was asked to switch: `Upgrade` is not passed on.
-        StatusCode::SWITCHING_PROTOCOLS => Err(ProxyError::UnexpectedUpgrade),
-        _ => Ok((response, lease)),
-    });
     let (response, lease) = match answered {
-        Ok(answered) => answered,
-        Err(error) => {
-            if let Some(upload) = upload {
-                upload.discard_rest();
-            }
-            return Err(error);
+        Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            // Nothing was asked to switch: `Upgrade` is not passed on.
+            return Err(abandon(upload, ProxyError::UnexpectedUpgrade));
         }
+        Ok(answered) => answered,
+        Err(error) => return Err(abandon(upload, error)),
     };
 
     let (mut head, incoming) = response.into_parts();
@@ -128,11 +55,117 @@ pub(super) async fn forward(
     Ok(Response::from_parts(head, ResponseBody::Upstream(body)))
 }
 
-/// How a request's body travels.
-enum Sendable {
-    /// There is none, or it was read first.
-    Whole(Bytes),
-    Streaming(Rc<ClientBody>),
+/// Ends an exchange that has no answer to pass on, and sees to what its client still sends.
+fn abandon(upload: Option<Rc<ClientBody>>, error: ProxyError) -> ProxyError {
+    if let Some(upload) = upload {
+        upload.discard_rest();
+    }
+    error
+}
+
+/// Sends the request, again where that is safe and the attempts last, and waits for the answer's head.
+async fn ask(
+    cluster: &ClusterWorker,
+    outgoing: Outgoing,
+    record: &Record,
+) -> Result<(Response<Incoming>, Lease), ProxyError> {
+    let metrics = &cluster.cluster.metrics;
+    let mut attempts = Attempts::new(cluster.limits.connect_timeout);
+    let mut request = outgoing.first;
+    loop {
+        record.attempts.set(record.attempts.get() + 1);
+        let mut lease = cluster.connection(&mut attempts).await?;
+        record.endpoint.set(Some(lease.endpoint.address));
+        let last = record.attempts.get() >= cluster.limits.max_attempts;
+        let sent = send(&mut lease, request, outgoing.upload.as_deref(), outgoing.read_timeout);
+        request = match sent.await {
+            Ok(response) => {
+                lease.endpoint.note_success();
+                return Ok((response, lease));
+            }
+            Err(SendError::NotWritten { unsent, .. }) if !last => {
+                metrics.retries_unsent.inc();
+                *unsent
+            }
+            Err(SendError::Broke(error)) => match &outgoing.replay {
+                Some(replay) if !last => {
+                    metrics.retries_broken.inc();
+                    replay.request()
+                }
+                _ => return Err(ProxyError::Upstream(error)),
+            },
+            Err(error) => {
+                if matches!(error, SendError::Other(ProxyError::UpstreamTimeout)) {
+                    lease.endpoint.note_failure();
+                }
+                return Err(error.into());
+            }
+        };
+        // A pooled connection that went stale says nothing about its endpoint; a new one that failed does.
+        if !lease.reused {
+            attempts.avoid.push(lease.endpoint.address);
+        }
+        attempts.fresh = true;
+    }
+}
+
+/// A request as the upstream gets it.
+struct Outgoing {
+    first: Request<RequestBody>,
+    /// The client's body, when it streams.
+    upload: Option<Rc<ClientBody>>,
+    /// What it takes to send the request again after it may have been seen, when that is safe.
+    replay: Option<Replay>,
+    read_timeout: Duration,
+}
+
+struct Replay {
+    parts: request::Parts,
+    body: Bytes,
+}
+
+impl Replay {
+    fn request(&self) -> Request<RequestBody> {
+        Request::from_parts(self.parts.clone(), RequestBody::Whole(self.body.clone()))
+    }
+}
+
+impl Outgoing {
+    async fn prepare(worker: &Worker, route: &Forward, exchange: Exchange) -> Result<Self, ProxyError> {
+        let read_timeout = route.timeout.unwrap_or(worker.upstream.request_timeout);
+        let (mut parts, incoming) = exchange.request.into_parts();
+        let idempotent = route.idempotent || parts.method.is_idempotent();
+        let body = if incoming.is_end_stream() {
+            RequestBody::Whole(Bytes::new())
+        } else if idempotent && is_replayable(&incoming) {
+            let began = Instant::now();
+            let whole = Box::pin(read_whole(incoming, read_timeout)).await?;
+            exchange.record.body_wait.set(began.elapsed());
+            RequestBody::Whole(whole)
+        } else {
+            RequestBody::Streaming(ClientBody::new(incoming, &parts.headers, worker.max_body_bytes))
+        };
+        headers::to_upstream(&mut parts, &exchange.peer, &exchange.id, &route.cluster_name);
+        parts.uri = route.upstream_path(&parts.uri)?.into();
+        parts.version = Version::HTTP_11;
+
+        let (upload, replay) = match &body {
+            RequestBody::Streaming(upload) => (Some(Rc::clone(upload)), None),
+            RequestBody::Whole(body) => {
+                let replay = || Replay {
+                    parts: parts.clone(),
+                    body: body.clone(),
+                };
+                (None, idempotent.then(replay))
+            }
+        };
+        Ok(Self {
+            first: Request::from_parts(parts, body),
+            upload,
+            replay,
+            read_timeout,
+        })
+    }
 }
 
 /// Whether the body may be read before the request is sent, so that it can be sent again.
