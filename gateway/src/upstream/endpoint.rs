@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-/// After a failed connection, or an answer that did not come in time, an endpoint rests: it is chosen only when no other is left.
+/// After a failed connection, or an answer that did not come in time, an endpoint rests: it is chosen only
+/// when no other is left.
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(10);
 
@@ -36,6 +37,10 @@ impl Endpoint {
     }
 
     pub fn note_failure(&self) {
+        // What fails together is one failure: the requests that a frozen endpoint held time out at once.
+        if self.is_resting() {
+            return;
+        }
         let failures = self.failures.fetch_add(1, Ordering::Relaxed);
         if failures == 0 {
             warn!(endpoint = %self.address, "an endpoint does not answer: it rests, others are preferred");
@@ -68,5 +73,18 @@ mod tests {
         assert!(endpoint.is_resting());
         endpoint.note_success();
         assert!(!endpoint.is_resting());
+    }
+
+    #[test]
+    fn failures_that_come_together_are_one() {
+        let endpoint = Endpoint::new(([127, 0, 0, 1], 1).into());
+        for _ in 0..32 {
+            endpoint.note_failure();
+        }
+        let rest = endpoint
+            .rests_until
+            .load(Ordering::Relaxed)
+            .saturating_sub(now_millis());
+        assert!(u128::from(rest) <= FIRST_REST.as_millis(), "{rest} ms");
     }
 }
