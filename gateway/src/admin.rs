@@ -19,7 +19,8 @@ use shared::telemetry::metrics;
 use tracing::{debug, error};
 
 use crate::route::{RouteTable, Target};
-use crate::upstream::Cluster;
+use crate::upstream::moment::Moment;
+use crate::upstream::{Cluster, Endpoint};
 
 /// What the admin listener shows.
 pub struct Status {
@@ -122,16 +123,32 @@ impl Status {
 }
 
 fn cluster_json(cluster: &Cluster) -> serde_json::Value {
-    let set = cluster.endpoints();
+    let (set, now) = (cluster.endpoints(), Moment::now());
     let endpoints: Vec<_> = set
         .endpoints
         .iter()
-        .map(|endpoint| json!({"address": endpoint.address.to_string(), "resting": endpoint.is_resting()}))
+        .map(|endpoint| endpoint_json(endpoint, now))
         .collect();
     json!({
         "name": cluster.config.name,
         "discovery": if cluster.config.endpoints.is_some() { "fixed" } else { "dns" },
+        "balancer": cluster.config.balancer.name(),
+        "waiting": cluster.queue.len(),
         "endpoints": endpoints,
+    })
+}
+
+fn endpoint_json(endpoint: &Endpoint, now: Moment) -> serde_json::Value {
+    let (successes, failures) = endpoint.totals();
+    json!({
+        "address": endpoint.address.to_string(),
+        "weight": endpoint.weight,
+        "ejected": endpoint.is_ejected(),
+        "healthy": endpoint.is_healthy(),
+        "in_flight": endpoint.load().in_flight(),
+        "latency_ms": endpoint.load().latency(now) as f64 / 1e6,
+        "successes": successes,
+        "failures": failures,
     })
 }
 

@@ -7,9 +7,10 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use shared::control;
+use shared::http_client;
 use shared::lifecycle::{Drained, Lifecycle, Phase, Signals, drain};
 use shared::serve::{self, Workers};
 use shared::telemetry::metrics::ConnectionMetrics;
@@ -23,10 +24,12 @@ use crate::proxy::Worker;
 use crate::route::RouteTable;
 use crate::stack::stack;
 use crate::upstream::discovery::dns;
+use crate::upstream::health_check;
+use crate::upstream::retry_budget::TICK;
 use crate::upstream::{Cluster, ClusterWorker};
 
-/// How often a worker looks for idle upstream connections that are past their time.
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// How often a worker looks for idle upstream connections that are past their time, in ticks.
+const SWEEP_EVERY: u64 = 5;
 
 /// Runs the gateway until it is told to stop.
 pub fn run(config: Config) -> ExitCode {
@@ -46,7 +49,12 @@ async fn serve_until_stopped(config: Config) -> Result<Drained, Box<dyn Error>> 
         .iter()
         .map(|cluster| Arc::new(Cluster::new(cluster.clone(), metrics.cluster(&cluster.name))))
         .collect();
-    let routes = Arc::new(RouteTable::new(&config.routes, &config.clusters, &metrics));
+    let routes = Arc::new(RouteTable::new(
+        &config.routes,
+        &config.clusters,
+        config.upstream.request_timeout,
+        &metrics,
+    ));
 
     // Both ports first: a port in use is the most likely reason not to start.
     let listeners = serve::bind(config.listen, config.workers)?;
@@ -55,6 +63,8 @@ async fn serve_until_stopped(config: Config) -> Result<Drained, Box<dyn Error>> 
     info!(address = %admin_listener.address, "admin listening");
 
     follow_names(&config, &clusters)?;
+    check_health(&clusters)?;
+    tokio::task::spawn_local(judge(clusters.clone()));
     let admin = Admin(Arc::new(Status {
         phase: lifecycle.watch(),
         registry: metrics.registry.clone(),
@@ -132,21 +142,43 @@ fn start_workers(
                 access_log,
                 max_body_bytes,
                 api_key: api_key.clone(),
-                upstream,
             });
-            tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+            tokio::task::spawn_local(tend(Rc::clone(&worker)));
             move |peer| stack(&worker, peer)
         },
     )
 }
 
-async fn sweep(worker: Rc<Worker>) {
-    let mut ticks = interval(SWEEP_EVERY);
+/// What a worker sees to besides requests.
+async fn tend(worker: Rc<Worker>) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for tick in 0_u64.. {
+        ticks.tick().await;
+        let sweep = tick.is_multiple_of(SWEEP_EVERY);
+        for cluster in &worker.clusters {
+            cluster.tick(sweep);
+        }
+    }
+}
+
+/// Judges endpoints by their success rate.
+async fn judge(clusters: Vec<Arc<Cluster>>) {
+    let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        for cluster in &worker.clusters {
-            cluster.sweep();
+        clusters.iter().for_each(|cluster| cluster.judge());
+    }
+}
+
+/// Starts the active health checks of the clusters that have some.
+fn check_health(clusters: &[Arc<Cluster>]) -> Result<(), Box<dyn Error>> {
+    for cluster in clusters {
+        if let Some(check) = &cluster.config.health_check {
+            let client = http_client::client(check.timeout)?;
+            tokio::task::spawn_local(health_check::run(Arc::clone(cluster), check.clone(), client));
         }
     }
+    Ok(())
 }

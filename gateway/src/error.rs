@@ -1,5 +1,7 @@
 //! What can go wrong with one request, and the one place that picks its status.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use shared::problem::Problem;
 
@@ -26,6 +28,14 @@ pub enum ProxyError {
     RequestBodyTimeout,
     #[error("the request body broke off: {0}")]
     RequestBody(hyper::Error),
+    #[error("{0} is no timeout")]
+    TimeoutHeader(&'static str),
+    #[error("the client's deadline passed")]
+    DeadlineExceeded,
+    #[error("{0} requests wait for the cluster already")]
+    QueueFull(usize),
+    #[error("the cluster has no free place for {0:?}, longer than the request may take")]
+    Overloaded(Duration),
     #[error("no address is known for the cluster")]
     NoEndpoint,
     #[error("cannot connect: {0}")]
@@ -76,6 +86,26 @@ impl ProxyError {
             Self::RequestBody(_) => {
                 Problem::new(StatusCode::BAD_REQUEST, "the request body broke off or is malformed").field("body")
             }
+            Self::TimeoutHeader(name) => Problem::new(
+                StatusCode::BAD_REQUEST,
+                format!("{name} is not a timeout in its form: x-request-timeout-ms is milliseconds from 1 to 99999999, grpc-timeout up to 8 digits and one of H M S m u n"),
+            )
+            .field(*name),
+            Self::DeadlineExceeded => Problem::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "the deadline that came with the request passed before there was an answer",
+            ),
+            Self::QueueFull(limit) => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("the upstream service is busy and {limit} requests wait already"),
+            )
+            .limit(*limit as u64)
+            .retry_after_seconds(1),
+            Self::Overloaded(wait) => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the upstream service is busy: the request would not be answered before its deadline",
+            )
+            .retry_after_seconds(wait.as_secs_f64().ceil().clamp(1.0, 3600.0) as u32),
             Self::NoEndpoint => Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "no endpoint of the upstream service is known yet",

@@ -23,6 +23,7 @@ pub struct Metrics {
     upstream: HistogramVec,
     overhead: HistogramVec,
     retries: IntCounterVec,
+    over_budget: IntCounterVec,
     aborted: IntCounterVec,
     endpoints: IntGaugeVec,
     upstream_connections: IntGaugeVec,
@@ -76,6 +77,11 @@ impl Metrics {
                 "Requests sent once more.",
                 &["cluster", "reason"],
             )?,
+            over_budget: counters(
+                "gateway_upstream_retries_over_budget_total",
+                "Requests not sent once more because the retry budget was spent.",
+                &["cluster"],
+            )?,
             aborted: counters(
                 "gateway_responses_aborted_total",
                 "Answers that did not reach their end: the client left or the upstream broke off.",
@@ -120,6 +126,9 @@ impl Metrics {
             dns_failures: self.dns_failures.with_label_values(&[cluster]),
             retries_unsent: self.retries.with_label_values(&[cluster, "not_written"]),
             retries_broken: self.retries.with_label_values(&[cluster, "connection_broke"]),
+            retries_timeout: self.retries.with_label_values(&[cluster, "per_try_timeout"]),
+            retries_status: self.retries.with_label_values(&[cluster, "status"]),
+            retries_over_budget: self.over_budget.with_label_values(&[cluster]),
         }
     }
 }
@@ -150,4 +159,10 @@ pub struct ClusterMetrics {
     pub retries_unsent: IntCounter,
     /// Sent again because the connection broke before an answer and the request is idempotent.
     pub retries_broken: IntCounter,
+    /// Sent again because an attempt took longer than the route's per-try timeout.
+    pub retries_timeout: IntCounter,
+    /// Sent again because the answer was a 5xx that the route retries on.
+    pub retries_status: IntCounter,
+    /// Not sent again because the budget was spent.
+    pub retries_over_budget: IntCounter,
 }

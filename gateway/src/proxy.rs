@@ -1,7 +1,9 @@
 //! Route → answer here, or forward to a cluster.
 
+mod deadline;
 mod forward;
 mod headers;
+mod retry;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,14 +14,13 @@ use std::task::{Context, Poll};
 use http::header::CONTENT_TYPE;
 use http::{Method, Response};
 use shared::config::Secret;
-use shared::serve::{expects_continue, linger};
 use tower::Service;
 
 use crate::body::ResponseBody;
-use crate::config::UpstreamConfig;
 use crate::error::ProxyError;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::middleware::exchange::{Answer, Exchange};
+use crate::middleware::guard::refuse_body;
 use crate::route::{RouteTable, Target};
 use crate::upstream::ClusterWorker;
 
@@ -34,7 +35,6 @@ pub(crate) struct Worker {
     pub(crate) access_log: bool,
     pub(crate) max_body_bytes: u64,
     pub(crate) api_key: Option<Secret>,
-    pub(crate) upstream: UpstreamConfig,
 }
 
 /// The innermost service.
@@ -78,9 +78,7 @@ async fn answer(worker: &Worker, exchange: Exchange) -> Result<Answer, ProxyErro
         } => {
             if !matches!(*exchange.request.method(), Method::GET | Method::HEAD) {
                 let (head, body) = exchange.request.into_parts();
-                if !expects_continue(&head.headers) {
-                    linger(body);
-                }
+                refuse_body(&head.headers, body);
                 return Err(ProxyError::MethodNotAllowed("GET, HEAD"));
             }
             let mut response = Response::new(ResponseBody::from(body.clone()));

@@ -46,8 +46,12 @@ pub struct Forward {
     pub cluster: usize,
     pub cluster_name: String,
     rewrite: Option<Rewrite>,
-    pub timeout: Option<Duration>,
+    pub timeout: Duration,
+    /// The timeout as the upstream is told it.
+    pub timeout_header: HeaderValue,
+    pub per_try_timeout: Option<Duration>,
     pub idempotent: bool,
+    pub retry_on: Vec<StatusCode>,
 }
 
 #[derive(Debug)]
@@ -61,10 +65,16 @@ struct Rewrite {
 }
 
 impl RouteTable {
-    pub fn new(routes: &[RouteConfig], clusters: &[ClusterConfig], metrics: &Metrics) -> Self {
+    /// A table of `routes`; those without a timeout of their own get `request_timeout`.
+    pub fn new(
+        routes: &[RouteConfig],
+        clusters: &[ClusterConfig],
+        request_timeout: Duration,
+        metrics: &Metrics,
+    ) -> Self {
         let mut routes: Vec<Route> = routes
             .iter()
-            .map(|route| Route::new(route, clusters, metrics))
+            .map(|route| Route::new(route, clusters, request_timeout, metrics))
             .collect();
         routes.sort_by_key(|route| match &route.matches {
             PathMatch::Exact(_) => (0, 0),
@@ -98,22 +108,28 @@ impl RouteTable {
 }
 
 impl Route {
-    fn new(config: &RouteConfig, clusters: &[ClusterConfig], metrics: &Metrics) -> Self {
+    fn new(config: &RouteConfig, clusters: &[ClusterConfig], request_timeout: Duration, metrics: &Metrics) -> Self {
         let name = config.name().to_owned();
         let (target, cluster_name) = match &config.action {
             Action::Forward {
                 cluster,
                 rewrite,
                 timeout,
+                per_try_timeout,
                 idempotent,
+                retry_on,
             } => {
                 let cluster_name = clusters[*cluster].name.clone();
+                let timeout = timeout.unwrap_or(request_timeout);
                 let forward = Forward {
                     cluster: *cluster,
                     cluster_name: cluster_name.clone(),
                     rewrite: rewrite.as_ref().map(|rewrite| Rewrite::new(&config.matches, rewrite)),
-                    timeout: *timeout,
+                    timeout,
+                    timeout_header: HeaderValue::from(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+                    per_try_timeout: *per_try_timeout,
                     idempotent: *idempotent,
+                    retry_on: retry_on.clone(),
                 };
                 (Target::Forward(forward), cluster_name)
             }
@@ -192,18 +208,17 @@ mod tests {
 
     fn table(matches: &[PathMatch]) -> RouteTable {
         let routes: Vec<RouteConfig> = matches.iter().map(|matches| forward(matches.clone(), None)).collect();
-        RouteTable::new(&routes, &clusters(), &Metrics::new().expect("registers"))
+        RouteTable::new(
+            &routes,
+            &clusters(),
+            Duration::from_secs(1),
+            &Metrics::new().expect("registers"),
+        )
     }
 
     fn clusters() -> Vec<ClusterConfig> {
-        vec![ClusterConfig {
-            name: "a:1".to_owned(),
-            authority: crate::config::Authority::parse("a:1").expect("valid"),
-            endpoints: None,
-            max_connection_age: Duration::from_secs(1),
-            max_connection_requests: 1,
-            service_connections: 1,
-        }]
+        let authority = crate::config::Authority::parse("a:1").expect("valid");
+        vec![ClusterConfig::new(authority)]
     }
 
     fn forward(matches: PathMatch, rewrite: Option<&str>) -> RouteConfig {
@@ -213,7 +228,9 @@ mod tests {
                 cluster: 0,
                 rewrite: rewrite.map(str::to_owned),
                 timeout: None,
+                per_try_timeout: None,
                 idempotent: false,
+                retry_on: Vec::new(),
             },
             require_api_key: false,
         }
@@ -254,7 +271,12 @@ mod tests {
 
     fn rewritten(from: &str, to: Option<&str>, uri: &str) -> String {
         let metrics = Metrics::new().expect("registers");
-        let route = Route::new(&forward(prefix(from), to), &clusters(), &metrics);
+        let route = Route::new(
+            &forward(prefix(from), to),
+            &clusters(),
+            Duration::from_secs(1),
+            &metrics,
+        );
         match route.target {
             Target::Forward(forward) => forward
                 .upstream_path(&uri.parse().expect("a URI"))

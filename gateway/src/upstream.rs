@@ -1,21 +1,29 @@
 //! Upstreams: a cluster is a named service, an endpoint one address of it.
 //!
 //! ```text
-//! Cluster (shared)        name, the current endpoint set, published whole by discovery
-//!   └─ Endpoint (shared)  address, how it did lately
-//! ClusterWorker           one worker's view: its balancer's cursor and its pool of connections
+//! Cluster (shared)        name, the current endpoint set, published whole by discovery; the queue for a free place
+//!   └─ Endpoint (shared)  address, load, how it did lately
+//! ClusterWorker           one worker's view: its balancer, its pool of connections, its retry budget
+//!   └─ InFlight           one request at an endpoint, from the choice to the end of the answer
+//!        └─ Lease         … with the connection that carries it
 //! ```
 
 pub mod balancer;
 mod connect;
+mod connection;
 pub mod discovery;
 mod endpoint;
+pub mod health_check;
+mod lease;
+pub mod moment;
 mod pool;
+pub mod queue;
+pub mod retry_budget;
 
-use std::cell::Cell;
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -23,13 +31,22 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::info;
 
-pub use endpoint::Endpoint;
-pub use pool::Lease;
-use pool::Pool;
+pub use endpoint::{EjectionConfig, Endpoint, Outcome};
+pub use lease::{InFlight, Lease};
+
+use balancer::{Balancer, Pick};
+use connection::Connection;
+use moment::Moment;
+use pool::{Counted, Pool};
+use queue::{Pace, Queue};
+use retry_budget::RetryBudget;
 
 use crate::config::{ClusterConfig, UpstreamConfig};
 use crate::error::ProxyError;
 use crate::metrics::ClusterMetrics;
+
+/// A forecast of the wait for a free place looks at this many endpoints.
+const SAMPLED_ENDPOINTS: usize = 16;
 
 /// The endpoints of a cluster at one moment.
 #[derive(Debug, Default)]
@@ -37,6 +54,30 @@ pub struct EndpointSet {
     /// Grows with every change, so that a worker notices one with a comparison.
     pub version: u64,
     pub endpoints: Vec<Arc<Endpoint>>,
+    /// The largest weight among them.
+    pub heaviest: u32,
+}
+
+impl EndpointSet {
+    pub fn new(version: u64, endpoints: Vec<Arc<Endpoint>>) -> Self {
+        let heaviest = endpoints.iter().map(|endpoint| endpoint.weight).max().unwrap_or(1);
+        Self {
+            version,
+            endpoints,
+            heaviest,
+        }
+    }
+
+    /// What a new endpoint is expected to take, in nanoseconds: as long as the middle one of those that are there.
+    fn median_latency(&self, now: Moment) -> u64 {
+        let mut latencies: Vec<u64> = self
+            .endpoints
+            .iter()
+            .map(|endpoint| endpoint.load().latency(now))
+            .collect();
+        latencies.sort_unstable();
+        latencies.get(latencies.len() / 2).copied().unwrap_or(0)
+    }
 }
 
 #[derive(Debug)]
@@ -44,20 +85,27 @@ pub struct Cluster {
     pub config: ClusterConfig,
     pub metrics: ClusterMetrics,
     set: ArcSwap<EndpointSet>,
+    /// The version of `set`, to be compared without touching it.
+    version: AtomicU64,
     /// Asks discovery to look again soon: something did not answer.
     pub look_again: Notify,
+    pub queue: Queue,
 }
 
 impl Cluster {
     pub fn new(config: ClusterConfig, metrics: ClusterMetrics) -> Self {
         let cluster = Self {
+            queue: Queue::new(config.max_queue),
             config,
             metrics,
             set: ArcSwap::default(),
+            version: AtomicU64::new(0),
             look_again: Notify::new(),
         };
         if let Some(endpoints) = &cluster.config.endpoints {
-            cluster.publish(endpoints);
+            let weights = endpoints.iter().copied().collect();
+            let addresses: Vec<SocketAddr> = endpoints.iter().map(|(address, _)| *address).collect();
+            cluster.publish_weighted(&addresses, &weights);
         }
         cluster
     }
@@ -69,6 +117,10 @@ impl Cluster {
     /// Replaces the endpoint set, when `addresses` differ from the current ones. An address that stays
     /// keeps its endpoint and what is known of it. Only the cluster's discovery calls this.
     pub fn publish(&self, addresses: &[SocketAddr]) {
+        self.publish_weighted(addresses, &HashMap::new());
+    }
+
+    fn publish_weighted(&self, addresses: &[SocketAddr], weights: &HashMap<SocketAddr, u32>) {
         let current = self.set.load_full();
         let mut addresses = addresses.to_vec();
         addresses.sort_unstable();
@@ -81,49 +133,80 @@ impl Cluster {
         {
             return;
         }
-        let known = |address: &SocketAddr| current.endpoints.iter().find(|endpoint| endpoint.address == *address);
-        let endpoints: Vec<Arc<Endpoint>> = addresses
+        let now = Moment::now();
+        let latency = current.median_latency(now);
+        let known: HashMap<SocketAddr, &Arc<Endpoint>> = current
+            .endpoints
             .iter()
-            .map(|address| known(address).map_or_else(|| Arc::new(Endpoint::new(*address)), Arc::clone))
+            .map(|endpoint| (endpoint.address, endpoint))
             .collect();
+        let endpoint = |address: &SocketAddr| match known.get(address) {
+            Some(endpoint) => Arc::clone(endpoint),
+            None => {
+                let weight = weights.get(address).copied().unwrap_or(1);
+                Arc::new(Endpoint::new(*address, weight, latency, now))
+            }
+        };
+        let endpoints: Vec<Arc<Endpoint>> = addresses.iter().map(endpoint).collect();
         let list: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
         info!(cluster = %self.config.name, endpoints = list.join(" "), "endpoints changed");
         self.metrics.endpoints.set(endpoints.len() as i64);
         let version = current.version + 1;
-        self.set.store(Arc::new(EndpointSet { version, endpoints }));
+        self.set.store(Arc::new(EndpointSet::new(version, endpoints)));
+        self.version.store(version, Ordering::Release);
+        self.queue.freed_many();
+    }
+
+    /// Judges the success rate of every endpoint; called once a second.
+    pub fn judge(&self) {
+        let now = Moment::now();
+        for endpoint in &self.endpoints().endpoints {
+            endpoint.judge_rate(&self.config.ejection, now);
+        }
+    }
+
+    /// How fast places become free.
+    fn pace(&self) -> Pace {
+        let (set, now) = (self.set.load(), Moment::now());
+        let sampled = set.endpoints.iter().take(SAMPLED_ENDPOINTS);
+        let total: u64 = sampled.clone().map(|endpoint| endpoint.load().latency(now)).sum();
+        Pace {
+            places: set.endpoints.len() as u64 * u64::from(self.config.max_concurrency),
+            each: Duration::from_nanos(total / (sampled.count() as u64).max(1)),
+        }
     }
 }
 
 /// One worker's side of a cluster.
 pub struct ClusterWorker {
     pub cluster: Arc<Cluster>,
-    pool: Rc<Pool>,
-    cursor: Cell<usize>,
+    pool: Pool,
+    balancer: Balancer,
+    pub retry_budget: RetryBudget,
     pub limits: UpstreamConfig,
-}
-
-enum Choice {
-    Pooled(Lease),
-    Open(Arc<Endpoint>),
 }
 
 /// How one request has fared so far in getting a connection.
 #[derive(Debug)]
 pub struct Attempts {
     /// Endpoints not to try again while there are others.
-    pub avoid: Vec<SocketAddr>,
+    pub tried: Vec<SocketAddr>,
     /// Whether a pooled connection will do: after one broke, the next is opened anew.
     pub fresh: bool,
-    deadline: Instant,
+    /// No connection is waited for longer than this.
+    connect_by: Instant,
+    /// No free place is waited for longer than this.
+    wait_until: Instant,
     refused: usize,
 }
 
 impl Attempts {
-    pub fn new(connect_timeout: Duration) -> Self {
+    pub fn new(connect_by: Instant, wait_until: Instant) -> Self {
         Self {
-            avoid: Vec::new(),
+            tried: Vec::new(),
             fresh: false,
-            deadline: Instant::now() + connect_timeout,
+            connect_by,
+            wait_until,
             refused: 0,
         }
     }
@@ -131,9 +214,16 @@ impl Attempts {
 
 impl ClusterWorker {
     pub fn new(cluster: Arc<Cluster>, limits: UpstreamConfig) -> Self {
+        let config = &cluster.config;
         Self {
-            pool: Rc::new(Pool::new(&cluster, limits)),
-            cursor: Cell::new(fastrand::usize(..)),
+            pool: Pool::new(Arc::clone(&cluster), limits),
+            balancer: Balancer::new(
+                config.balancer,
+                config.slow_start,
+                config.max_concurrency,
+                fastrand::usize(..=usize::MAX / 2),
+            ),
+            retry_budget: RetryBudget::new(config.retry_budget),
             cluster,
             limits,
         }
@@ -146,12 +236,16 @@ impl ClusterWorker {
     /// connect timeout allows.
     pub async fn connection(&self, attempts: &mut Attempts) -> Result<Lease, ProxyError> {
         loop {
-            let endpoint = match self.choose(attempts)? {
-                Choice::Pooled(lease) => return Ok(lease),
-                Choice::Open(endpoint) => endpoint,
+            let in_flight = match self.choose(attempts)? {
+                Some(in_flight) => in_flight,
+                // Few requests wait or open a connection; the others need not carry the room for it.
+                None => Box::pin(self.wait_for_place(attempts)).await?,
             };
-            // Few requests open a connection; the others need not carry the room for it in their futures.
-            match Box::pin(self.open(&endpoint, attempts)).await {
+            if let Some(connection) = self.pooled(&in_flight, attempts) {
+                let now = in_flight.began();
+                return Ok(Lease::new(in_flight, connection, true, now));
+            }
+            match Box::pin(self.open(in_flight, attempts)).await {
                 Ok(lease) => return Ok(lease),
                 Err(failure) if self.all_tried(attempts) => return Err(failure),
                 Err(_failure) => {}
@@ -159,35 +253,77 @@ impl ClusterWorker {
         }
     }
 
-    /// The endpoint whose turn it is, with an idle connection where there is one.
-    fn choose(&self, attempts: &Attempts) -> Result<Choice, ProxyError> {
+    /// Whether another endpoint than those tried could take the request, or another connection could reach one:
+    /// behind a Service's only address there may be several pods.
+    pub fn has_other_than(&self, tried: SocketAddr) -> bool {
         let set = self.cluster.set.load();
-        self.pool.follow(&set);
-        let endpoint = balancer::pick(&set.endpoints, &self.cursor, &attempts.avoid).ok_or(ProxyError::NoEndpoint)?;
-        if !attempts.fresh {
-            // Where a new connection just failed, one that is already there is better than another try.
-            let spread = set.endpoints.len() == 1 && attempts.avoid.is_empty();
-            if let Some(lease) = self.pool.checkout(endpoint, spread, Instant::now()) {
-                return Ok(Choice::Pooled(lease));
-            }
-        }
-        Ok(Choice::Open(Arc::clone(endpoint)))
+        set.endpoints.iter().any(|endpoint| endpoint.address != tried) || self.is_behind_one_address()
     }
 
-    async fn open(&self, endpoint: &Arc<Endpoint>, attempts: &mut Attempts) -> Result<Lease, ProxyError> {
-        let left = attempts.deadline.saturating_duration_since(Instant::now());
+    /// Whether the cluster is known by one address that was not configured: most likely a Service's own.
+    pub fn is_behind_one_address(&self) -> bool {
+        self.cluster.config.endpoints.is_none() && self.cluster.set.load().endpoints.len() == 1
+    }
+
+    /// An endpoint with a free place; `None` when all are taken or others wait for one already.
+    fn choose(&self, attempts: &Attempts) -> Result<Option<InFlight>, ProxyError> {
+        match self.cluster.queue.is_empty() {
+            true => self.pick(attempts),
+            false => Ok(None),
+        }
+    }
+
+    fn pick(&self, attempts: &Attempts) -> Result<Option<InFlight>, ProxyError> {
+        if self.pool.view().set.version != self.cluster.version.load(Ordering::Acquire) {
+            self.pool.follow(self.cluster.endpoints());
+        }
+        let (view, now) = (self.pool.view(), Instant::now());
+        loop {
+            let place = match self.balancer.pick(&view.set, &attempts.tried, Moment::from(now)) {
+                Pick::Endpoint(place) => place,
+                Pick::Full => return Ok(None),
+                Pick::Nothing => return Err(ProxyError::NoEndpoint),
+            };
+            // Another worker may have taken the last place since it was looked at.
+            if let Some(in_flight) = InFlight::begin(&view.shelves[place], now) {
+                return Ok(Some(in_flight));
+            }
+        }
+    }
+
+    async fn wait_for_place(&self, attempts: &Attempts) -> Result<InFlight, ProxyError> {
+        let take = || self.pick(attempts).transpose();
+        let waited = self.cluster.queue.wait(self.cluster.pace(), attempts.wait_until, take);
+        waited.await?
+    }
+
+    fn pooled(&self, in_flight: &InFlight, attempts: &Attempts) -> Option<Counted> {
+        if attempts.fresh {
+            return None;
+        }
+        // Where a new connection just failed, one that is already there is better than another try.
+        let spread = self.pool.view().set.endpoints.len() == 1 && attempts.tried.is_empty();
+        in_flight.shelf().checkout(spread, in_flight.began())
+    }
+
+    async fn open(&self, in_flight: InFlight, attempts: &mut Attempts) -> Result<Lease, ProxyError> {
+        let address = in_flight.endpoint().address;
+        let left = attempts.connect_by.saturating_duration_since(Instant::now());
         let patience = self.limits.connect_attempt_timeout.min(left);
-        let failure = match connect::connect(endpoint.address, patience, self.limits.max_header_bytes).await {
-            Ok(opened) => {
-                endpoint.note_success();
-                return Ok(self.pool.lease(endpoint, opened));
+        let failure = match connect::connect(address, patience, self.limits.max_header_bytes).await {
+            Ok((sender, driver)) => {
+                let now = Instant::now();
+                let connection = Counted::new(Connection::new(sender, driver, now), in_flight.shelf());
+                return Ok(Lease::new(in_flight, connection, false, now));
             }
             Err(failure) => failure,
         };
         self.cluster.metrics.connect_failures.inc();
-        endpoint.note_failure();
+        in_flight
+            .endpoint()
+            .note_unreachable(&self.cluster.config.ejection, Moment::now());
         self.cluster.look_again.notify_one();
-        attempts.avoid.push(endpoint.address);
+        attempts.tried.push(address);
         if !matches!(failure, ProxyError::ConnectTimeout) {
             attempts.refused += 1;
         }
@@ -196,13 +332,17 @@ impl ClusterWorker {
 
     /// Whether there is no sense in trying on: refusals come at once and would come again.
     fn all_tried(&self, attempts: &Attempts) -> bool {
-        let endpoints = self.cluster.set.load().endpoints.len();
-        attempts.refused >= endpoints.max(self.limits.max_attempts) || Instant::now() >= attempts.deadline
+        let endpoints = self.pool.view().set.endpoints.len();
+        attempts.refused >= endpoints.max(self.limits.max_attempts) || Instant::now() >= attempts.connect_by
     }
 
-    /// Closes connections that idled for too long; called now and then.
-    pub fn sweep(&self) {
-        self.pool.follow(&self.cluster.endpoints());
-        self.pool.sweep();
+    /// Closes connections that idled for too long and moves the retry budget's window; called once a second.
+    pub fn tick(&self, sweep: bool) {
+        let now = Instant::now();
+        self.retry_budget.tick(Moment::from(now));
+        if sweep {
+            self.pool.follow(self.cluster.endpoints());
+            self.pool.sweep(now);
+        }
     }
 }

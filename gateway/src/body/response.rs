@@ -1,6 +1,5 @@
 //! The upstream's body on its way to the client.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -9,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::Instant;
 
 use super::{BodyError, ClientBody};
 use crate::upstream::Lease;
@@ -34,22 +33,28 @@ pub struct UpstreamBody {
     lease: Option<Lease>,
     /// The client's body, when it may still be on its way.
     upload: Option<Rc<ClientBody>>,
-    read_timeout: Duration,
-    /// Runs only while the upstream is waited for.
-    silence: Option<Pin<Box<Sleep>>>,
+    limits: ReadLimits,
     /// A frame passed since the timer was last set.
     moved: bool,
 }
 
+/// How long an answer's body may take.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadLimits {
+    /// The longest silence.
+    pub read_timeout: Duration,
+    /// The client's own deadline.
+    pub deadline: Option<Instant>,
+}
+
 impl UpstreamBody {
-    pub fn new(incoming: Incoming, lease: Lease, upload: Option<Rc<ClientBody>>, read_timeout: Duration) -> Self {
+    pub fn new(incoming: Incoming, lease: Lease, upload: Option<Rc<ClientBody>>, limits: ReadLimits) -> Self {
         let mut body = Self {
             incoming,
             lease: Some(lease),
             upload,
-            read_timeout,
-            silence: None,
-            moved: false,
+            limits,
+            moved: true,
         };
         if body.incoming.is_end_stream() {
             body.finish();
@@ -66,12 +71,15 @@ impl UpstreamBody {
                 drop(lease);
                 upload.discard_rest();
             }
-            _ => lease.give_back(),
+            _ => lease.give_back(Instant::now()),
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        let Some(lease) = &mut self.lease else {
+            return Poll::Ready(None);
+        };
+        match lease.poll_body(&mut self.incoming, cx) {
             Poll::Ready(None) => {
                 self.finish();
                 Poll::Ready(None)
@@ -85,12 +93,8 @@ impl UpstreamBody {
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Pending => {
-                let timeout = self.read_timeout;
-                let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(timeout)));
-                if std::mem::take(&mut self.moved) {
-                    silence.as_mut().reset(Instant::now() + timeout);
-                }
-                match silence.as_mut().poll(cx) {
+                let until = std::mem::take(&mut self.moved).then(|| self.limits.until(Instant::now()));
+                match lease.poll_timer(until, cx) {
                     Poll::Ready(()) => {
                         Poll::Ready(Some(Err("the upstream stalled in the middle of its answer".into())))
                     }
@@ -98,6 +102,13 @@ impl UpstreamBody {
                 }
             }
         }
+    }
+}
+
+impl ReadLimits {
+    fn until(&self, now: Instant) -> Instant {
+        let silence = now + self.read_timeout;
+        self.deadline.map_or(silence, |deadline| silence.min(deadline))
     }
 }
 

@@ -15,12 +15,21 @@ const KEYS: &[&str] = &[
     "cluster",
     "rewrite",
     "timeout",
+    "per_try_timeout",
     "idempotent",
+    "retry_on",
     "require_api_key",
     "respond",
 ];
 const RESPOND_KEYS: &[&str] = &["status", "content_type", "body"];
-const PATH_EXPECTS: &str = "an absolute path of visible ASCII without '?', '#', '%', '//' or dot segments";
+/// nginx names the same four for `proxy_next_upstream`.
+const RETRY_ON: [StatusCode; 4] = [
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
+pub(super) const PATH_EXPECTS: &str = "an absolute path of visible ASCII without '?', '#', '%', '//' or dot segments";
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PathMatch {
@@ -48,8 +57,12 @@ pub enum Action {
         /// What the matched part of the path becomes; `None` leaves the path alone.
         rewrite: Option<String>,
         timeout: Option<Duration>,
-        /// Any method may be sent again after the connection broke.
+        /// How long one attempt may take where another is possible.
+        per_try_timeout: Option<Duration>,
+        /// Any method may be sent again after it may have been seen.
         idempotent: bool,
+        /// Answers that an idempotent request is sent again for.
+        retry_on: Vec<StatusCode>,
     },
     Respond(StaticResponse),
 }
@@ -85,14 +98,21 @@ impl RouteConfig {
                 cluster,
                 rewrite,
                 timeout,
+                per_try_timeout,
                 idempotent,
+                retry_on,
             } => {
-                let mut action = format!("to {} idempotent={idempotent}", clusters[*cluster].name);
+                let statuses: Vec<&str> = retry_on.iter().map(StatusCode::as_str).collect();
+                let (name, statuses) = (&clusters[*cluster].name, statuses.join(","));
+                let mut action = format!("to {name} idempotent={idempotent} retry_on={statuses}");
                 if let Some(rewrite) = rewrite {
                     action.push_str(&format!(" rewrite={rewrite}"));
                 }
                 if let Some(timeout) = timeout {
                     action.push_str(&format!(" timeout={}", timeout.as_secs_f64()));
+                }
+                if let Some(timeout) = per_try_timeout {
+                    action.push_str(&format!(" per_try_timeout={}", timeout.as_secs_f64()));
                 }
                 action
             }
@@ -150,7 +170,7 @@ fn parse_action(node: &Node<'_>, clusters: &[ClusterConfig]) -> Option<Action> {
     match (cluster.exists(), respond.exists()) {
         (true, false) => parse_forward(node, clusters),
         (false, true) => {
-            for key in ["rewrite", "timeout", "idempotent"] {
+            for key in ["rewrite", "timeout", "per_try_timeout", "idempotent", "retry_on"] {
                 let field = node.field(key);
                 if field.exists() {
                     field.fault("has no meaning beside respond");
@@ -173,13 +193,34 @@ fn parse_forward(node: &Node<'_>, clusters: &[ClusterConfig]) -> Option<Action> 
         .parse(&expects, |text| names.iter().position(|name| *name == text));
     let rewrite = node.field("rewrite").parse(PATH_EXPECTS, absolute_path);
     let timeout = node.field("timeout").parse(MILLIS_OR_SECONDS, seconds);
+    let per_try = node.field("per_try_timeout");
+    let per_try_timeout = per_try.parse(MILLIS_OR_SECONDS, seconds);
+    if timeout.zip(per_try_timeout).is_some_and(|(all, one)| one > all) {
+        per_try.fault("is above timeout");
+    }
     let idempotent = node.field("idempotent").parse("true or false", boolean);
+    let retry_on = parse_retry_on(&node.field("retry_on"));
     Some(Action::Forward {
         cluster: cluster?,
         rewrite,
         timeout,
+        per_try_timeout,
         idempotent: idempotent.unwrap_or(false),
+        retry_on,
     })
+}
+
+/// An empty list switches it off; without one, the statuses that say that this endpoint cannot answer now.
+fn parse_retry_on(node: &Node<'_>) -> Vec<StatusCode> {
+    if !node.exists() {
+        return RETRY_ON.to_vec();
+    }
+    let status = |text: &str| {
+        let code: u16 = text.parse().ok()?;
+        (500..=599).contains(&code).then(|| StatusCode::from_u16(code).ok())?
+    };
+    let parse = |item: &Node<'_>| item.parse("a status from 500 to 599", status);
+    node.items().iter().filter_map(parse).collect()
 }
 
 fn parse_respond(node: &Node<'_>) -> Option<StaticResponse> {
@@ -201,7 +242,7 @@ fn parse_respond(node: &Node<'_>) -> Option<StaticResponse> {
     })
 }
 
-fn absolute_path(text: &str) -> Option<String> {
+pub(super) fn absolute_path(text: &str) -> Option<String> {
     let visible = text
         .bytes()
         .all(|byte| byte.is_ascii_graphic() && !b"?#%\\\"".contains(&byte));

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::USER_AGENT;
@@ -15,6 +15,7 @@ use pin_project_lite::pin_project;
 use prometheus::IntGauge;
 use shared::request_id::RequestId;
 use shared::telemetry::logging::{is_probe, without_query_values};
+use tokio::time::Instant;
 use tower::{Layer, Service};
 use tracing::{debug, info};
 
@@ -172,7 +173,7 @@ impl Recorder {
         worker.metrics.in_flight.inc();
         Self {
             worker: Rc::clone(worker),
-            started: Instant::now(),
+            started: exchange.started,
             line: worker.access_log.then(|| Line::new(exchange)),
             record: Rc::clone(&exchange.record),
             status: None,

@@ -7,13 +7,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use shared::request_id::{RequestId, X_REQUEST_ID};
+use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use crate::body::ResponseBody;
@@ -40,6 +41,8 @@ pub(crate) struct Exchange {
     pub(crate) id: RequestId,
     pub(crate) peer: Rc<Peer>,
     pub(crate) record: Rc<Record>,
+    /// When the request's head was there.
+    pub(crate) started: Instant,
 }
 
 /// What becomes known of a request on its way, for its log line and its metrics. It is shared with the
@@ -58,13 +61,12 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn ask_upstream(&self) {
-        self.upstream_asked.set(Some(Instant::now()));
+    pub(crate) fn ask_upstream(&self, now: Instant) {
+        self.upstream_asked.set(Some(now));
     }
 
-    pub(crate) fn upstream_answered(&self) {
-        self.upstream
-            .set(self.upstream_asked.get().map(|asked| asked.elapsed()));
+    pub(crate) fn upstream_answered(&self, now: Instant) {
+        self.upstream.set(self.upstream_asked.get().map(|asked| now - asked));
     }
 
     /// The upstream's time; while it has not answered, the time so far.
@@ -128,6 +130,7 @@ where
                 id,
                 peer: Rc::clone(&self.peer),
                 record: Rc::default(),
+                started: Instant::now(),
             }),
         }
     }

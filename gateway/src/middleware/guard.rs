@@ -4,6 +4,8 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
+use http::HeaderMap;
+use hyper::body::Incoming;
 use shared::serve::{expects_continue, linger};
 use tower::{Layer, Service};
 
@@ -12,6 +14,13 @@ use crate::error::ProxyError;
 
 pub(crate) trait Check: Clone {
     fn check(&self, exchange: &Exchange) -> Result<(), ProxyError>;
+}
+
+/// Lets the client of a request that ends here come to read its answer: what it still sends is read for a while.
+pub(crate) fn refuse_body(headers: &HeaderMap, body: Incoming) {
+    if !expects_continue(headers) {
+        linger(body);
+    }
 }
 
 /// Runs a [`Check`] before the service below.
@@ -53,9 +62,7 @@ where
             Ok(()) => Either::Left(self.inner.call(exchange)),
             Err(error) => {
                 let (head, body) = exchange.request.into_parts();
-                if !expects_continue(&head.headers) {
-                    linger(body);
-                }
+                refuse_body(&head.headers, body);
                 Either::Right(ready(Err(error)))
             }
         }

@@ -1,24 +1,22 @@
-//! One request to a cluster and its answer back; sent again only where that is safe.
-//!
-//! - Never written: hyper hands the request back, and any method may go out again.
-//! - Written, but the connection broke before an answer: the upstream may have acted on it, so only an
-//!   idempotent method (RFC 9110 section 9.2.2) or a route that is declared idempotent goes out again.
+//! One request to a cluster and its answer back.
 
-use std::pin::pin;
+use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version, request};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
+use super::deadline::Deadline;
+use super::retry::{self, Failure, Replay, Retry};
 use super::{Worker, headers};
-use crate::body::{ClientBody, RequestBody, ResponseBody, UpstreamBody};
+use crate::body::{ClientBody, ReadLimits, RequestBody, ResponseBody, UpstreamBody};
 use crate::error::ProxyError;
-use crate::middleware::exchange::{Exchange, Record};
+use crate::middleware::exchange::{Answer, Exchange, Record};
+use crate::middleware::guard::refuse_body;
 use crate::route::Forward;
 use crate::upstream::{Attempts, ClusterWorker, Lease};
 
@@ -26,19 +24,17 @@ use crate::upstream::{Attempts, ClusterWorker, Lease};
 /// linkerd and agentgateway keep, and far above the size of a usual inference request.
 const REPLAYABLE_BYTES: u64 = 64 * 1024;
 
-pub(super) async fn forward(
-    worker: &Worker,
-    route: &Forward,
-    exchange: Exchange,
-) -> Result<Response<ResponseBody>, ProxyError> {
+pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Exchange) -> Result<Answer, ProxyError> {
     let cluster = &worker.clusters[route.cluster];
+    cluster.retry_budget.note_request();
     let record = Rc::clone(&exchange.record);
-    let outgoing = Outgoing::prepare(worker, route, exchange).await?;
-    let (upload, read_timeout) = (outgoing.upload.clone(), outgoing.read_timeout);
+    let (request, outgoing) = Outgoing::prepare(worker, route, exchange).await?;
+    let (upload, deadline) = (outgoing.upload.clone(), outgoing.deadline);
 
-    record.ask_upstream();
-    let answered = ask(cluster, outgoing, &record).await;
-    record.upstream_answered();
+    let asked = Instant::now();
+    record.ask_upstream(asked);
+    let answered = ask(cluster, route, request, outgoing, &record, asked).await;
+    record.upstream_answered(Instant::now());
     let (response, lease) = match answered {
         Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             // Nothing was asked to switch: `Upgrade` is not passed on.
@@ -51,7 +47,11 @@ pub(super) async fn forward(
     let (mut head, incoming) = response.into_parts();
     headers::to_client(&mut head.headers);
     head.version = Version::HTTP_11;
-    let body = UpstreamBody::new(incoming, lease, upload, read_timeout);
+    let limits = ReadLimits {
+        read_timeout: deadline.read_timeout,
+        deadline: deadline.client,
+    };
+    let body = UpstreamBody::new(incoming, lease, upload, limits);
     Ok(Response::from_parts(head, ResponseBody::Upstream(body)))
 }
 
@@ -66,80 +66,117 @@ fn abandon(upload: Option<Rc<ClientBody>>, error: ProxyError) -> ProxyError {
 /// Sends the request, again where that is safe and the attempts last, and waits for the answer's head.
 async fn ask(
     cluster: &ClusterWorker,
+    route: &Forward,
+    mut request: Request<RequestBody>,
     outgoing: Outgoing,
     record: &Record,
+    asked: Instant,
 ) -> Result<(Response<Incoming>, Lease), ProxyError> {
-    let metrics = &cluster.cluster.metrics;
-    let mut attempts = Attempts::new(cluster.limits.connect_timeout);
-    let mut request = outgoing.first;
+    let Outgoing {
+        upload,
+        replay,
+        deadline,
+    } = outgoing;
+    let connect_by = deadline.at_most(asked + cluster.limits.connect_timeout);
+    let mut attempts = Attempts::new(connect_by, deadline.after(asked));
+    let mut retry = Retry::new(cluster, route, replay);
     loop {
-        record.attempts.set(record.attempts.get() + 1);
+        record.attempts.set(retry.note_attempt());
         let mut lease = cluster.connection(&mut attempts).await?;
-        record.endpoint.set(Some(lease.endpoint.address));
-        let last = record.attempts.get() >= cluster.limits.max_attempts;
-        let sent = send(&mut lease, request, outgoing.upload.as_deref(), outgoing.read_timeout);
-        request = match sent.await {
-            Ok(response) => {
-                lease.endpoint.note_success();
-                return Ok((response, lease));
-            }
-            Err(SendError::NotWritten { unsent, .. }) if !last => {
-                metrics.retries_unsent.inc();
-                *unsent
-            }
-            Err(SendError::Broke(error)) => match &outgoing.replay {
-                Some(replay) if !last => {
-                    metrics.retries_broken.inc();
-                    replay.request()
+        let address = lease.endpoint().address;
+        record.endpoint.set(Some(address));
+        deadline.pass_on(request.headers_mut(), &route.timeout_header, lease.sent_at());
+        let failure = match send(&mut lease, request, upload.as_deref(), &deadline, &retry).await {
+            Ok(mut response) => {
+                let now = Instant::now();
+                lease.note(retry::judge(&response), now);
+                headers::take_load_hint(response.headers_mut(), lease.endpoint(), now);
+                if !retry.wants_another(&response, address, now) {
+                    return Ok((response, lease));
                 }
-                _ => return Err(ProxyError::Upstream(error)),
-            },
-            Err(error) => {
-                if matches!(error, SendError::Other(ProxyError::UpstreamTimeout)) {
-                    lease.endpoint.note_failure();
-                }
-                return Err(error.into());
+                Failure::Answered
             }
+            Err(failure) => failure,
         };
-        // A pooled connection that went stale says nothing about its endpoint; a new one that failed does.
-        if !lease.reused {
-            attempts.avoid.push(lease.endpoint.address);
-        }
-        attempts.fresh = true;
+        request = retry.again(failure, &mut lease, &mut attempts)?;
     }
 }
 
-/// A request as the upstream gets it.
+/// Sends the request and waits for the answer's head, for as long as something moves and the deadline allows: the
+/// route's timeout starts anew with each part of the client's body.
+async fn send(
+    lease: &mut Lease,
+    request: Request<RequestBody>,
+    upload: Option<&ClientBody>,
+    deadline: &Deadline,
+    retry: &Retry<'_>,
+) -> Result<Response<Incoming>, Failure> {
+    let (sent_at, address) = (lease.sent_at(), lease.endpoint().address);
+    // Connecting may have taken longer than the timeout: what moved before does not count.
+    let until = || deadline.after(upload.map_or(sent_at, |upload| upload.last_frame().max(sent_at)));
+    let mut per_try = retry.per_try_until(sent_at);
+    let first = per_try.map_or_else(until, |per_try| per_try.min(until()));
+    let granted = Cell::new(false);
+    let late = || {
+        let (now, until) = (Instant::now(), until());
+        // Asked once: without another attempt, this one has the route's whole time.
+        if per_try.take_if(|per_try| *per_try <= now && now < until).is_some() {
+            granted.set(retry.grant(address, now));
+        }
+        (now < until && !granted.get()).then_some(until)
+    };
+    let mut error = match lease.send(request, first, late).await {
+        Some(Ok(response)) => return Ok(response),
+        Some(Err(error)) => error,
+        None if granted.get() => return Err(Failure::Late),
+        None if upload.is_some_and(ClientBody::waits_for_client) => {
+            return Err(Failure::Other(ProxyError::RequestBodyTimeout));
+        }
+        None if deadline.has_passed(Instant::now()) => return Err(Failure::Other(ProxyError::DeadlineExceeded)),
+        None => return Err(Failure::TimedOut),
+    };
+    if let Some(fault) = upload.and_then(ClientBody::take_fault) {
+        return Err(Failure::Other(fault));
+    }
+    Err(match error.take_message() {
+        Some(request) => Failure::NotWritten {
+            unsent: Box::new(request),
+            error: error.into_error(),
+        },
+        None => Failure::Broke(error.into_error()),
+    })
+}
+
+/// What a request needs on its way besides itself.
 struct Outgoing {
-    first: Request<RequestBody>,
     /// The client's body, when it streams.
     upload: Option<Rc<ClientBody>>,
     /// What it takes to send the request again after it may have been seen, when that is safe.
     replay: Option<Replay>,
-    read_timeout: Duration,
-}
-
-struct Replay {
-    parts: request::Parts,
-    body: Bytes,
-}
-
-impl Replay {
-    fn request(&self) -> Request<RequestBody> {
-        Request::from_parts(self.parts.clone(), RequestBody::Whole(self.body.clone()))
-    }
+    deadline: Deadline,
 }
 
 impl Outgoing {
-    async fn prepare(worker: &Worker, route: &Forward, exchange: Exchange) -> Result<Self, ProxyError> {
-        let read_timeout = route.timeout.unwrap_or(worker.upstream.request_timeout);
+    /// The request as the upstream gets it.
+    async fn prepare(
+        worker: &Worker,
+        route: &Forward,
+        exchange: Exchange,
+    ) -> Result<(Request<RequestBody>, Self), ProxyError> {
         let (mut parts, incoming) = exchange.request.into_parts();
+        let deadline = match Deadline::of(&parts.headers, exchange.started, route.timeout) {
+            Ok(deadline) => deadline,
+            Err(error) => {
+                refuse_body(&parts.headers, incoming);
+                return Err(error);
+            }
+        };
         let idempotent = route.idempotent || parts.method.is_idempotent();
         let body = if incoming.is_end_stream() {
             RequestBody::Whole(Bytes::new())
         } else if idempotent && is_replayable(&incoming) {
             let began = Instant::now();
-            let whole = Box::pin(read_whole(incoming, read_timeout)).await?;
+            let whole = Box::pin(read_whole(incoming, deadline.after(began))).await?;
             exchange.record.body_wait.set(began.elapsed());
             RequestBody::Whole(whole)
         } else {
@@ -159,12 +196,12 @@ impl Outgoing {
                 (None, idempotent.then(replay))
             }
         };
-        Ok(Self {
-            first: Request::from_parts(parts, body),
+        let outgoing = Self {
             upload,
             replay,
-            read_timeout,
-        })
+            deadline,
+        };
+        Ok((Request::from_parts(parts, body), outgoing))
     }
 }
 
@@ -176,9 +213,9 @@ fn is_replayable(incoming: &Incoming) -> bool {
         .is_some_and(|size| size <= REPLAYABLE_BYTES)
 }
 
-async fn read_whole(incoming: Incoming, read_timeout: Duration) -> Result<Bytes, ProxyError> {
+async fn read_whole(incoming: Incoming, until: Instant) -> Result<Bytes, ProxyError> {
     let limit = usize::try_from(REPLAYABLE_BYTES).unwrap_or(usize::MAX);
-    let collected = timeout(read_timeout, Limited::new(incoming, limit).collect());
+    let collected = timeout_at(until, Limited::new(incoming, limit).collect());
     match collected.await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) => match error.downcast::<hyper::Error>() {
@@ -187,64 +224,4 @@ async fn read_whole(incoming: Incoming, read_timeout: Duration) -> Result<Bytes,
         },
         Err(_elapsed) => Err(ProxyError::RequestBodyTimeout),
     }
-}
-
-enum SendError {
-    /// Nothing was written; here is the request, whole.
-    NotWritten {
-        unsent: Box<Request<RequestBody>>,
-        error: hyper::Error,
-    },
-    /// It may have been seen.
-    Broke(hyper::Error),
-    /// Not the connection's fault, so another would not help.
-    Other(ProxyError),
-}
-
-impl From<SendError> for ProxyError {
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::NotWritten { error, .. } | SendError::Broke(error) => Self::Upstream(error),
-            SendError::Other(error) => error,
-        }
-    }
-}
-
-/// Sends the request and waits for the answer's head, for as long as something moves: the timeout starts
-/// anew with each part of the client's body.
-async fn send(
-    lease: &mut Lease,
-    request: Request<RequestBody>,
-    upload: Option<&ClientBody>,
-    read_timeout: Duration,
-) -> Result<Response<Incoming>, SendError> {
-    let sent_at = Instant::now();
-    // Connecting may have taken longer than the timeout: what moved before does not count.
-    let moved = || upload.map_or(sent_at, |upload| upload.last_frame().max(sent_at));
-    let mut sent = pin!(lease.sender().try_send_request(request));
-    let mut error = loop {
-        let moved_at = moved();
-        match timeout_at(moved_at + read_timeout, &mut sent).await {
-            Ok(Ok(response)) => return Ok(response),
-            Ok(Err(error)) => break error,
-            Err(_elapsed) if moved() > moved_at => {}
-            Err(_elapsed) => {
-                let client = upload.is_some_and(ClientBody::waits_for_client);
-                return Err(SendError::Other(match client {
-                    true => ProxyError::RequestBodyTimeout,
-                    false => ProxyError::UpstreamTimeout,
-                }));
-            }
-        }
-    };
-    if let Some(fault) = upload.and_then(ClientBody::take_fault) {
-        return Err(SendError::Other(fault));
-    }
-    Err(match error.take_message() {
-        Some(request) => SendError::NotWritten {
-            unsent: Box::new(request),
-            error: error.into_error(),
-        },
-        None => SendError::Broke(error.into_error()),
-    })
 }

@@ -6,14 +6,18 @@ use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRA
 use http::request;
 use http::{HeaderMap, HeaderValue, Uri};
 use shared::request_id::{RequestId, X_REQUEST_ID};
+use tokio::time::Instant;
 
 use crate::middleware::exchange::Peer;
+use crate::upstream::Endpoint;
+use crate::upstream::moment::Moment;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const ENDPOINT_LOAD_METRICS: HeaderName = HeaderName::from_static("endpoint-load-metrics");
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 
 /// Prepares a client's request for the upstream. What the gateway adds is added last, so that no
@@ -33,6 +37,26 @@ pub(super) fn to_upstream(parts: &mut request::Parts, peer: &Peer, id: &RequestI
 /// Prepares an upstream's answer for the client.
 pub(super) fn to_client(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
+}
+
+/// Takes the backend's word on its load out of its answer: `endpoint-load-metrics`, which Open Request Cost
+/// Aggregation (ORCA) defines and gRPC and Envoy read too. Of its numbers, `named_metrics.queue_depth` is used: requests
+/// that the backend has in hand, waiting or running.
+pub(super) fn take_load_hint(headers: &mut HeaderMap, endpoint: &Endpoint, now: Instant) {
+    if let Some(report) = headers.remove(ENDPOINT_LOAD_METRICS)
+        && let Some(depth) = report.to_str().ok().and_then(queue_depth)
+    {
+        endpoint.note_hint(depth, Moment::from(now));
+    }
+}
+
+fn queue_depth(report: &str) -> Option<u32> {
+    let numbers = report.strip_prefix("TEXT ")?.split(',');
+    let mut named = numbers.filter_map(|number| number.trim().split_once('='));
+    let (_, depth) = named.find(|(name, _)| *name == "named_metrics.queue_depth")?;
+    let depth: f64 = depth.trim().parse().ok()?;
+    // A number of requests; what is not one is no hint.
+    (0.0..=f64::from(u32::MAX)).contains(&depth).then_some(depth as u32)
 }
 
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
@@ -141,6 +165,27 @@ mod tests {
         assert_eq!(headers["x-forwarded-for"], "203.0.113.9, 198.51.100.1, 192.0.2.7");
         assert_eq!(headers["x-real-ip"], "192.0.2.7");
         assert_eq!(headers["x-forwarded-proto"], "http");
+    }
+
+    #[test]
+    fn a_load_report_is_read_by_its_own_form() {
+        assert_eq!(
+            queue_depth("TEXT cpu_utilization=0.3,named_metrics.queue_depth=12"),
+            Some(12)
+        );
+        assert_eq!(
+            queue_depth("TEXT named_metrics.queue_depth=3.0, mem_utilization=1"),
+            Some(3)
+        );
+        for other in [
+            "",
+            "TEXT ",
+            "JSON {}",
+            "TEXT named_metrics.queue_depth=-1",
+            "TEXT named_metrics.queue_depth=x",
+        ] {
+            assert_eq!(queue_depth(other), None, "{other}");
+        }
     }
 
     #[test]

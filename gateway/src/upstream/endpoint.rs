@@ -1,90 +1,229 @@
-//! One address of a cluster, shared by all workers.
+//! One address of a cluster, shared by all workers: how loaded it looks, how it did lately, whether it may be used.
+
+mod load;
+mod outlier;
 
 use std::net::SocketAddr;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
-/// After a failed connection, or an answer that did not come in time, an endpoint rests: it is chosen only
-/// when no other is left.
-const FIRST_REST: Duration = Duration::from_secs(1);
-const LONGEST_REST: Duration = Duration::from_secs(10);
+use load::Load;
+pub use outlier::EjectionConfig;
+use outlier::{Outlier, SuccessRate};
 
-/// Rest ends are kept as milliseconds since this moment, because an atomic holds no `Instant`.
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+use super::moment::{Moment, nanos};
 
-fn now_millis() -> u64 {
-    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
+/// The part of its weight that an endpoint starts with when it has to start slowly.
+const LEAST_SHARE: f64 = 0.1;
+/// The backend's word on its queue holds for this long.
+const HINT_HOLDS: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub struct Endpoint {
     pub address: SocketAddr,
-    /// Failures since the last success.
-    failures: AtomicU32,
-    rests_until: AtomicU64,
+    /// Its part of the requests, relative to the others'.
+    pub weight: u32,
+    /// When it was first seen, or came back: the start of a slow start.
+    started_at: AtomicU64,
+    load: Load,
+    outlier: Outlier,
+    /// What the active health check says; without one it is true.
+    healthy: AtomicBool,
+    rate: Mutex<SuccessRate>,
+    successes: AtomicU64,
+    failures: AtomicU64,
+    ejections: AtomicU64,
+    /// Requests that the backend says it has in hand, from every gateway, and when it said so.
+    hint: AtomicU32,
+    hinted_at: AtomicU64,
+}
+
+/// What came of a request at an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// An answer that speaks for the endpoint.
+    Success,
+    /// An answer that does not: 5xx.
+    Refusal,
+    /// An answer that says it has too much to do: no failure, but no reason to send it more.
+    Shed,
+    /// It broke the connection before an answer.
+    Broke,
+    /// No answer in the time that was allowed.
+    TimedOut,
 }
 
 impl Endpoint {
-    pub fn new(address: SocketAddr) -> Self {
+    /// An endpoint that is expected to take `latency` nanoseconds, as its neighbours do.
+    pub fn new(address: SocketAddr, weight: u32, latency: u64, now: Moment) -> Self {
         Self {
             address,
-            failures: AtomicU32::new(0),
-            rests_until: AtomicU64::new(0),
+            weight,
+            started_at: AtomicU64::new(now.nanos()),
+            load: Load::starting_at(latency, now),
+            outlier: Outlier::default(),
+            healthy: AtomicBool::new(true),
+            rate: Mutex::default(),
+            successes: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            ejections: AtomicU64::new(0),
+            hint: AtomicU32::new(0),
+            hinted_at: AtomicU64::new(0),
         }
     }
 
-    pub fn note_failure(&self) {
-        // What fails together is one failure: the requests that a frozen endpoint held time out at once.
-        if self.is_resting() {
+    pub fn load(&self) -> &Load {
+        &self.load
+    }
+
+    /// Whether the balancer may choose it: healthy, and not ejected or due for a probe.
+    pub fn admits(&self, now: Moment) -> bool {
+        self.outlier.admits(now) && self.healthy.load(Ordering::Relaxed)
+    }
+
+    pub fn is_ejected(&self) -> bool {
+        self.outlier.is_ejected()
+    }
+
+    pub fn is_healthy(&self) -> bool {
+        self.healthy.load(Ordering::Relaxed)
+    }
+
+    pub fn wants_probe(&self, now: Moment) -> bool {
+        self.outlier.wants_probe(now)
+    }
+
+    /// Claims to be the one request that decides whether an ejected endpoint comes back.
+    pub fn claim_probe(&self, now: Moment) -> bool {
+        self.outlier.claim_probe(now)
+    }
+
+    pub fn release_probe(&self) {
+        self.outlier.release_probe();
+    }
+
+    /// Requests in hand, by the gateway's count or by the backend's own word while that is fresh.
+    pub fn in_flight(&self, now: Moment) -> u32 {
+        let own = self.load.in_flight();
+        match now.nanos_since(self.hinted_at.load(Ordering::Relaxed)) <= nanos(HINT_HOLDS) {
+            true => own.max(self.hint.load(Ordering::Relaxed)),
+            false => own,
+        }
+    }
+
+    /// Takes the backend's word on how many requests it has in hand.
+    pub fn note_hint(&self, in_flight: u32, now: Moment) {
+        self.hint.store(in_flight, Ordering::Relaxed);
+        self.hinted_at.store(now.nanos(), Ordering::Relaxed);
+    }
+
+    /// The weight, or the part of it that a slow start allows.
+    pub fn share(&self, slow_start: Duration, now: Moment) -> f64 {
+        let weight = f64::from(self.weight);
+        if slow_start.is_zero() {
+            return weight;
+        }
+        let age = now.nanos_since(self.started_at.load(Ordering::Relaxed));
+        let part = age as f64 / nanos(slow_start) as f64;
+        weight * part.clamp(LEAST_SHARE, 1.0)
+    }
+
+    /// What a request that was sent at `sent` came to.
+    pub fn note(&self, outcome: Outcome, sent: Moment, now: Moment, config: &EjectionConfig) {
+        let took = now.nanos_since(sent.nanos());
+        match outcome {
+            Outcome::Success => {
+                self.load.answered(took, now);
+                self.note_success(now);
+                return;
+            }
+            Outcome::Shed => {
+                self.load.refused(took, now);
+                self.note_success(now);
+                return;
+            }
+            Outcome::Refusal => self.load.refused(took, now),
+            Outcome::Broke => self.load.abandoned(),
+            // Nothing else was answered meanwhile: it is frozen, not slow at this one request.
+            Outcome::TimedOut if self.load.silent_since(sent) => {
+                self.load.timed_out(took, now);
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                return self.eject(config, now, "it does not answer");
+            }
+            Outcome::TimedOut => self.load.timed_out(took, now),
+        }
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        if let Some(penalty) = self.outlier.failed(config, now, fastrand::f64()) {
+            self.tell_ejected(penalty, "failures in a row");
+        }
+    }
+
+    pub fn note_success(&self, now: Moment) {
+        self.successes.fetch_add(1, Ordering::Relaxed);
+        if self.outlier.succeeded(now) {
+            self.started_at.store(now.nanos(), Ordering::Relaxed);
+            self.lock_rate().clear();
+            info!(endpoint = %self.address, "an endpoint is back");
+        }
+    }
+
+    /// No connection could be opened.
+    pub fn note_unreachable(&self, config: &EjectionConfig, now: Moment) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.eject(config, now, "it takes no connections");
+    }
+
+    /// Looks at the last seconds; called once a second by the control thread.
+    pub fn judge_rate(&self, config: &EjectionConfig, now: Moment) {
+        let (successes, failures) = self.totals();
+        let too_low = self.lock_rate().is_too_low(successes, failures, config);
+        if too_low && !self.is_ejected() {
+            self.eject(config, now, "too many failures");
+        }
+    }
+
+    /// Requests that ended well and that did not, since the endpoint is known.
+    pub fn totals(&self) -> (u64, u64) {
+        (
+            self.successes.load(Ordering::Relaxed),
+            self.failures.load(Ordering::Relaxed),
+        )
+    }
+
+    pub fn ejections(&self) -> u64 {
+        self.ejections.load(Ordering::Relaxed)
+    }
+
+    /// Notes what the active health check found.
+    pub fn set_healthy(&self, healthy: bool, now: Moment) {
+        if self.healthy.swap(healthy, Ordering::Relaxed) == healthy {
             return;
         }
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed);
-        if failures == 0 {
-            warn!(endpoint = %self.address, "an endpoint does not answer: it rests, others are preferred");
-        }
-        let rest = FIRST_REST.saturating_mul(1 << failures.min(8)).min(LONGEST_REST);
-        let until = now_millis() + u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
-        self.rests_until.store(until, Ordering::Relaxed);
-    }
-
-    pub fn note_success(&self) {
-        if self.failures.load(Ordering::Relaxed) > 0 && self.failures.swap(0, Ordering::Relaxed) > 0 {
-            info!(endpoint = %self.address, "an endpoint answers again");
+        match healthy {
+            true => {
+                self.started_at.store(now.nanos(), Ordering::Relaxed);
+                info!(endpoint = %self.address, "an endpoint passes its health check");
+            }
+            false => warn!(endpoint = %self.address, "an endpoint fails its health check: it gets no requests"),
         }
     }
 
-    pub fn is_resting(&self) -> bool {
-        self.failures.load(Ordering::Relaxed) > 0 && now_millis() < self.rests_until.load(Ordering::Relaxed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_rests_an_endpoint_and_a_success_wakes_it() {
-        let endpoint = Endpoint::new(([127, 0, 0, 1], 1).into());
-        assert!(!endpoint.is_resting());
-        endpoint.note_failure();
-        assert!(endpoint.is_resting());
-        endpoint.note_success();
-        assert!(!endpoint.is_resting());
-    }
-
-    #[test]
-    fn failures_that_come_together_are_one() {
-        let endpoint = Endpoint::new(([127, 0, 0, 1], 1).into());
-        for _ in 0..32 {
-            endpoint.note_failure();
+    fn eject(&self, config: &EjectionConfig, now: Moment, why: &'static str) {
+        if let Some(penalty) = self.outlier.eject(config, now, fastrand::f64()) {
+            self.tell_ejected(penalty, why);
         }
-        let rest = endpoint
-            .rests_until
-            .load(Ordering::Relaxed)
-            .saturating_sub(now_millis());
-        assert!(u128::from(rest) <= FIRST_REST.as_millis(), "{rest} ms");
+    }
+
+    fn tell_ejected(&self, penalty: Duration, why: &'static str) {
+        self.ejections.fetch_add(1, Ordering::Relaxed);
+        warn!(endpoint = %self.address, seconds = penalty.as_secs_f64(), why, "an endpoint is ejected: others are preferred");
+    }
+
+    fn lock_rate(&self) -> std::sync::MutexGuard<'_, SuccessRate> {
+        // Whoever panicked with it has left numbers, which are judged again in a second.
+        self.rate.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

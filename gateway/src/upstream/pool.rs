@@ -3,236 +3,228 @@
 //! hyper-util's pooled client is not used: it hides whether a request was written, which decides whether
 //! sending it again is safe, and it cannot drop the connections of an endpoint that left.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::client::conn::http1::SendRequest;
-use prometheus::IntGauge;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::connect::Opened;
+use super::connection::Connection;
 use super::{Cluster, Endpoint, EndpointSet};
-use crate::body::RequestBody;
 use crate::config::UpstreamConfig;
 
 pub(super) struct Pool {
-    shelves: RefCell<Vec<Shelf>>,
-    /// The endpoint set that the shelves were last compared with.
-    followed: Cell<u64>,
-    limits: PoolLimits,
-    open: IntGauge,
+    view: RefCell<View>,
+    owner: Rc<Owner>,
 }
 
-struct PoolLimits {
+/// The endpoint set as this worker follows it.
+#[derive(Default)]
+pub(super) struct View {
+    pub(super) set: Arc<EndpointSet>,
+    /// In the order of the set.
+    pub(super) shelves: Vec<Rc<Shelf>>,
+}
+
+/// What every shelf of a pool knows.
+pub(super) struct Owner {
+    pub(super) cluster: Arc<Cluster>,
     max_idle: usize,
     idle_timeout: Duration,
-    max_age: Duration,
-    max_requests: usize,
-    service_connections: usize,
 }
 
 /// The connections of one endpoint.
-struct Shelf {
-    address: SocketAddr,
-    idle: VecDeque<Connection>,
-    open: Rc<Cell<usize>>,
+pub(super) struct Shelf {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) owner: Rc<Owner>,
+    idle: RefCell<VecDeque<Box<Connection>>>,
+    /// Open connections, idle ones and those in use.
+    open: Cell<usize>,
+    /// The endpoint left: what is given back is closed.
+    left: Cell<bool>,
 }
 
-struct Connection {
-    sender: SendRequest<RequestBody>,
-    _task: EndTask,
-    opened: Instant,
-    idle_since: Instant,
-    requests: usize,
-    _counted: Counted,
-}
-
-/// Ends a connection's task when the connection is dropped.
-struct EndTask(AbortHandle);
-
-impl Drop for EndTask {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Counts a connection as open, on its shelf and in the metric, until it is dropped.
-struct Counted {
-    shelf: Rc<Cell<usize>>,
-    gauge: IntGauge,
+/// A connection that counts as open, on its shelf and in the metric, until it is dropped.
+pub(super) struct Counted {
+    /// On the heap: it is passed from hand to hand by the request path.
+    connection: Option<Box<Connection>>,
+    shelf: Rc<Shelf>,
 }
 
 impl Counted {
-    fn new(shelf: &Rc<Cell<usize>>, gauge: &IntGauge) -> Self {
-        shelf.set(shelf.get() + 1);
-        gauge.inc();
+    pub(super) fn new(connection: Connection, shelf: &Rc<Shelf>) -> Self {
+        shelf.open.set(shelf.open.get() + 1);
+        shelf.owner.cluster.metrics.connections.inc();
         Self {
+            connection: Some(Box::new(connection)),
             shelf: Rc::clone(shelf),
-            gauge: gauge.clone(),
+        }
+    }
+
+    pub(super) fn get(&mut self) -> &mut Connection {
+        self.connection.as_mut().expect("it is there until it is given back")
+    }
+
+    /// Returns the connection to its shelf, or closes it when it is of no further use.
+    pub(super) fn give_back(mut self, now: Instant) {
+        let Some(mut connection) = self.connection.take() else {
+            return;
+        };
+        connection.look();
+        connection.idle_since = now;
+        let owner = &self.shelf.owner;
+        let mut idle = self.shelf.idle.borrow_mut();
+        if connection.is_open()
+            && !owner.is_worn(&connection, now)
+            && !self.shelf.left.get()
+            && idle.len() < owner.max_idle
+        {
+            idle.push_back(connection);
+        } else {
+            self.shelf.closed();
         }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.shelf.set(self.shelf.get() - 1);
-        self.gauge.dec();
-    }
-}
-
-/// A connection in use. Dropped without [`Lease::give_back`] it is closed.
-pub struct Lease {
-    pub endpoint: Arc<Endpoint>,
-    /// Whether it carried requests before: then its failure may be that of a connection gone stale.
-    pub reused: bool,
-    connection: Connection,
-    pool: Rc<Pool>,
-}
-
-impl Lease {
-    pub fn sender(&mut self) -> &mut SendRequest<RequestBody> {
-        &mut self.connection.sender
-    }
-
-    /// Returns the connection to its pool; it is used again once hyper reports it ready.
-    pub fn give_back(self) {
-        let Self {
-            endpoint,
-            mut connection,
-            pool,
-            ..
-        } = self;
-        let now = Instant::now();
-        connection.idle_since = now;
-        if connection.sender.is_closed() || pool.is_worn(&connection, now) {
-            return;
-        }
-        let mut shelves = pool.shelves.borrow_mut();
-        // No shelf: the endpoint left meanwhile, and its connections leave with it.
-        if let Some(shelf) = shelves.iter_mut().find(|shelf| shelf.address == endpoint.address)
-            && shelf.idle.len() < pool.limits.max_idle
-        {
-            shelf.idle.push_back(connection);
+        if self.connection.take().is_some() {
+            self.shelf.closed();
         }
     }
 }
 
-impl Pool {
-    pub(super) fn new(cluster: &Cluster, limits: UpstreamConfig) -> Self {
+impl Shelf {
+    fn new(endpoint: &Arc<Endpoint>, owner: &Rc<Owner>) -> Self {
         Self {
-            shelves: RefCell::default(),
-            followed: Cell::new(0),
-            limits: PoolLimits {
-                max_idle: limits.max_idle_connections,
-                idle_timeout: limits.idle_timeout,
-                max_age: cluster.config.max_connection_age,
-                max_requests: cluster.config.max_connection_requests,
-                service_connections: cluster.config.service_connections,
-            },
-            open: cluster.metrics.connections.clone(),
+            endpoint: Arc::clone(endpoint),
+            owner: Rc::clone(owner),
+            idle: RefCell::default(),
+            open: Cell::new(0),
+            left: Cell::new(false),
         }
     }
 
-    /// Drops the idle connections of endpoints that are no longer in `set`.
-    pub(super) fn follow(&self, set: &EndpointSet) {
-        if self.followed.replace(set.version) == set.version {
-            return;
-        }
-        let mut shelves = self.shelves.borrow_mut();
-        shelves.retain(|shelf| set.endpoints.iter().any(|endpoint| endpoint.address == shelf.address));
-        for endpoint in &set.endpoints {
-            if !shelves.iter().any(|shelf| shelf.address == endpoint.address) {
-                shelves.push(Shelf {
-                    address: endpoint.address,
-                    idle: VecDeque::new(),
-                    open: Rc::default(),
-                });
-            }
-        }
+    fn closed(&self) {
+        self.open.set(self.open.get() - 1);
+        self.owner.cluster.metrics.connections.dec();
     }
 
-    /// An idle connection to `endpoint` that is fit for a request.
+    /// An idle connection that is fit for a request.
     ///
     /// `spread` is for a cluster's only address, most likely a ClusterIP, where a connection means a pod: then a
     /// few connections are opened and used in turn. Otherwise the one used last is taken, which lets the
     /// others age out.
-    pub(super) fn checkout(self: &Rc<Self>, endpoint: &Arc<Endpoint>, spread: bool, now: Instant) -> Option<Lease> {
-        let mut shelves = self.shelves.borrow_mut();
-        let shelf = shelves.iter_mut().find(|shelf| shelf.address == endpoint.address)?;
-        if spread && shelf.open.get() < self.limits.service_connections {
+    pub(super) fn checkout(self: &Rc<Self>, spread: bool, now: Instant) -> Option<Counted> {
+        if spread && self.open.get() < self.owner.cluster.config.service_connections {
             return None;
         }
-        for _ in 0..shelf.idle.len() {
-            let next = if spread {
-                shelf.idle.pop_front()
-            } else {
-                shelf.idle.pop_back()
-            };
-            let mut connection = next?;
-            if connection.sender.is_closed() || self.is_worn(&connection, now) || self.is_stale(&connection, now) {
+        let mut idle = self.idle.borrow_mut();
+        for _ in 0..idle.len() {
+            let mut connection = match spread {
+                true => idle.pop_front(),
+                false => idle.pop_back(),
+            }?;
+            connection.look();
+            if !self.owner.is_fit(&connection, now) {
+                self.closed();
                 continue;
             }
-            if !connection.sender.is_ready() {
+            if !connection.is_ready() {
                 // Its last exchange is still winding up; it will be ready for a later request.
-                if spread {
-                    shelf.idle.push_back(connection);
-                } else {
-                    shelf.idle.push_front(connection);
+                match spread {
+                    true => idle.push_back(connection),
+                    false => idle.push_front(connection),
                 }
                 continue;
             }
             connection.requests += 1;
-            return Some(Lease {
-                endpoint: Arc::clone(endpoint),
-                reused: true,
-                connection,
-                pool: Rc::clone(self),
+            return Some(Counted {
+                connection: Some(connection),
+                shelf: Rc::clone(self),
             });
         }
         None
     }
 
-    /// Takes in a connection that was just opened, for its first request.
-    pub(super) fn lease(self: &Rc<Self>, endpoint: &Arc<Endpoint>, opened: Opened) -> Lease {
-        let shelves = self.shelves.borrow();
-        let shelf = shelves.iter().find(|shelf| shelf.address == endpoint.address);
-        let open = shelf.map_or_else(Rc::default, |shelf| Rc::clone(&shelf.open));
-        let now = Instant::now();
-        Lease {
-            endpoint: Arc::clone(endpoint),
-            reused: false,
-            connection: Connection {
-                sender: opened.sender,
-                _task: EndTask(opened.task),
-                opened: now,
-                idle_since: now,
-                requests: 1,
-                _counted: Counted::new(&open, &self.open),
-            },
-            pool: Rc::clone(self),
-        }
+    fn sweep(&self, now: Instant) {
+        self.idle.borrow_mut().retain_mut(|connection| {
+            connection.look();
+            let fit = self.owner.is_fit(connection, now);
+            if !fit {
+                self.closed();
+            }
+            fit
+        });
     }
 
-    pub(super) fn sweep(&self) {
-        let now = Instant::now();
-        for shelf in self.shelves.borrow_mut().iter_mut() {
-            shelf.idle.retain(|connection| {
-                !connection.sender.is_closed() && !self.is_worn(connection, now) && !self.is_stale(connection, now)
-            });
+    /// Closes what is idle now and what is given back later.
+    fn clear(&self) {
+        self.left.set(true);
+        for _ in self.idle.take() {
+            self.closed();
         }
     }
+}
 
+impl Owner {
     /// Old or used enough to be replaced.
     fn is_worn(&self, connection: &Connection, now: Instant) -> bool {
-        connection.requests >= self.limits.max_requests || now - connection.opened >= self.limits.max_age
+        connection.requests >= self.cluster.config.max_connection_requests
+            || now - connection.opened >= self.cluster.config.max_connection_age
     }
 
-    fn is_stale(&self, connection: &Connection, now: Instant) -> bool {
-        now - connection.idle_since >= self.limits.idle_timeout
+    fn is_fit(&self, connection: &Connection, now: Instant) -> bool {
+        connection.is_open() && !self.is_worn(connection, now) && now - connection.idle_since < self.idle_timeout
+    }
+}
+
+impl Pool {
+    pub(super) fn new(cluster: Arc<Cluster>, limits: UpstreamConfig) -> Self {
+        Self {
+            view: RefCell::default(),
+            owner: Rc::new(Owner {
+                cluster,
+                max_idle: limits.max_idle_connections,
+                idle_timeout: limits.idle_timeout,
+            }),
+        }
+    }
+
+    pub(super) fn view(&self) -> Ref<'_, View> {
+        self.view.borrow()
+    }
+
+    /// Gives every endpoint of `set` its shelf and drops the idle connections of those that are no longer in it.
+    #[cold]
+    pub(super) fn follow(&self, set: Arc<EndpointSet>) {
+        let before = self.view.take();
+        if before.set.version == set.version {
+            self.view.replace(before);
+            return;
+        }
+        let by_address = |shelf: Rc<Shelf>| (shelf.endpoint.address, shelf);
+        let mut known: HashMap<SocketAddr, Rc<Shelf>> = before.shelves.into_iter().map(by_address).collect();
+        let shelf = |endpoint: &Arc<Endpoint>| match known.remove(&endpoint.address) {
+            Some(shelf) if Arc::ptr_eq(&shelf.endpoint, endpoint) => shelf,
+            replaced => {
+                if let Some(shelf) = replaced {
+                    shelf.clear();
+                }
+                Rc::new(Shelf::new(endpoint, &self.owner))
+            }
+        };
+        let shelves = set.endpoints.iter().map(shelf).collect();
+        known.values().for_each(|shelf| shelf.clear());
+        self.view.replace(View { set, shelves });
+    }
+
+    pub(super) fn sweep(&self, now: Instant) {
+        for shelf in &self.view().shelves {
+            shelf.sweep(now);
+        }
     }
 }

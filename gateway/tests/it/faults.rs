@@ -146,7 +146,7 @@ async fn with_one_of_two_down_every_request_of_any_method_is_answered() {
         .await;
     gateway
         .process
-        .log_line("an endpoint does not answer: it rests, others are preferred")
+        .log_line("an endpoint is ejected: others are preferred")
         .await;
     assert!(
         (1.0..=4.0).contains(&failures),

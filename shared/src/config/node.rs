@@ -49,6 +49,10 @@ impl<'a> Node<'a> {
         }
     }
 
+    pub fn is_map(&self) -> bool {
+        matches!(self.value.map(|value| &value.kind), Some(ValueKind::Table(_)))
+    }
+
     pub fn origin(&self) -> &str {
         &self.origin
     }

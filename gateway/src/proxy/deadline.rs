@@ -1,0 +1,153 @@
+//! How long a request may take: the client's deadline, or the route's timeout, and what of it is passed on.
+//!
+//! A route's timeout bounds silence: it starts anew with every part of a body that moves. A client's deadline is a
+//! point in time, after which nobody waits for the answer any more: `x-request-timeout-ms`, milliseconds from now,
+//! or gRPC's `grpc-timeout` (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::time::Instant;
+
+use crate::error::ProxyError;
+
+pub(super) const X_REQUEST_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-request-timeout-ms");
+pub(super) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+/// What both headers can say at most, in their own digits.
+const MOST_DIGITS: usize = 8;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline {
+    /// When the client stops to wait, if it said so.
+    pub(super) client: Option<Instant>,
+    /// The longest silence.
+    pub(super) read_timeout: Duration,
+    by_grpc: bool,
+}
+
+impl Deadline {
+    pub(super) fn of(headers: &HeaderMap, started: Instant, read_timeout: Duration) -> Result<Self, ProxyError> {
+        let own = timeout_in(headers, X_REQUEST_TIMEOUT_MS, "x-request-timeout-ms", millis)?;
+        let grpc = timeout_in(headers, GRPC_TIMEOUT, "grpc-timeout", grpc_timeout)?;
+        let shortest = own.into_iter().chain(grpc).min();
+        Ok(Self {
+            client: shortest.map(|timeout| started + timeout),
+            read_timeout,
+            by_grpc: grpc.is_some(),
+        })
+    }
+
+    /// When to give up, if nothing moves after `moved`.
+    pub(super) fn after(&self, moved: Instant) -> Instant {
+        self.at_most(moved + self.read_timeout)
+    }
+
+    /// `instant`, or the client's deadline when that is earlier.
+    pub(super) fn at_most(&self, instant: Instant) -> Instant {
+        self.client.map_or(instant, |client| client.min(instant))
+    }
+
+    pub(super) fn has_passed(&self, now: Instant) -> bool {
+        self.client.is_some_and(|client| client <= now)
+    }
+
+    /// Tells the upstream how long its answer is waited for.
+    pub(super) fn pass_on(&self, headers: &mut HeaderMap, default: &HeaderValue, now: Instant) {
+        let Some(_) = self.client else {
+            headers.insert(X_REQUEST_TIMEOUT_MS, default.clone());
+            return;
+        };
+        let left = self.after(now).saturating_duration_since(now);
+        // Rounded up: 0 would be no timeout in either form.
+        let millis = left.as_micros().div_ceil(1000).clamp(1, 99_999_999) as u64;
+        headers.insert(X_REQUEST_TIMEOUT_MS, HeaderValue::from(millis));
+        if self.by_grpc
+            && let Ok(value) = HeaderValue::try_from(format!("{millis}m"))
+        {
+            headers.insert(GRPC_TIMEOUT, value);
+        }
+    }
+}
+
+fn timeout_in(
+    headers: &HeaderMap,
+    name: HeaderName,
+    shown: &'static str,
+    parse: fn(&str) -> Option<Duration>,
+) -> Result<Option<Duration>, ProxyError> {
+    let Some(value) = headers.get(name) else {
+        return Ok(None);
+    };
+    let timeout = value.to_str().ok().and_then(parse);
+    timeout.map(Some).ok_or(ProxyError::TimeoutHeader(shown))
+}
+
+fn millis(text: &str) -> Option<Duration> {
+    digits(text).filter(|millis| *millis > 0).map(Duration::from_millis)
+}
+
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number = digits(number)?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+fn digits(text: &str) -> Option<u64> {
+    let plain = (1..=MOST_DIGITS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_has_its_form_or_is_refused() {
+        assert_eq!(millis("250"), Some(Duration::from_millis(250)));
+        for bad in ["0", "", "-1", "+1", "1.5", "1s", "999999999"] {
+            assert_eq!(millis(bad), None, "{bad:?}");
+        }
+        assert_eq!(grpc_timeout("100m"), Some(Duration::from_millis(100)));
+        assert_eq!(grpc_timeout("2H"), Some(Duration::from_secs(7200)));
+        assert_eq!(grpc_timeout("99999999n"), Some(Duration::from_nanos(99_999_999)));
+        for bad in ["", "m", "1", "1x", "123456789m", "1 m", "ä"] {
+            assert_eq!(grpc_timeout(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_shorter_of_both_counts_and_what_remains_is_passed_on() {
+        let mut headers = HeaderMap::new();
+        headers.insert(X_REQUEST_TIMEOUT_MS, HeaderValue::from_static("500"));
+        headers.insert(GRPC_TIMEOUT, HeaderValue::from_static("2S"));
+        let started = Instant::now();
+        let deadline = Deadline::of(&headers, started, Duration::from_secs(30)).expect("both are right");
+        assert_eq!(deadline.client, Some(started + Duration::from_millis(500)));
+        let later = started + Duration::from_millis(200);
+        deadline.pass_on(&mut headers, &HeaderValue::from_static("30000"), later);
+        assert_eq!(headers[X_REQUEST_TIMEOUT_MS], "300");
+        assert_eq!(headers[GRPC_TIMEOUT], "300m");
+        assert!(!deadline.has_passed(later));
+        assert!(deadline.has_passed(started + Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn without_a_client_deadline_silence_is_what_is_bounded() {
+        let mut headers = HeaderMap::new();
+        let started = Instant::now();
+        let deadline = Deadline::of(&headers, started, Duration::from_secs(30)).expect("there is none");
+        let moved = started + Duration::from_secs(100);
+        assert_eq!(deadline.after(moved), moved + Duration::from_secs(30));
+        deadline.pass_on(&mut headers, &HeaderValue::from_static("30000"), moved);
+        assert_eq!(headers[X_REQUEST_TIMEOUT_MS], "30000");
+        assert!(!headers.contains_key(GRPC_TIMEOUT));
+    }
+}

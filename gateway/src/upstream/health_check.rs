@@ -1,0 +1,132 @@
+//! Active health checks: each endpoint of a cluster is asked now and then, whether it has requests or not.
+//!
+//! They find out what requests cannot: that an endpoint without traffic is sick, or well again. In a cluster the
+//! kubelet asks already and EndpointSlices carry its answer; this is for endpoints that nobody else watches.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::HOST;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::debug;
+
+use super::moment::Moment;
+use super::{Cluster, Endpoint};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheckConfig {
+    /// What is asked for, with GET; any 2xx is well.
+    pub path: String,
+    pub interval: Duration,
+    pub timeout: Duration,
+    /// Failed checks in a row until an endpoint gets no more requests.
+    pub unhealthy_after: u32,
+    /// Passed checks in a row until it gets some again.
+    pub healthy_after: u32,
+}
+
+/// Checks in a row that had the same result.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Streak {
+    passed: u32,
+    failed: u32,
+}
+
+impl Streak {
+    /// Takes one more result; the state that follows from it, if one does.
+    fn take(&mut self, passed: bool, config: &HealthCheckConfig) -> Option<bool> {
+        *self = match passed {
+            true => Self {
+                passed: self.passed.saturating_add(1),
+                failed: 0,
+            },
+            false => Self {
+                passed: 0,
+                failed: self.failed.saturating_add(1),
+            },
+        };
+        if self.passed >= config.healthy_after {
+            return Some(true);
+        }
+        (self.failed >= config.unhealthy_after).then_some(false)
+    }
+}
+
+/// Checks the cluster's endpoints for ever.
+pub async fn run(cluster: Arc<Cluster>, config: HealthCheckConfig, client: reqwest::Client) {
+    let mut streaks: HashMap<SocketAddr, Streak> = HashMap::new();
+    let mut rounds = interval(config.interval);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        rounds.tick().await;
+        let endpoints = cluster.endpoints();
+        let mut checks = JoinSet::new();
+        for endpoint in &endpoints.endpoints {
+            checks.spawn_local(check(
+                Arc::clone(endpoint),
+                ask(&client, &cluster, &config, endpoint.address),
+            ));
+        }
+        let mut seen = HashMap::new();
+        while let Some(checked) = checks.join_next().await {
+            // A check that panicked has shown it already; it says nothing about its endpoint.
+            let Ok((endpoint, passed)) = checked else { continue };
+            let mut streak = streaks.remove(&endpoint.address).unwrap_or_default();
+            if let Some(healthy) = streak.take(passed, &config) {
+                endpoint.set_healthy(healthy, Moment::now());
+            }
+            seen.insert(endpoint.address, streak);
+        }
+        streaks = seen;
+    }
+}
+
+fn ask(
+    client: &reqwest::Client,
+    cluster: &Cluster,
+    config: &HealthCheckConfig,
+    address: SocketAddr,
+) -> reqwest::RequestBuilder {
+    client
+        .get(format!("http://{address}{}", config.path))
+        .header(HOST, cluster.config.name.as_str())
+        .timeout(config.timeout)
+}
+
+async fn check(endpoint: Arc<Endpoint>, request: reqwest::RequestBuilder) -> (Arc<Endpoint>, bool) {
+    let passed = match request.send().await {
+        Ok(response) => response.status().is_success(),
+        Err(error) => {
+            debug!(endpoint = %endpoint.address, %error, "health check failed");
+            false
+        }
+    };
+    (endpoint, passed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_follows_from_results_in_a_row() {
+        let config = HealthCheckConfig {
+            path: "/".to_owned(),
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            unhealthy_after: 3,
+            healthy_after: 2,
+        };
+        let mut streak = Streak::default();
+        let results = [false, false, true, false, false, false, false, true, true, true, false];
+        let states = results.map(|passed| streak.take(passed, &config));
+        let (well, sick) = (Some(true), Some(false));
+        assert_eq!(
+            states,
+            [None, None, None, None, None, sick, sick, None, well, well, None]
+        );
+    }
+}

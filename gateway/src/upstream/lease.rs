@@ -1,0 +1,135 @@
+//! One request at an endpoint, and the connection that carries it.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Frame;
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use tokio::time::Instant;
+
+use super::moment::Moment;
+use super::pool::{Counted, Shelf};
+use super::{Endpoint, Outcome};
+use crate::body::RequestBody;
+
+/// A request in an endpoint's hand, from the choice to the end of its answer: dropping it frees the place.
+pub struct InFlight {
+    shelf: Rc<Shelf>,
+    began: Instant,
+    /// No outcome was noted yet.
+    awaiting: bool,
+    /// It decides whether an ejected endpoint comes back.
+    probe: bool,
+}
+
+impl InFlight {
+    /// Takes a place at the shelf's endpoint, if one is free.
+    pub(super) fn begin(shelf: &Rc<Shelf>, began: Instant) -> Option<Self> {
+        let (limit, now) = (shelf.owner.cluster.config.max_concurrency, Moment::from(began));
+        shelf.endpoint.load().begin(limit, now).then(|| Self {
+            probe: shelf.endpoint.claim_probe(now),
+            shelf: Rc::clone(shelf),
+            began,
+            awaiting: true,
+        })
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.shelf.endpoint
+    }
+
+    pub(super) fn shelf(&self) -> &Rc<Shelf> {
+        &self.shelf
+    }
+
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    fn note(&mut self, outcome: Outcome, sent: Moment, now: Moment) {
+        if std::mem::take(&mut self.awaiting) {
+            let ejection = &self.shelf.owner.cluster.config.ejection;
+            self.shelf.endpoint.note(outcome, sent, now, ejection);
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let endpoint = &self.shelf.endpoint;
+        if self.awaiting {
+            endpoint.load().abandoned();
+            if self.probe {
+                endpoint.release_probe();
+            }
+        }
+        endpoint.load().ended();
+        self.shelf.owner.cluster.queue.freed_one();
+    }
+}
+
+/// A connection in use. Dropped without [`Lease::give_back`] it is closed.
+pub struct Lease {
+    in_flight: InFlight,
+    connection: Counted,
+    /// Whether it carried requests before: then its failure may be that of a connection gone stale.
+    pub reused: bool,
+    sent: Instant,
+}
+
+impl Lease {
+    /// A lease whose request goes out at `now`.
+    pub(super) fn new(in_flight: InFlight, connection: Counted, reused: bool, now: Instant) -> Self {
+        Self {
+            sent: now,
+            in_flight,
+            connection,
+            reused,
+        }
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        self.in_flight.endpoint()
+    }
+
+    /// When its request goes out: once there is a connection.
+    pub fn sent_at(&self) -> Instant {
+        self.sent
+    }
+
+    /// Sends `request` and waits for the head of its answer; `None` when `late` gives no more time.
+    pub async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+        until: Instant,
+        late: impl FnMut() -> Option<Instant>,
+    ) -> Option<Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> {
+        self.connection.get().send(request, until, late).await
+    }
+
+    /// Notes what came of the request, once.
+    pub fn note(&mut self, outcome: Outcome, now: Instant) {
+        self.in_flight.note(outcome, Moment::from(self.sent), Moment::from(now));
+    }
+
+    pub fn poll_body(
+        &mut self,
+        incoming: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.connection.get().poll_body(incoming, cx)
+    }
+
+    /// Whether the time is over that was set last; `until` sets it anew.
+    pub fn poll_timer(&mut self, until: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
+        self.connection.get().poll_timer(until, cx)
+    }
+
+    /// Returns the connection to its pool; it is used again once hyper reports it ready.
+    pub fn give_back(self, now: Instant) {
+        self.connection.give_back(now);
+    }
+}
