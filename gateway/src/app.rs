@@ -19,7 +19,7 @@ use tracing::info;
 
 use crate::admin::{Admin, Status};
 use crate::config::Config;
-use crate::metrics::{Metrics, NONE};
+use crate::metrics::{EndpointCollector, Metrics, NONE};
 use crate::proxy::Worker;
 use crate::route::RouteTable;
 use crate::stack::stack;
@@ -49,6 +49,9 @@ async fn serve_until_stopped(config: Config) -> Result<Drained, Box<dyn Error>> 
         .iter()
         .map(|cluster| Arc::new(Cluster::new(cluster.clone(), metrics.cluster(&cluster.name))))
         .collect();
+    metrics
+        .registry
+        .register(Box::new(EndpointCollector::new(clusters.clone())?))?;
     let routes = Arc::new(RouteTable::new(
         &config.routes,
         &config.clusters,

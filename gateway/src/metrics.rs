@@ -1,13 +1,17 @@
 //! Every metric of the gateway, in one place.
 //!
 //! Names and units follow <https://prometheus.io/docs/practices/naming/>. Labels are bounded by the
-//! configuration: routes and clusters as configured, statuses by class.
+//! configuration: routes and clusters as configured, statuses by class; endpoints as they are at the moment.
+
+mod endpoints;
 
 use http::StatusCode;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 use shared::telemetry::metrics::{ConnectionMetrics, LATENCY_BUCKETS, registry};
+
+pub use endpoints::EndpointCollector;
 
 /// The label of requests that no route took, and of routes that forward to no cluster.
 pub const NONE: &str = "none";

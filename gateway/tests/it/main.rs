@@ -5,4 +5,5 @@ mod dns;
 mod faults;
 mod lifecycle;
 mod limits;
+mod resilience;
 mod routing;
