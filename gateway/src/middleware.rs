@@ -9,4 +9,5 @@ pub(crate) mod body_limit;
 pub(crate) mod error_response;
 pub(crate) mod exchange;
 pub(crate) mod guard;
+pub(crate) mod present;
 pub(crate) mod routing;

@@ -49,7 +49,7 @@ impl Proxy {
     }
 }
 
-impl Service<Exchange> for Proxy {
+impl Service<Box<Exchange>> for Proxy {
     type Response = Answer;
     type Error = ProxyError;
     type Future = Pin<Box<dyn Future<Output = Result<Answer, ProxyError>>>>;
@@ -58,14 +58,14 @@ impl Service<Exchange> for Proxy {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, exchange: Exchange) -> Self::Future {
+    fn call(&mut self, exchange: Box<Exchange>) -> Self::Future {
         let worker = Rc::clone(&self.worker);
         // The one boxed future of a request: forwarding is written as it reads, with awaits.
         Box::pin(async move { answer(&worker, exchange).await })
     }
 }
 
-async fn answer(worker: &Worker, exchange: Exchange) -> Result<Answer, ProxyError> {
+async fn answer(worker: &Worker, exchange: Box<Exchange>) -> Result<Answer, ProxyError> {
     let route = worker
         .routes
         .get(exchange.record.route.get().ok_or(ProxyError::NoRoute)?);

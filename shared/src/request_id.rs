@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -30,7 +31,9 @@ impl RequestId {
             let nibble = (random >> (4 * at)) & 0xf;
             *digit = DIGITS[nibble as usize];
         }
-        Self(HeaderValue::from_bytes(&text).expect("hexadecimal digits are a valid header value"))
+        // One allocation that is shared from the start: the id goes into two messages and a log line.
+        let text = Bytes::from_owner(text);
+        Self(HeaderValue::from_maybe_shared(text).expect("hexadecimal digits are a valid header value"))
     }
 
     pub fn header_value(&self) -> &HeaderValue {

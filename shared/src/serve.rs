@@ -11,6 +11,7 @@ mod accept;
 mod bind;
 mod connection;
 mod linger;
+mod small_writes;
 mod workers;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use accept::serve;
 pub use bind::{BindError, Listeners, bind};
 pub use linger::{expects_continue, linger};
+pub use small_writes::SmallWrites;
 pub use workers::{Workers, spawn, spawn_local, usable_cpus};
 
 use crate::config::units::{bytes, seconds, whole};

@@ -13,13 +13,11 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use prometheus::IntGauge;
-use shared::request_id::RequestId;
 use shared::telemetry::logging::{is_probe, without_query_values};
-use tokio::time::Instant;
 use tower::{Layer, Service};
 use tracing::{debug, info};
 
-use super::exchange::{Answer, Exchange, Peer, Record};
+use super::exchange::{Answer, Exchange, Record};
 use crate::body::{BodyError, ResponseBody};
 use crate::proxy::Worker;
 use crate::route::{Route, Target};
@@ -54,9 +52,9 @@ pub(crate) struct AccessLog<S> {
     worker: Rc<Worker>,
 }
 
-impl<S> Service<Exchange> for AccessLog<S>
+impl<S> Service<Box<Exchange>> for AccessLog<S>
 where
-    S: Service<Exchange, Response = Answer, Error = Infallible>,
+    S: Service<Box<Exchange>, Response = Answer, Error = Infallible>,
 {
     type Response = Response<RecordedBody>;
     type Error = Infallible;
@@ -66,9 +64,9 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, exchange: Exchange) -> Self::Future {
+    fn call(&mut self, exchange: Box<Exchange>) -> Self::Future {
         AccessLogFuture {
-            recorder: Some(Recorder::new(&exchange, &self.worker)),
+            recorder: Some(Box::new(Recorder::new(&exchange, &self.worker))),
             inner: self.inner.call(exchange),
         }
     }
@@ -78,7 +76,7 @@ pin_project! {
     pub(crate) struct AccessLogFuture<F> {
         #[pin]
         inner: F,
-        recorder: Option<Recorder>,
+        recorder: Option<Box<Recorder>>,
     }
 }
 
@@ -102,7 +100,8 @@ pin_project! {
     pub(crate) struct RecordedBody {
         #[pin]
         inner: ResponseBody,
-        recorder: Recorder,
+        // On the heap: it moves with the answer through every layer.
+        recorder: Box<Recorder>,
     }
 }
 
@@ -136,7 +135,6 @@ impl Body for RecordedBody {
 /// Everything a log line says, and the count of the request as in flight.
 struct Recorder {
     worker: Rc<Worker>,
-    started: Instant,
     line: Option<Line>,
     record: Rc<Record>,
     status: Option<StatusCode>,
@@ -153,8 +151,6 @@ struct Recorder {
 
 /// What only the log line needs.
 struct Line {
-    id: RequestId,
-    peer: Rc<Peer>,
     method: Method,
     uri: Uri,
     probe: bool,
@@ -173,7 +169,6 @@ impl Recorder {
         worker.metrics.in_flight.inc();
         Self {
             worker: Rc::clone(worker),
-            started: exchange.started,
             line: worker.access_log.then(|| Line::new(exchange)),
             record: Rc::clone(&exchange.record),
             status: None,
@@ -188,7 +183,7 @@ impl Recorder {
     }
 
     fn head(&mut self, answer: &Answer) {
-        self.head_after = self.started.elapsed();
+        self.head_after = self.record.started.elapsed();
         self.status = Some(answer.status());
         self.ended = self.is_head || answer.body().is_end_stream();
         if self.line.is_some() {
@@ -204,7 +199,7 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        let duration = self.started.elapsed();
+        let duration = self.record.started.elapsed();
         let upstream = self.record.upstream_time();
         let others = upstream.unwrap_or_default() + self.record.body_wait.get();
         let overhead = self.head_after.saturating_sub(others);
@@ -234,8 +229,6 @@ impl Drop for Recorder {
 impl Line {
     fn new(exchange: &Exchange) -> Self {
         Self {
-            id: exchange.id.clone(),
-            peer: Rc::clone(&exchange.peer),
             method: exchange.request.method().clone(),
             uri: exchange.request.uri().clone(),
             probe: is_kubelet(exchange.request.headers()),
@@ -247,8 +240,8 @@ impl Line {
         macro_rules! write {
             ($level:ident) => {
                 $level!(
-                    request_id = %self.id,
-                    peer = %self.peer.address,
+                    request_id = %record.record.id,
+                    peer = %record.record.peer.address,
                     method = %self.method,
                     path = without_query_values(self.uri.path(), self.uri.query()),
                     route = route.map(|route| route.name.as_str()),

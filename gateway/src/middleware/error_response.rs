@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
-use shared::request_id::RequestId;
 use tower::{Layer, Service};
 use tracing::warn;
 
@@ -30,9 +29,9 @@ pub(crate) struct ErrorResponse<S> {
     inner: S,
 }
 
-impl<S> Service<Exchange> for ErrorResponse<S>
+impl<S> Service<Box<Exchange>> for ErrorResponse<S>
 where
-    S: Service<Exchange, Response = Answer, Error = ProxyError>,
+    S: Service<Box<Exchange>, Response = Answer, Error = ProxyError>,
 {
     type Response = Answer;
     type Error = Infallible;
@@ -43,9 +42,8 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, exchange: Exchange) -> Self::Future {
+    fn call(&mut self, exchange: Box<Exchange>) -> Self::Future {
         ErrorResponseFuture {
-            id: exchange.id.clone(),
             record: Rc::clone(&exchange.record),
             inner: self.inner.call(exchange),
         }
@@ -56,7 +54,6 @@ pin_project! {
     pub(crate) struct ErrorResponseFuture<F> {
         #[pin]
         inner: F,
-        id: RequestId,
         record: Rc<Record>,
     }
 }
@@ -69,16 +66,16 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(this.inner.poll(cx)).unwrap_or_else(|error| answer(&error, this.id, this.record));
+        let answer = ready!(this.inner.poll(cx)).unwrap_or_else(|error| answer(&error, this.record));
         Poll::Ready(Ok(answer))
     }
 }
 
-fn answer(error: &ProxyError, id: &RequestId, record: &Record) -> Answer {
+fn answer(error: &ProxyError, record: &Record) -> Answer {
     let problem = error.problem();
     if problem.status().is_server_error() {
         // The client is told what failed; the address and the cause are for whoever runs the gateway.
-        warn!(request_id = %id, endpoint = record.endpoint.get().map(tracing::field::display), attempts = record.attempts.get(), %error, "upstream failed");
+        warn!(request_id = %record.id, endpoint = record.endpoint.get().map(tracing::field::display), attempts = record.attempts.get(), %error, "upstream failed");
     }
-    problem.request_id(id.as_str()).into_response()
+    problem.request_id(record.id.as_str()).into_response()
 }

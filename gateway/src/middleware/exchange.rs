@@ -17,10 +17,12 @@ use shared::request_id::{RequestId, X_REQUEST_ID};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
+use super::present::Present;
 use crate::body::ResponseBody;
 use crate::route::decode_unreserved;
 
 /// The client's side of a connection.
+#[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) address: IpAddr,
     /// The address as X-Real-IP carries it, made once a connection.
@@ -36,19 +38,21 @@ impl Peer {
     }
 }
 
+/// Passed from layer to layer as a box: moving the request itself through each of them would cost more.
 pub(crate) struct Exchange {
     pub(crate) request: Request<Incoming>,
-    pub(crate) id: RequestId,
-    pub(crate) peer: Rc<Peer>,
+    pub(crate) present: Present,
     pub(crate) record: Rc<Record>,
-    /// When the request's head was there.
-    pub(crate) started: Instant,
 }
 
-/// What becomes known of a request on its way, for its log line and its metrics. It is shared with the
-/// access log, which has to know it also when the client leaves before there is an answer.
-#[derive(Debug, Default)]
+/// What is known of a request from the start, and what becomes known on its way, for its log line and its metrics. It
+/// is shared with the access log, which has to know it also when the client leaves before there is an answer.
+#[derive(Debug)]
 pub(crate) struct Record {
+    pub(crate) id: RequestId,
+    pub(crate) peer: Rc<Peer>,
+    /// When the request's head was there.
+    pub(crate) started: Instant,
     /// Index into the route table.
     pub(crate) route: Cell<Option<usize>>,
     pub(crate) endpoint: Cell<Option<SocketAddr>>,
@@ -61,6 +65,20 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    pub(crate) fn new(id: RequestId, peer: Rc<Peer>) -> Rc<Self> {
+        Rc::new(Self {
+            id,
+            peer,
+            started: Instant::now(),
+            route: Cell::default(),
+            endpoint: Cell::default(),
+            body_wait: Cell::default(),
+            upstream_asked: Cell::default(),
+            upstream: Cell::default(),
+            attempts: Cell::default(),
+        })
+    }
+
     pub(crate) fn ask_upstream(&self, now: Instant) {
         self.upstream_asked.set(Some(now));
     }
@@ -109,7 +127,7 @@ pub(crate) struct ExchangeService<S> {
 
 impl<S, B> Service<Request<Incoming>> for ExchangeService<S>
 where
-    S: Service<Exchange, Response = Response<B>, Error = Infallible>,
+    S: Service<Box<Exchange>, Response = Response<B>, Error = Infallible>,
 {
     type Response = Response<B>;
     type Error = Infallible;
@@ -121,17 +139,21 @@ where
 
     fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
         normalize_path(&mut request);
-        let own = request.headers().get(X_REQUEST_ID).and_then(RequestId::from_client);
-        let id = own.unwrap_or_else(|| RequestId::generate(fastrand::u128(..)));
+        let present = Present::in_headers(request.headers());
+        let own = present
+            .request_id
+            .then(|| request.headers().get(X_REQUEST_ID))
+            .flatten();
+        let id = own.and_then(RequestId::from_client);
+        let id = id.unwrap_or_else(|| RequestId::generate(fastrand::u128(..)));
+        let record = Record::new(id, Rc::clone(&self.peer));
         ExchangeFuture {
-            id: id.header_value().clone(),
-            inner: self.inner.call(Exchange {
+            record: Rc::clone(&record),
+            inner: self.inner.call(Box::new(Exchange {
                 request,
-                id,
-                peer: Rc::clone(&self.peer),
-                record: Rc::default(),
-                started: Instant::now(),
-            }),
+                present,
+                record,
+            })),
         }
     }
 }
@@ -157,7 +179,7 @@ pin_project! {
     pub(crate) struct ExchangeFuture<F> {
         #[pin]
         inner: F,
-        id: HeaderValue,
+        record: Rc<Record>,
     }
 }
 
@@ -170,7 +192,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Ok(mut response) = ready!(this.inner.poll(cx));
-        response.headers_mut().insert(X_REQUEST_ID, this.id.clone());
+        response
+            .headers_mut()
+            .insert(X_REQUEST_ID, this.record.id.header_value().clone());
         Poll::Ready(Ok(response))
     }
 }

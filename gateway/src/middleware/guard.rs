@@ -44,10 +44,10 @@ pub(crate) struct Guard<C, S> {
     inner: S,
 }
 
-impl<C, S> Service<Exchange> for Guard<C, S>
+impl<C, S> Service<Box<Exchange>> for Guard<C, S>
 where
     C: Check,
-    S: Service<Exchange, Response = Answer, Error = ProxyError>,
+    S: Service<Box<Exchange>, Response = Answer, Error = ProxyError>,
 {
     type Response = Answer;
     type Error = ProxyError;
@@ -57,7 +57,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, exchange: Exchange) -> Self::Future {
+    fn call(&mut self, exchange: Box<Exchange>) -> Self::Future {
         match self.check.check(&exchange) {
             Ok(()) => Either::Left(self.inner.call(exchange)),
             Err(error) => {

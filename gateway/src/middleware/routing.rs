@@ -2,8 +2,7 @@
 
 use std::rc::Rc;
 
-use http::header::HOST;
-use http::{Method, Request, Version};
+use http::{Method, Version};
 
 use super::exchange::Exchange;
 use super::guard::Check;
@@ -19,7 +18,7 @@ impl Check for Routing {
         if exchange.request.method() == Method::CONNECT {
             return Err(ProxyError::Tunnel);
         }
-        check_host(&exchange.request)?;
+        check_host(exchange)?;
         let path = exchange.request.uri().path();
         if is_unsafe(path) {
             return Err(ProxyError::UnsafePath);
@@ -31,10 +30,9 @@ impl Check for Routing {
 }
 
 /// RFC 9112 section 3.2: a request without Host, or with more than one, is answered 400.
-fn check_host<B>(request: &Request<B>) -> Result<(), ProxyError> {
-    let hosts = request.headers().get_all(HOST).iter().count();
-    let needed = request.version() == Version::HTTP_11;
-    match hosts {
+fn check_host(exchange: &Exchange) -> Result<(), ProxyError> {
+    let needed = exchange.request.version() == Version::HTTP_11;
+    match exchange.present.hosts {
         0 if needed => Err(ProxyError::Host),
         0 | 1 => Ok(()),
         _ => Err(ProxyError::Host),

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::error::ProxyError;
+use crate::middleware::present::Present;
 
 pub(super) const X_REQUEST_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 pub(super) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -26,7 +27,19 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    pub(super) fn of(headers: &HeaderMap, started: Instant, read_timeout: Duration) -> Result<Self, ProxyError> {
+    pub(super) fn of(
+        headers: &HeaderMap,
+        present: Present,
+        started: Instant,
+        read_timeout: Duration,
+    ) -> Result<Self, ProxyError> {
+        if !present.timeout {
+            return Ok(Self {
+                client: None,
+                read_timeout,
+                by_grpc: false,
+            });
+        }
         let own = timeout_in(headers, X_REQUEST_TIMEOUT_MS, "x-request-timeout-ms", millis)?;
         let grpc = timeout_in(headers, GRPC_TIMEOUT, "grpc-timeout", grpc_timeout)?;
         let shortest = own.into_iter().chain(grpc).min();
@@ -129,7 +142,13 @@ mod tests {
         headers.insert(X_REQUEST_TIMEOUT_MS, HeaderValue::from_static("500"));
         headers.insert(GRPC_TIMEOUT, HeaderValue::from_static("2S"));
         let started = Instant::now();
-        let deadline = Deadline::of(&headers, started, Duration::from_secs(30)).expect("both are right");
+        let deadline = Deadline::of(
+            &headers,
+            Present::in_headers(&headers),
+            started,
+            Duration::from_secs(30),
+        )
+        .expect("both are right");
         assert_eq!(deadline.client, Some(started + Duration::from_millis(500)));
         let later = started + Duration::from_millis(200);
         deadline.pass_on(&mut headers, &HeaderValue::from_static("30000"), later);
@@ -143,7 +162,13 @@ mod tests {
     fn without_a_client_deadline_silence_is_what_is_bounded() {
         let mut headers = HeaderMap::new();
         let started = Instant::now();
-        let deadline = Deadline::of(&headers, started, Duration::from_secs(30)).expect("there is none");
+        let deadline = Deadline::of(
+            &headers,
+            Present::in_headers(&headers),
+            started,
+            Duration::from_secs(30),
+        )
+        .expect("there is none");
         let moved = started + Duration::from_secs(100);
         assert_eq!(deadline.after(moved), moved + Duration::from_secs(30));
         deadline.pass_on(&mut headers, &HeaderValue::from_static("30000"), moved);

@@ -17,6 +17,7 @@ use crate::body::{ClientBody, ReadLimits, RequestBody, ResponseBody, UpstreamBod
 use crate::error::ProxyError;
 use crate::middleware::exchange::{Answer, Exchange, Record};
 use crate::middleware::guard::refuse_body;
+use crate::middleware::present::Present;
 use crate::route::Forward;
 use crate::upstream::{Attempts, ClusterWorker, Lease};
 
@@ -24,7 +25,7 @@ use crate::upstream::{Attempts, ClusterWorker, Lease};
 /// linkerd and agentgateway keep, and far above the size of a usual inference request.
 const REPLAYABLE_BYTES: u64 = 64 * 1024;
 
-pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Exchange) -> Result<Answer, ProxyError> {
+pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Box<Exchange>) -> Result<Answer, ProxyError> {
     let cluster = &worker.clusters[route.cluster];
     cluster.retry_budget.note_request();
     let record = Rc::clone(&exchange.record);
@@ -35,8 +36,8 @@ pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Exchange
     record.ask_upstream(asked);
     let answered = ask(cluster, route, request, outgoing, &record, asked).await;
     record.upstream_answered(Instant::now());
-    let (response, lease) = match answered {
-        Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+    let (response, present, lease) = match answered {
+        Ok((response, ..)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             // Nothing was asked to switch: `Upgrade` is not passed on.
             return Err(abandon(upload, ProxyError::UnexpectedUpgrade));
         }
@@ -45,7 +46,7 @@ pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Exchange
     };
 
     let (mut head, incoming) = response.into_parts();
-    headers::to_client(&mut head.headers);
+    headers::to_client(&mut head.headers, present);
     head.version = Version::HTTP_11;
     let limits = ReadLimits {
         read_timeout: deadline.read_timeout,
@@ -71,7 +72,7 @@ async fn ask(
     outgoing: Outgoing,
     record: &Record,
     asked: Instant,
-) -> Result<(Response<Incoming>, Lease), ProxyError> {
+) -> Result<(Response<Incoming>, Present, Lease), ProxyError> {
     let Outgoing {
         upload,
         replay,
@@ -90,9 +91,12 @@ async fn ask(
             Ok(mut response) => {
                 let now = Instant::now();
                 lease.note(retry::judge(&response), now);
-                headers::take_load_hint(response.headers_mut(), lease.endpoint(), now);
+                let present = Present::in_headers(response.headers());
+                if present.load_report {
+                    headers::take_load_report(response.headers_mut(), lease.endpoint(), now);
+                }
                 if !retry.wants_another(&response, address, now) {
-                    return Ok((response, lease));
+                    return Ok((response, present, lease));
                 }
                 Failure::Answered
             }
@@ -161,10 +165,15 @@ impl Outgoing {
     async fn prepare(
         worker: &Worker,
         route: &Forward,
-        exchange: Exchange,
+        exchange: Box<Exchange>,
     ) -> Result<(Request<RequestBody>, Self), ProxyError> {
-        let (mut parts, incoming) = exchange.request.into_parts();
-        let deadline = match Deadline::of(&parts.headers, exchange.started, route.timeout) {
+        let Exchange {
+            request,
+            present,
+            record,
+        } = *exchange;
+        let (mut parts, incoming) = request.into_parts();
+        let deadline = match Deadline::of(&parts.headers, present, record.started, route.timeout) {
             Ok(deadline) => deadline,
             Err(error) => {
                 refuse_body(&parts.headers, incoming);
@@ -177,12 +186,12 @@ impl Outgoing {
         } else if idempotent && is_replayable(&incoming) {
             let began = Instant::now();
             let whole = Box::pin(read_whole(incoming, deadline.after(began))).await?;
-            exchange.record.body_wait.set(began.elapsed());
+            record.body_wait.set(began.elapsed());
             RequestBody::Whole(whole)
         } else {
             RequestBody::Streaming(ClientBody::new(incoming, &parts.headers, worker.max_body_bytes))
         };
-        headers::to_upstream(&mut parts, &exchange.peer, &exchange.id, &route.cluster_name);
+        headers::to_upstream(&mut parts, present, &record, &route.cluster_name);
         parts.uri = route.upstream_path(&parts.uri)?.into();
         parts.version = Version::HTTP_11;
 

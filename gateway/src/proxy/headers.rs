@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request;
 use http::{HeaderMap, HeaderValue, Uri};
-use shared::request_id::{RequestId, X_REQUEST_ID};
+use shared::request_id::X_REQUEST_ID;
 use tokio::time::Instant;
 
-use crate::middleware::exchange::Peer;
+use crate::middleware::exchange::Record;
+use crate::middleware::present::Present;
 use crate::upstream::Endpoint;
 use crate::upstream::moment::Moment;
 
@@ -20,29 +21,41 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const ENDPOINT_LOAD_METRICS: HeaderName = HeaderName::from_static("endpoint-load-metrics");
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 
+/// The headers that [`to_upstream`] and the deadline add to most requests: room for them is made once.
+const ADDED: usize = 5;
+
 /// Prepares a client's request for the upstream. What the gateway adds is added last, so that no
 /// `Connection` header can name it and have it removed.
-pub(super) fn to_upstream(parts: &mut request::Parts, peer: &Peer, id: &RequestId, cluster: &str) {
+pub(super) fn to_upstream(parts: &mut request::Parts, present: Present, record: &Record, cluster: &str) {
     let headers = &mut parts.headers;
-    strip_hop_by_hop(headers);
-    // It is between the client and us: hyper says `100 Continue` when the body is first asked for.
-    headers.remove(EXPECT);
+    let peer = &record.peer;
+    headers.reserve(ADDED);
+    strip_hop_by_hop(headers, present);
+    if present.expect {
+        // It is between the client and us: hyper says `100 Continue` when the body is first asked for.
+        headers.remove(EXPECT);
+    }
     set_host(headers, &parts.uri, cluster);
     headers.insert(X_REAL_IP, peer.header.clone());
-    headers.insert(X_REQUEST_ID, id.header_value().clone());
-    append_forwarded_for(headers, peer.address, &peer.header);
+    headers.insert(X_REQUEST_ID, record.id.header_value().clone());
+    match present.forwarded_for {
+        true => append_forwarded_for(headers, peer.address),
+        false => {
+            headers.insert(X_FORWARDED_FOR, peer.header.clone());
+        }
+    }
     headers.insert(X_FORWARDED_PROTO, HTTP);
 }
 
 /// Prepares an upstream's answer for the client.
-pub(super) fn to_client(headers: &mut HeaderMap) {
-    strip_hop_by_hop(headers);
+pub(super) fn to_client(headers: &mut HeaderMap, present: Present) {
+    strip_hop_by_hop(headers, present);
 }
 
 /// Takes the backend's word on its load out of its answer: `endpoint-load-metrics`, which Open Request Cost
 /// Aggregation (ORCA) defines and gRPC and Envoy read too. Of its numbers, `named_metrics.queue_depth` is used: requests
 /// that the backend has in hand, waiting or running.
-pub(super) fn take_load_hint(headers: &mut HeaderMap, endpoint: &Endpoint, now: Instant) {
+pub(super) fn take_load_report(headers: &mut HeaderMap, endpoint: &Endpoint, now: Instant) {
     if let Some(report) = headers.remove(ENDPOINT_LOAD_METRICS)
         && let Some(depth) = report.to_str().ok().and_then(queue_depth)
     {
@@ -59,8 +72,8 @@ fn queue_depth(report: &str) -> Option<u32> {
     (0.0..=f64::from(u32::MAX)).contains(&depth).then_some(depth as u32)
 }
 
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
+fn strip_hop_by_hop(headers: &mut HeaderMap, present: Present) {
+    if present.connection {
         // Few clients send more than `keep-alive` or `close`, which need no look-up of their own.
         let named: Vec<HeaderName> = headers
             .get_all(CONNECTION)
@@ -77,8 +90,10 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
-        headers.remove(name);
+    if present.hop_by_hop {
+        for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+            headers.remove(name);
+        }
     }
 }
 
@@ -97,11 +112,7 @@ fn set_host(headers: &mut HeaderMap, uri: &Uri, cluster: &str) {
     }
 }
 
-fn append_forwarded_for(headers: &mut HeaderMap, peer: IpAddr, peer_header: &HeaderValue) {
-    if !headers.contains_key(X_FORWARDED_FOR) {
-        headers.insert(X_FORWARDED_FOR, peer_header.clone());
-        return;
-    }
+fn append_forwarded_for(headers: &mut HeaderMap, peer: IpAddr) {
     let earlier = headers
         .get_all(X_FORWARDED_FOR)
         .iter()
@@ -117,12 +128,16 @@ fn append_forwarded_for(headers: &mut HeaderMap, peer: IpAddr, peer_header: &Hea
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::middleware::exchange::Peer;
     use http::Request;
+    use shared::request_id::RequestId;
 
     fn prepared(request: Request<()>) -> HeaderMap {
         let (mut parts, ()) = request.into_parts();
         let peer = Peer::new(([192, 0, 2, 7], 4711).into());
-        to_upstream(&mut parts, &peer, &RequestId::generate(1), "a:1");
+        let record = Record::new(RequestId::generate(1), peer);
+        let present = Present::in_headers(&parts.headers);
+        to_upstream(&mut parts, present, &record, "a:1");
         parts.headers
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
+use shared::serve::SmallWrites;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -12,7 +13,7 @@ use crate::body::RequestBody;
 use crate::error::ProxyError;
 
 /// What drives a connection's reads and writes when it is polled.
-pub(super) type Driver = Connection<TokioIo<TcpStream>, RequestBody>;
+pub(super) type Driver = Connection<SmallWrites<TokioIo<TcpStream>>, RequestBody>;
 
 pub(super) async fn connect(
     address: SocketAddr,
@@ -25,7 +26,7 @@ pub(super) async fn connect(
         Builder::new()
             .max_header_size(max_header_bytes)
             .max_buf_size(max_header_bytes)
-            .handshake(TokioIo::new(stream))
+            .handshake(SmallWrites(TokioIo::new(stream)))
             .await
             .map_err(ProxyError::Upstream)
     };

@@ -19,6 +19,7 @@ use pin_project_lite::pin_project;
 use tokio::net::TcpStream;
 use tracing::debug;
 
+use super::SmallWrites;
 use super::accept::Connections;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -45,7 +46,7 @@ where
         .header_read_timeout(connections.limits.keepalive_timeout)
         .max_header_size(connections.limits.max_header_bytes)
         .max_buf_size(connections.limits.max_header_bytes)
-        .serve_connection(TokioIo::new(stream), tracked);
+        .serve_connection(SmallWrites(TokioIo::new(stream)), tracked);
     let mut connection = pin!(connection);
     let mut slot = WakerSlot::new(&connections);
     let mut told = false;
