@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::api_server::{ApiServer, Asked, Mood, NAMESPACE, Pod, SERVICE, TlsFront, slice, slice_with_ports};
-use crate::common::Gateway;
+use crate::common::{BINARY, Gateway, variables};
 use crate::dns_server::{DnsServer, pods};
 use serde_json::Value;
-use shared::test_util::{DEADLINE, Scratch, Upstream, eventually};
+use shared::test_util::{DEADLINE, Process, Scratch, Upstream, eventually};
 use tokio::sync::Notify;
 
 const A: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 1);
@@ -583,4 +583,56 @@ async fn a_namespace_in_the_name_is_the_one_that_is_asked() {
     let asked = &api.asked()[0];
     assert_eq!(asked.path, "/apis/discovery.k8s.io/v1/namespaces/other/endpointslices");
     assert_eq!(asked.query["labelSelector"], "kubernetes.io/service-name=models");
+}
+
+#[tokio::test]
+async fn what_cannot_be_discovered_is_refused_at_the_start() {
+    let yaml = "clusters:
+  - { name: \"a:1\", discovery: consul }
+  - { name: \"b:1\", port_name: http }
+  - { name: \"c:1\", discovery: kubernetes, endpoints: [\"127.0.0.1:1\"] }
+  - { name: \"www.example.com:1\", discovery: kubernetes }
+  - { name: \"e:1\", discovery: kubernetes, port_name: HTTP }
+";
+    let scratch = Scratch::new("gateway");
+    let file = scratch.file("gateway.yaml", yaml);
+    let settings = [("KUBERNETES_API", "127.0.0.1:6443"), ("KUBERNETES_WATCH_TIMEOUT", "0")];
+    let mut check = Process::start_with(BINARY, &["--check"], variables(&file, &settings));
+    let finished = check.wait_exit(DEADLINE).await;
+    assert_eq!(finished.code, 78, "{finished:?}");
+    for (setting, problem) in [
+        ("clusters[0].discovery", "expected dns or kubernetes, found \"consul\""),
+        (
+            "clusters[1].port_name",
+            "needs `discovery: kubernetes`: DNS knows no names of ports",
+        ),
+        (
+            "clusters[2].discovery",
+            "cannot stand beside `endpoints`, a fixed list; leave one of the two out",
+        ),
+        (
+            "clusters[3].discovery",
+            "needs the name of a Service, service, service.namespace or \
+         service.namespace.svc.cluster.local; found \"www.example.com\"",
+        ),
+        (
+            "clusters[4].port_name",
+            "expected a port's name: lower-case letters, digits and '-', found \"HTTP\"",
+        ),
+        (
+            "KUBERNETES_API",
+            "expected an http or https URL without a path, found \"127.0.0.1:6443\"",
+        ),
+        (
+            "KUBERNETES_WATCH_TIMEOUT",
+            "expected whole seconds from 1 to 290, found \"0\"",
+        ),
+    ] {
+        let is_it = |line: &str| line.trim_start().starts_with(setting) && line.ends_with(problem);
+        assert!(
+            finished.stderr.lines().any(is_it),
+            "{setting}: {problem} in\n{}",
+            finished.stderr
+        );
+    }
 }

@@ -11,7 +11,7 @@
 //! server that goes away later changes nothing: what it said last is better than a Service's address.
 //!
 //! Not kube's own watcher: it takes a 410 that answers the watch itself for a passing failure and asks for the same version
-//! for ever, and it brings a client that more than doubles the image.
+//! for ever, and its client makes the image half as large again.
 
 mod api;
 mod http;
