@@ -131,7 +131,7 @@ fn cluster_json(cluster: &Cluster) -> serde_json::Value {
         .collect();
     json!({
         "name": cluster.config.name,
-        "discovery": if cluster.config.endpoints.is_some() { "fixed" } else { "dns" },
+        "discovery": cluster.tier().as_str(),
         "balancer": cluster.config.balancer.name(),
         "waiting": cluster.queue.len(),
         "endpoints": endpoints,

@@ -23,10 +23,9 @@ use crate::metrics::{EndpointCollector, Metrics, NONE};
 use crate::proxy::Worker;
 use crate::route::RouteTable;
 use crate::stack::stack;
-use crate::upstream::discovery::dns;
 use crate::upstream::health_check;
 use crate::upstream::retry_budget::TICK;
-use crate::upstream::{Cluster, ClusterWorker};
+use crate::upstream::{Cluster, ClusterWorker, discovery};
 
 /// How often a worker looks for idle upstream connections that are past their time, in ticks.
 const SWEEP_EVERY: u64 = 5;
@@ -65,7 +64,7 @@ async fn serve_until_stopped(config: Config) -> Result<Drained, Box<dyn Error>> 
     info!(address = %listeners.address, environment = config.environment, workers = config.workers, "listening");
     info!(address = %admin_listener.address, "admin listening");
 
-    follow_names(&config, &clusters)?;
+    discovery::start(&config, &clusters)?;
     check_health(&clusters)?;
     tokio::task::spawn_local(judge(clusters.clone()));
     let admin = Admin(Arc::new(Status {
@@ -98,23 +97,6 @@ async fn serve_until_stopped(config: Config) -> Result<Drained, Box<dyn Error>> 
     info!(?signal, "stopping");
     let open = &connections.open;
     Ok(drain(&lifecycle, config.drain, &mut signals, workers.all_ended(), open).await)
-}
-
-/// Starts discovery for the clusters that are DNS names.
-fn follow_names(config: &Config, clusters: &[Arc<Cluster>]) -> Result<(), dns::DnsError> {
-    let by_name: Vec<&Arc<Cluster>> = clusters
-        .iter()
-        .filter(|cluster| cluster.config.endpoints.is_none())
-        .collect();
-    if by_name.is_empty() {
-        return Ok(());
-    }
-    let resolver = dns::resolver(&config.dns)?;
-    for cluster in by_name {
-        let following = dns::follow(Arc::clone(cluster), resolver.clone(), config.dns.clone());
-        tokio::task::spawn_local(following);
-    }
-    Ok(())
 }
 
 fn start_workers(

@@ -4,12 +4,14 @@
 //! `default.yaml`, which is part of the binary.
 
 mod clusters;
+mod discovery;
 mod routes;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::Uri;
 use shared::cli::Program;
 use shared::config::units::{BYTES, MILLIS_OR_SECONDS, boolean, bytes, name, seconds, seconds_or_zero, whole};
 use shared::config::{Secret, Setting, Settings, common};
@@ -18,6 +20,7 @@ use shared::serve::{ConnectionLimits, MAX_HEADER_BYTES, usable_cpus};
 use shared::telemetry::logging::Logging;
 
 pub use clusters::{Authority, ClusterConfig};
+pub use discovery::{Discovery, KubernetesService};
 pub use routes::{Action, PathMatch, RouteConfig, StaticResponse};
 
 const LISTEN_ADDRESS: Setting = Setting::new(
@@ -99,6 +102,42 @@ const DNS_MAX_TTL: Setting = Setting::new(
     MILLIS_OR_SECONDS,
     "and no later than this: kubeadm's CoreDNS gives 30 s, an age for a replaced pod",
 );
+const KUBERNETES_API: Setting = Setting::new(
+    "KUBERNETES_API",
+    "",
+    "an http or https URL without a path",
+    "API server for `discovery: kubernetes`; empty: the next two, as every pod has them",
+);
+const KUBERNETES_SERVICE_HOST: Setting = Setting::new(
+    "KUBERNETES_SERVICE_HOST",
+    "",
+    "a host",
+    "address of the API server; Kubernetes sets it, outside of a pod it is empty",
+);
+const KUBERNETES_SERVICE_PORT: Setting = Setting::new(
+    "KUBERNETES_SERVICE_PORT",
+    "443",
+    "a port",
+    "port of the API server; Kubernetes sets it",
+);
+const SERVICE_ACCOUNT_DIR: Setting = Setting::new(
+    "SERVICE_ACCOUNT_DIR",
+    "/var/run/secrets/kubernetes.io/serviceaccount",
+    "a path",
+    "token, ca.crt and namespace of the pod's service account; read anew for every request to the API server",
+);
+const KUBERNETES_WATCH_TIMEOUT: Setting = Setting::new(
+    "KUBERNETES_WATCH_TIMEOUT",
+    "60",
+    "whole seconds from 1 to 290",
+    "a watch of EndpointSlices is asked for anew after this, and given up when it is silent for a quarter longer",
+);
+const KUBERNETES_RETRY: Setting = Setting::new(
+    "KUBERNETES_RETRY",
+    "30",
+    MILLIS_OR_SECONDS,
+    "longest pause before an API server that fails is asked again; one that refused is asked after once to twice this",
+);
 const API_KEY: Setting = Setting::secret(
     "API_KEY",
     "what a route with require_api_key expects in X-API-Key or as Bearer token",
@@ -131,6 +170,12 @@ const SETTINGS: &[Setting] = &[
     RESOLV_CONF,
     DNS_MIN_TTL,
     DNS_MAX_TTL,
+    KUBERNETES_API,
+    KUBERNETES_SERVICE_HOST,
+    KUBERNETES_SERVICE_PORT,
+    SERVICE_ACCOUNT_DIR,
+    KUBERNETES_WATCH_TIMEOUT,
+    KUBERNETES_RETRY,
     common::DRAIN_WINDOW,
     common::DRAIN_TIMEOUT,
     API_KEY,
@@ -164,6 +209,7 @@ pub struct Config {
     pub drain: DrainTimes,
     pub upstream: UpstreamConfig,
     pub dns: DnsConfig,
+    pub kubernetes: KubernetesConfig,
     pub api_key: Option<Secret>,
     /// Held for token checks; nothing reads it yet.
     pub jwt_secret: Option<Secret>,
@@ -193,6 +239,44 @@ pub struct DnsConfig {
     pub resolv_conf: PathBuf,
     pub min_ttl: Duration,
     pub max_ttl: Duration,
+}
+
+/// How the API server is reached and asked.
+#[derive(Debug, Clone)]
+pub struct KubernetesConfig {
+    /// `None` outside of a pod.
+    pub api: Option<Uri>,
+    pub service_account: PathBuf,
+    pub watch_timeout: Duration,
+    pub retry: Duration,
+}
+
+impl KubernetesConfig {
+    fn from_settings(settings: &mut Settings) -> Self {
+        let named = settings.get(&KUBERNETES_API, |text| match text {
+            "" => Some(None),
+            url => api_url(url).map(Some),
+        });
+        let port = settings.get(&KUBERNETES_SERVICE_PORT, |text| text.parse::<u16>().ok());
+        let injected = settings.get(&KUBERNETES_SERVICE_HOST, |host| match host {
+            "" => Some(None),
+            host if host.contains(':') => api_url(&format!("https://[{host}]:{port}")).map(Some),
+            host => api_url(&format!("https://{host}:{port}")).map(Some),
+        });
+        let watch_timeout = settings.get(&KUBERNETES_WATCH_TIMEOUT, |text| whole(text, 1..=290));
+        Self {
+            api: named.or(injected),
+            service_account: settings.get(&SERVICE_ACCOUNT_DIR, |text| Some(PathBuf::from(text))),
+            watch_timeout: Duration::from_secs(watch_timeout as u64),
+            retry: settings.get(&KUBERNETES_RETRY, seconds),
+        }
+    }
+}
+
+fn api_url(text: &str) -> Option<Uri> {
+    let url: Uri = text.parse().ok()?;
+    let named = matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty());
+    (named && url.path() == "/" && url.query().is_none()).then_some(url)
 }
 
 impl Config {
@@ -231,6 +315,7 @@ impl Config {
                 min_ttl: settings.get(&DNS_MIN_TTL, seconds).min(max_ttl),
                 max_ttl,
             },
+            kubernetes: KubernetesConfig::from_settings(settings),
             api_key: settings.get_secret(&API_KEY),
             jwt_secret: settings.get_secret(&JWT_SECRET),
             clusters: Vec::new(),

@@ -5,9 +5,6 @@ use std::process::ExitCode;
 use gateway::app;
 use gateway::config::{Config, PROGRAM};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     PROGRAM.main(Config::from_settings, Config::describe, app::run)
 }

@@ -13,6 +13,8 @@ use shared::telemetry::metrics::{ConnectionMetrics, LATENCY_BUCKETS, registry};
 
 pub use endpoints::EndpointCollector;
 
+use crate::upstream::discovery::Tier;
+
 /// The label of requests that no route took, and of routes that forward to no cluster.
 pub const NONE: &str = "none";
 const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -33,6 +35,8 @@ pub struct Metrics {
     upstream_connections: IntGaugeVec,
     connect_failures: IntCounterVec,
     dns_failures: IntCounterVec,
+    discovery: IntGaugeVec,
+    kubernetes_failures: IntCounterVec,
 }
 
 impl Metrics {
@@ -107,6 +111,16 @@ impl Metrics {
                 "Lookups that gave no address.",
                 &["cluster"],
             )?,
+            discovery: gauges(
+                "gateway_cluster_discovery",
+                "1 for the tier of discovery that gives the cluster's endpoints now, 0 for the others.",
+                &["cluster", "tier"],
+            )?,
+            kubernetes_failures: counters(
+                "gateway_kubernetes_failures_total",
+                "Requests for the cluster's EndpointSlices that the API server refused or did not answer.",
+                &["cluster"],
+            )?,
             registry,
         })
     }
@@ -128,6 +142,11 @@ impl Metrics {
             connections: self.upstream_connections.with_label_values(&[cluster]),
             connect_failures: self.connect_failures.with_label_values(&[cluster]),
             dns_failures: self.dns_failures.with_label_values(&[cluster]),
+            discovery: Tier::ALL.map(|tier| {
+                let gauge = self.discovery.with_label_values(&[cluster, tier.as_str()]);
+                (tier, gauge)
+            }),
+            kubernetes_failures: self.kubernetes_failures.with_label_values(&[cluster]),
             retries_unsent: self.retries.with_label_values(&[cluster, "not_written"]),
             retries_broken: self.retries.with_label_values(&[cluster, "connection_broke"]),
             retries_timeout: self.retries.with_label_values(&[cluster, "per_try_timeout"]),
@@ -159,6 +178,8 @@ pub struct ClusterMetrics {
     pub connections: IntGauge,
     pub connect_failures: IntCounter,
     pub dns_failures: IntCounter,
+    discovery: [(Tier, IntGauge); Tier::ALL.len()],
+    pub kubernetes_failures: IntCounter,
     /// Sent again because nothing of it had been written.
     pub retries_unsent: IntCounter,
     /// Sent again because the connection broke before an answer and the request is idempotent.
@@ -169,4 +190,12 @@ pub struct ClusterMetrics {
     pub retries_status: IntCounter,
     /// Not sent again because the budget was spent.
     pub retries_over_budget: IntCounter,
+}
+
+impl ClusterMetrics {
+    pub fn set_discovery(&self, tier_in_use: Tier) {
+        for (tier, gauge) in &self.discovery {
+            gauge.set(i64::from(*tier == tier_in_use));
+        }
+    }
 }

@@ -23,7 +23,7 @@ pub mod retry_budget;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -36,12 +36,13 @@ pub use lease::{InFlight, Lease};
 
 use balancer::{Balancer, Pick};
 use connection::Connection;
+use discovery::Tier;
 use moment::Moment;
 use pool::{Counted, Pool};
 use queue::{Pace, Queue};
 use retry_budget::RetryBudget;
 
-use crate::config::{ClusterConfig, UpstreamConfig};
+use crate::config::{ClusterConfig, Discovery, UpstreamConfig};
 use crate::error::ProxyError;
 use crate::metrics::ClusterMetrics;
 
@@ -87,6 +88,8 @@ pub struct Cluster {
     set: ArcSwap<EndpointSet>,
     /// The version of `set`, to be compared without touching it.
     version: AtomicU64,
+    /// The [`Tier`] that the set comes from.
+    tier: AtomicU8,
     /// Asks discovery to look again soon: something did not answer.
     pub look_again: Notify,
     pub queue: Queue,
@@ -94,14 +97,21 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new(config: ClusterConfig, metrics: ClusterMetrics) -> Self {
+        let tier = match (&config.endpoints, &config.discovery) {
+            (Some(_), _) => Tier::Fixed,
+            (None, Discovery::Dns) => Tier::Dns,
+            (None, Discovery::Kubernetes(_)) => Tier::Kubernetes,
+        };
         let cluster = Self {
             queue: Queue::new(config.max_queue),
             config,
             metrics,
             set: ArcSwap::default(),
             version: AtomicU64::new(0),
+            tier: AtomicU8::default(),
             look_again: Notify::new(),
         };
+        cluster.enter(tier);
         if let Some(endpoints) = &cluster.config.endpoints {
             let weights = endpoints.iter().copied().collect();
             let addresses: Vec<SocketAddr> = endpoints.iter().map(|(address, _)| *address).collect();
@@ -112,6 +122,17 @@ impl Cluster {
 
     pub fn endpoints(&self) -> Arc<EndpointSet> {
         self.set.load_full()
+    }
+
+    /// Where the endpoints come from now.
+    pub fn tier(&self) -> Tier {
+        Tier::from_u8(self.tier.load(Ordering::Relaxed))
+    }
+
+    /// Notes that the next set comes from `tier`. Only the cluster's discovery calls this.
+    pub fn enter(&self, tier: Tier) {
+        self.tier.store(tier as u8, Ordering::Relaxed);
+        self.metrics.set_discovery(tier);
     }
 
     /// Replaces the endpoint set, when `addresses` differ from the current ones. An address that stays
@@ -260,9 +281,9 @@ impl ClusterWorker {
         set.endpoints.iter().any(|endpoint| endpoint.address != tried) || self.is_behind_one_address()
     }
 
-    /// Whether the cluster is known by one address that was not configured: most likely a Service's own.
+    /// Whether DNS knows the cluster by one address: most likely a Service's own.
     pub fn is_behind_one_address(&self) -> bool {
-        self.cluster.config.endpoints.is_none() && self.cluster.set.load().endpoints.len() == 1
+        self.cluster.tier() == Tier::Dns && self.cluster.set.load().endpoints.len() == 1
     }
 
     /// An endpoint with a free place; `None` when all are taken or others wait for one already.
@@ -302,7 +323,8 @@ impl ClusterWorker {
             return None;
         }
         // Where a new connection just failed, one that is already there is better than another try.
-        let spread = self.pool.view().set.endpoints.len() == 1 && attempts.tried.is_empty();
+        let lone = self.pool.view().set.endpoints.len() == 1 && self.cluster.tier() != Tier::Kubernetes;
+        let spread = lone && attempts.tried.is_empty();
         in_flight.shelf().checkout(spread, in_flight.began())
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use shared::config::Node;
 use shared::config::units::{MILLIS_OR_SECONDS, SECONDS_OR_ZERO, seconds, seconds_or_zero, whole};
 
+use super::discovery::{self, Discovery};
 use super::routes::{PATH_EXPECTS, absolute_path};
 use crate::upstream::EjectionConfig;
 use crate::upstream::balancer::Policy;
@@ -40,6 +41,8 @@ const RETRY_BUDGET: RetryBudgetConfig = RetryBudgetConfig {
 
 const KEYS: &[&str] = &[
     "name",
+    "discovery",
+    "port_name",
     "endpoints",
     "balancer",
     "slow_start",
@@ -63,7 +66,7 @@ const EJECTION_KEYS: &[&str] = &[
 const RETRY_BUDGET_KEYS: &[&str] = &["percent", "per_second"];
 const HEALTH_CHECK_KEYS: &[&str] = &["path", "interval", "timeout", "unhealthy_after", "healthy_after"];
 
-/// `host:port` of a Service; the host is resolved by DNS, with a trailing dot as an absolute name.
+/// `host:port` of a Service; in DNS, a host with a trailing dot is an absolute name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Authority {
     pub host: String,
@@ -98,7 +101,8 @@ pub struct ClusterConfig {
     /// The name as written, the label in metrics, logs and status.
     pub name: String,
     pub authority: Authority,
-    /// A fixed list with weights instead of DNS.
+    pub discovery: Discovery,
+    /// A fixed list with weights instead of discovery.
     pub endpoints: Option<Vec<(SocketAddr, u32)>>,
     pub balancer: Policy,
     /// How long a new endpoint takes to get its full share.
@@ -121,6 +125,7 @@ impl ClusterConfig {
         Self {
             name: authority.to_string(),
             authority,
+            discovery: Discovery::Dns,
             endpoints: None,
             balancer: Policy::PeakEwma,
             slow_start: Duration::ZERO,
@@ -147,7 +152,7 @@ impl fmt::Display for ClusterConfig {
                     .collect();
                 write!(f, " endpoints {}", list.join(","))?;
             }
-            None => f.write_str(" by DNS")?,
+            None => write!(f, " {}", self.discovery)?,
         }
         write!(
             f,
@@ -210,6 +215,7 @@ fn parse_cluster(node: &Node<'_>) -> Option<ClusterConfig> {
     let authority = name.parse(expects, Authority::parse);
     // Without a name the rest is still read, for its faults.
     let mut cluster = ClusterConfig::new(authority.clone().unwrap_or_default());
+    cluster.discovery = discovery::parse(node, authority.as_ref());
     cluster.endpoints = parse_endpoints(&node.field("endpoints"));
     set(
         &node.field("balancer"),
@@ -278,7 +284,7 @@ fn parse_endpoints(node: &Node<'_>) -> Option<Vec<(SocketAddr, u32)>> {
     }
     let items = node.items();
     if items.is_empty() {
-        node.fault("is empty; leave it out to resolve the name by DNS");
+        node.fault("is empty; leave it out to have the endpoints discovered");
     }
     Some(items.iter().filter_map(parse_endpoint).collect())
 }

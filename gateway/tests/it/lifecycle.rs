@@ -293,8 +293,8 @@ async fn the_service_links_kubernetes_injects_change_nothing() {
         ("SERVICE_PORT", "tcp://10.0.0.3:80"),
         ("GATEWAY_PORT", "tcp://10.0.0.4:80"),
         ("GATEWAY_SERVICE_HOST", "10.0.0.4"),
-        ("KUBERNETES_SERVICE_HOST", "10.0.0.5"),
         ("KUBERNETES_PORT", "tcp://10.0.0.5:443"),
+        ("KUBERNETES_PORT_443_TCP_ADDR", "10.0.0.5"),
     ];
     let gateway = Gateway::in_front_of(&[upstream.address], &links).await;
     assert_eq!(gateway.get("/predict").await.status(), 200);

@@ -1,7 +1,10 @@
-//! The real gateway binary on real sockets: routing, faults of upstreams, DNS, limits, start to exit.
+//! The real gateway binary on real sockets: routing, faults of upstreams, DNS, EndpointSlices, limits, start to exit.
 
+mod api_server;
 mod common;
 mod dns;
+mod dns_server;
+mod endpoint_slices;
 mod faults;
 mod lifecycle;
 mod limits;

@@ -274,13 +274,96 @@ async fn the_base_config_map_says_what_the_gateway_does_without_it() {
     for arguments in [&["--print-config", "--config", &file][..], &["--print-config"]] {
         let mut print = Process::start_with(binary("gateway"), arguments, no_variables);
         let printed = print.wait_exit(DEADLINE).await.stdout;
-        // What it does, without which layer said so.
-        let rule = |line: &str| line.split("  (").next().unwrap_or(line).to_owned();
+        // What it does, without which layer said so. How it finds endpoints differs: in the cluster it may ask the API.
+        let rule = |line: &str| {
+            let rule = line.split("  (").next().unwrap_or(line);
+            rule.replace(" by EndpointSlices of ml-inference-service port_name=http", " by DNS")
+        };
         let structured = |line: &&str| line.starts_with("cluster ") || line.starts_with("route ");
         lines.push(printed.lines().filter(structured).map(rule).collect::<Vec<_>>());
     }
     assert_eq!(lines[0], lines[1]);
     assert!(lines[0].len() >= 6, "{lines:?}");
+}
+
+/// The API server gives the gateway its endpoints only when all of these fit together.
+#[test]
+fn the_gateway_may_watch_the_endpoint_slices_it_is_told_to() {
+    for (place, objects) in rendered() {
+        let yaml = text(&find(&objects, "ConfigMap", "gateway-config")["data"]["gateway.yaml"]);
+        let yaml = &YamlLoader::load_from_str(&yaml).expect("YAML")[0];
+        let cluster = &list(&yaml["clusters"])[0];
+        assert_eq!(text(&cluster["discovery"]), "kubernetes", "{place}");
+        let name = text(&cluster["name"]);
+        let service = find(&objects, "Service", name.split(':').next().expect("a name"));
+        let ports: Vec<String> = list(&service["spec"]["ports"])
+            .iter()
+            .map(|port| text(&port["name"]))
+            .collect();
+        assert!(ports.contains(&text(&cluster["port_name"])), "{place}: {ports:?}");
+
+        let pod = &find(&objects, "Deployment", "api-gateway")["spec"]["template"]["spec"];
+        assert_eq!(text(&pod["automountServiceAccountToken"]), "true", "{place}");
+        let account = find(&objects, "ServiceAccount", &text(&pod["serviceAccountName"]));
+        let bindings = objects.iter().filter(|object| text(&object["kind"]) == "RoleBinding");
+        let binds = |binding: &&Yaml| {
+            list(&binding["subjects"]).iter().any(|subject| {
+                text(&subject["kind"]) == "ServiceAccount"
+                    && text(&subject["name"]) == text(&account["metadata"]["name"])
+                    && text(&subject["namespace"]) == text(&account["metadata"]["namespace"])
+            })
+        };
+        let bound: Vec<&Yaml> = bindings.filter(binds).collect();
+        assert_eq!(bound.len(), 1, "{place}: one RoleBinding of {account:?}");
+        assert_eq!(text(&bound[0]["roleRef"]["kind"]), "Role", "{place}");
+        let role = find(&objects, "Role", &text(&bound[0]["roleRef"]["name"]));
+        for object in [role, bound[0]] {
+            let namespace = &object["metadata"]["namespace"];
+            assert_eq!(text(namespace), text(&service["metadata"]["namespace"]), "{place}");
+        }
+        let rules = list(&role["rules"]);
+        let texts = |key: &str| list(&rules[0][key]).iter().map(text).collect::<Vec<_>>();
+        assert_eq!(rules.len(), 1, "{place}: no right but this");
+        assert_eq!(texts("apiGroups"), ["discovery.k8s.io"], "{place}");
+        assert_eq!(texts("resources"), ["endpointslices"], "{place}");
+        assert_eq!(texts("verbs"), ["get", "list", "watch"], "{place}");
+    }
+}
+
+/// A policy that lists egress cuts off everything else: the API server too.
+#[test]
+fn the_network_policy_lets_the_gateway_reach_the_api_server() {
+    for overlay in ["deploy/overlays/staging", "deploy/overlays/prod"] {
+        let objects = render(overlay);
+        let policy = find(&objects, "NetworkPolicy", "api-gateway");
+        let to_anyone = list(&policy["spec"]["egress"])
+            .iter()
+            .filter(|rule| rule["to"].is_badvalue());
+        let ports: Vec<String> = to_anyone
+            .flat_map(|rule| list(&rule["ports"]))
+            .map(|port| text(&port["port"]))
+            .collect();
+        for port in ["443", "6443"] {
+            assert!(
+                ports.iter().any(|known| known == port),
+                "{overlay}: {port} in {ports:?}"
+            );
+        }
+    }
+}
+
+/// The lab's steps give no right to ask the API server, so they leave it to DNS.
+#[test]
+fn what_asks_the_api_server_comes_with_the_right_to() {
+    for (place, objects) in lab_files() {
+        for object in &objects {
+            let yaml = text(&object["data"]["gateway.yaml"]);
+            assert!(
+                !yaml.contains("discovery: kubernetes"),
+                "{place}: and no Role beside it"
+            );
+        }
+    }
 }
 
 #[test]
@@ -379,7 +462,12 @@ fn pods_are_locked_down_and_images_pinned() {
             assert_eq!(text(&security["readOnlyRootFilesystem"]), "true", "{place}");
             assert_eq!(text(&security["allowPrivilegeEscalation"]), "false", "{place}");
             assert_eq!(text(&list(&security["capabilities"]["drop"])[0]), "ALL", "{place}");
-            assert_eq!(text(&pod["automountServiceAccountToken"]), "false", "{place}");
+            let asks_the_api = name == "api-gateway";
+            assert_eq!(
+                text(&pod["automountServiceAccountToken"]),
+                asks_the_api.to_string(),
+                "{place}"
+            );
             let image = text(&container["image"]);
             assert!(image.contains(':') && !image.ends_with(":latest"), "{place}: {image}");
             assert_eq!(text(&container["imagePullPolicy"]), "IfNotPresent", "{place}");

@@ -5,6 +5,7 @@
 //! so `ml-inference-service` is found in the pod's own namespace, and a name that ends in a dot is
 //! absolute and asked for once.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -71,35 +72,52 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
     NameServerConfig::new(address.ip(), true, connections)
 }
 
-/// Follows the cluster's name for ever.
-pub async fn follow(cluster: Arc<Cluster>, resolver: TokioResolver, config: DnsConfig) {
-    let mut failures = 0_u32;
-    loop {
-        let asked = Instant::now();
-        let pause = match lookup(&cluster, &resolver).await {
-            Ok((addresses, ttl)) => {
-                if failures > 0 {
-                    info!(cluster = %cluster.config.name, "the name resolves again");
+/// Follows the name of one cluster.
+pub struct Follower {
+    pub cluster: Arc<Cluster>,
+    pub resolver: TokioResolver,
+    pub config: DnsConfig,
+}
+
+impl Follower {
+    /// For ever, or until it is dropped.
+    pub async fn follow(&self) -> Infallible {
+        let Self {
+            cluster,
+            resolver,
+            config,
+        } = self;
+        let mut failures = 0_u32;
+        // What DNS itself said last: the cluster's set may be another tier's.
+        let mut known = Vec::new();
+        loop {
+            let asked = Instant::now();
+            let pause = match lookup(cluster, resolver, &known).await {
+                Ok((addresses, ttl)) => {
+                    if failures > 0 {
+                        info!(cluster = %cluster.config.name, "the name resolves again");
+                    }
+                    failures = 0;
+                    cluster.publish(&addresses);
+                    known = addresses;
+                    ttl.clamp(config.min_ttl, config.max_ttl)
                 }
-                failures = 0;
-                cluster.publish(&addresses);
-                ttl.clamp(config.min_ttl, config.max_ttl)
-            }
-            Err(error) => {
-                cluster.metrics.dns_failures.inc();
-                if failures == 0 {
-                    let kept = cluster.endpoints().endpoints.len();
-                    warn!(cluster = %cluster.config.name, %error, kept, "the name does not resolve; asking again");
+                Err(error) => {
+                    cluster.metrics.dns_failures.inc();
+                    if failures == 0 {
+                        let kept = cluster.endpoints().endpoints.len();
+                        warn!(cluster = %cluster.config.name, %error, kept, "the name does not resolve; asking again");
+                    }
+                    let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(8)).min(LONGEST_PAUSE);
+                    failures = failures.saturating_add(1);
+                    pause
                 }
-                let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(8)).min(LONGEST_PAUSE);
-                failures = failures.saturating_add(1);
-                pause
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                // An endpoint did not answer, so the answer may have changed; but no flood of questions.
+                () = cluster.look_again.notified() => sleep_until(asked + config.min_ttl.min(pause)).await,
             }
-        };
-        tokio::select! {
-            () = sleep(pause) => {}
-            // An endpoint did not answer, so the answer may have changed; but no flood of questions.
-            () = cluster.look_again.notified() => sleep_until(asked + config.min_ttl.min(pause)).await,
         }
     }
 }
@@ -120,7 +138,11 @@ enum Family {
 
 /// Asks for IPv4 first, and for IPv6 under the very name that was found: the two may not come from different
 /// search domains, and a server that mishandles one kind of question must not hold up the other's answer.
-async fn lookup(cluster: &Cluster, resolver: &TokioResolver) -> Result<(Vec<SocketAddr>, Duration), String> {
+async fn lookup(
+    cluster: &Cluster,
+    resolver: &TokioResolver,
+    known: &[SocketAddr],
+) -> Result<(Vec<SocketAddr>, Duration), String> {
     let host = cluster.config.authority.host.as_str();
     let asked = Name::from_str_relaxed(host).map_err(|error| error.to_string())?;
     let v4 = ask(resolver, asked.clone(), RecordType::A, LOOKUP_TIMEOUT).await;
@@ -131,9 +153,8 @@ async fn lookup(cluster: &Cluster, resolver: &TokioResolver) -> Result<(Vec<Sock
     if let (Family::Empty(error) | Family::Failed(error), Family::Empty(_) | Family::Failed(_)) = (&v4, &v6) {
         return Err(error.clone());
     }
-    let set = cluster.endpoints();
     let before = |is_v4: bool| {
-        let known = set.endpoints.iter().map(|endpoint| endpoint.address.ip());
+        let known = known.iter().map(SocketAddr::ip);
         known.filter(move |ip| ip.is_ipv4() == is_v4).collect::<Vec<IpAddr>>()
     };
     let mut addresses = Vec::new();

@@ -1,0 +1,125 @@
+//! `discovery:` of a cluster — where its endpoints come from when they are not listed.
+
+use std::fmt;
+
+use shared::config::Node;
+
+use super::Authority;
+
+/// How the endpoints of a cluster without a fixed list are found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Discovery {
+    Dns,
+    /// The EndpointSlices of a Service, and DNS for as long as the API server does not give them.
+    Kubernetes(KubernetesService),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KubernetesService {
+    pub name: String,
+    /// Without one the pod's own is meant, as in DNS.
+    pub namespace: Option<String>,
+    /// Which of its ports; `None` where there is only one.
+    pub port_name: Option<String>,
+}
+
+impl KubernetesService {
+    /// The Service that a DNS name stands for: `service`, `service.namespace`, and the latter with `.svc` and the
+    /// cluster's domain behind it.
+    fn from_host(host: &str) -> Option<Self> {
+        let mut labels = host.strip_suffix('.').unwrap_or(host).split('.');
+        let name = labels.next().and_then(label)?;
+        let namespace = match labels.next() {
+            Some(namespace) => Some(label(namespace)?),
+            None => None,
+        };
+        let is_service = labels.next().is_none_or(|third| third == "svc");
+        is_service.then_some(Self {
+            name,
+            namespace,
+            port_name: None,
+        })
+    }
+}
+
+/// A name as Kubernetes has them for Services, namespaces and ports (RFC 1123).
+fn label(text: &str) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let valid = (1..=63).contains(&text.len()) && text.chars().all(allowed);
+    valid.then(|| text.to_owned())
+}
+
+impl fmt::Display for Discovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Kubernetes(service) = self else {
+            return f.write_str("by DNS");
+        };
+        write!(f, "by EndpointSlices of {}", service.name)?;
+        if let Some(namespace) = &service.namespace {
+            write!(f, " in {namespace}")?;
+        }
+        if let Some(port_name) = &service.port_name {
+            write!(f, " port_name={port_name}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The keys `discovery` and `port_name` of the cluster `node`.
+pub(super) fn parse(node: &Node<'_>, authority: Option<&Authority>) -> Discovery {
+    let field = node.field("discovery");
+    let by_kubernetes = field.parse("dns or kubernetes", |text| match text {
+        "dns" => Some(false),
+        "kubernetes" => Some(true),
+        _ => None,
+    });
+    if field.exists() && node.field("endpoints").exists() {
+        field.fault("cannot stand beside `endpoints`, a fixed list; leave one of the two out");
+    }
+    let port_name = node.field("port_name");
+    let named = port_name.parse("a port's name: lower-case letters, digits and '-'", label);
+    if by_kubernetes != Some(true) {
+        if port_name.exists() && (by_kubernetes.is_some() || !field.exists()) {
+            port_name.fault("needs `discovery: kubernetes`: DNS knows no names of ports");
+        }
+        return Discovery::Dns;
+    }
+    let Some(authority) = authority else {
+        return Discovery::Dns;
+    };
+    let Some(service) = KubernetesService::from_host(&authority.host) else {
+        let expected = "service, service.namespace or service.namespace.svc.cluster.local";
+        field.fault(format!(
+            "needs the name of a Service, {expected}; found {:?}",
+            authority.host
+        ));
+        return Discovery::Dns;
+    };
+    Discovery::Kubernetes(KubernetesService {
+        port_name: named,
+        ..service
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_and_its_namespace_stand_in_its_dns_name() {
+        for (host, name, namespace) in [
+            ("ml", "ml", None),
+            ("ml.lab", "ml", Some("lab")),
+            ("ml.lab.svc", "ml", Some("lab")),
+            ("ml.lab.svc.cluster.local", "ml", Some("lab")),
+            ("ml.lab.svc.cluster.local.", "ml", Some("lab")),
+            ("ml.lab.svc.example.", "ml", Some("lab")),
+        ] {
+            let service = KubernetesService::from_host(host).expect(host);
+            assert_eq!((service.name.as_str(), service.namespace.as_deref()), (name, namespace));
+        }
+        for no_service in ["a.b.c", "www.example.com", "Ml", "a_b", "a.B"] {
+            assert_eq!(KubernetesService::from_host(no_service), None, "{no_service}");
+        }
+    }
+}
