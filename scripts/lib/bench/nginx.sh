@@ -1,0 +1,63 @@
+# shellcheck shell=bash
+# nginx at version 1.30 or newer: the machine's own, or else Debian sid's, unpacked beside the build and run with its own
+# loader and libraries, so that nothing of the system changes. Sourced after common.sh.
+
+NGINX=''
+readonly NGINX_OLDEST=1.30 # upstream keep-alive and HTTP/1.1 are its defaults since then: older ones are no bar
+readonly NGINX_PACKAGES=(nginx libc6 libcrypt1 libpcre2-8-0 libssl3t64 zlib1g libzstd1 libgcc-s1)
+
+# new_enough NGINX
+new_enough() {
+  local version
+  version=$("$1" -v 2>&1 | sed -n 's|^nginx version: nginx/\([0-9.]*\).*|\1|p')
+  [ -n "$version" ] && [ "$(printf '%s\n' "$NGINX_OLDEST" "$version" | sort -V | head -n 1)" = "$NGINX_OLDEST" ]
+}
+
+# find_nginx DIRECTORY: sets NGINX; fetches it into the directory unless it is there already.
+find_nginx() {
+  local directory=$1
+  NGINX=$directory/nginx
+  if have nginx && new_enough nginx; then
+    NGINX=nginx
+    return
+  fi
+  if [ -x "$NGINX" ] && new_enough "$NGINX"; then return; fi
+  have apt-get && have dpkg-deb || die "$EXIT_UNAVAILABLE" "nginx $NGINX_OLDEST or newer is missing" \
+    "install it (https://nginx.org/en/linux_packages.html), or leave it out with --peers"
+  say "fetching nginx from Debian sid into $directory (once)"
+  fetch_nginx "$directory" || die "$EXIT_UNAVAILABLE" "Debian sid's nginx could not be fetched: see above" \
+    "install nginx $NGINX_OLDEST or newer, or leave it out with --peers"
+  new_enough "$NGINX" || die "$EXIT_UNAVAILABLE" "Debian sid's nginx does not run here, or is older than $NGINX_OLDEST" \
+    "install a newer one, or leave it out with --peers"
+}
+
+# The mirror the machine uses anyway.
+debian_mirror() {
+  local mirror
+  mirror=$(grep -rhoE 'https?://[^ ]+/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null |
+    head -n 1 | tr -d ' ')
+  echo "${mirror:-http://deb.debian.org/debian}"
+}
+
+fetch_nginx() {
+  local directory=$1 package options
+  rm -rf "$directory"
+  mkdir -p "$directory/lists/partial" "$directory/cache/archives/partial" "$directory/root"
+  # Trusted, because the keys of sid need not be on this machine; it is run for the benchmark only.
+  echo "deb [trusted=yes] $(debian_mirror) sid main" >"$directory/sources.list"
+  options=(
+    -o "Dir::Etc::sourcelist=$directory/sources.list" -o Dir::Etc::sourceparts=/dev/null
+    -o "Dir::State::lists=$directory/lists" -o "Dir::Cache=$directory/cache" -o APT::Sandbox::User=root
+  )
+  apt-get -qq "${options[@]}" update || return
+  (cd "$directory" && apt-get -qq "${options[@]}" download "${NGINX_PACKAGES[@]}") || return
+  for package in "$directory"/*.deb; do
+    dpkg-deb -x "$package" "$directory/root" || return
+  done
+  rm -rf "$directory"/*.deb "$directory/lists" "$directory/cache"
+  # shellcheck disable=SC2016 # written as it is
+  printf '%s\n' '#!/bin/sh' 'root=$(dirname "$0")/root' 'set -- "$root/usr/sbin/nginx" "$@"' \
+    'for loader in "$root"/usr/lib/*-linux-gnu/ld-linux-*.so.?; do' \
+    '  exec "$loader" --library-path "${loader%/*}" "$@"' 'done' >"$directory/nginx"
+  chmod +x "$directory/nginx"
+}
