@@ -31,11 +31,13 @@ class Peers:
 
     def __init__(self, args, directory, cpu):
         self.nginx_binary = args.nginx
+        self.old_nginx_binary = args.old_nginx
         self.gateway_binary = args.gateway
         self.before_binary = args.before
         self.rust = Path(args.rust_peers)
         self.access_log = args.access_log
         self.directory = Path(directory)
+        self.nginx_log = self.directory / "nginx-access.log"
         self.cpu = cpu
         self.makers = {
             "nginx": self.nginx,
@@ -43,12 +45,14 @@ class Peers:
             "pingora": self.pingora,
             "relay": self.relay,
             "lab-nginx": self.lab_nginx,
+            "lab-nginx-1.26": lambda backend_port: self.lab_nginx(backend_port, self.old_nginx_binary),
             "gateway": self.gateway,
             "before": lambda backend_port: self.gateway(backend_port, binary=self.before_binary),
         }
 
     def start(self, name, backend_port, **options):
         """The running process and how to reach it."""
+        self.nginx_log.unlink(missing_ok=True)
         peer = self.makers[name](backend_port, **options)
         log = self.directory / f"{name}.log"
         env = {"PATH": os.environ["PATH"], **peer.env}
@@ -58,6 +62,7 @@ class Peers:
         commands = {
             "nginx": [self.nginx_binary, "-v"],
             "lab-nginx": [self.nginx_binary, "-v"],
+            "lab-nginx-1.26": [self.old_nginx_binary, "-v"],
             "haproxy": ["haproxy", "-v"],
             "gateway": [self.gateway_binary, "--version"],
             "before": [self.before_binary, "--version"],
@@ -94,7 +99,7 @@ class Peers:
         """
         return Peer(self.nginx_command("nginx", text), port, h2_port, port)
 
-    def lab_nginx(self, backend_port):
+    def lab_nginx(self, backend_port, binary=None):
         """The lab's nginx.conf. Changed: the two addresses and the listener's; added: where files go, and the log."""
         port = free_port()
         text = f"""
@@ -135,22 +140,22 @@ class Peers:
                 }}
             }}
         """
-        return Peer(self.nginx_command("lab-nginx", text), port, port, port)
+        return Peer(self.nginx_command("lab-nginx", text, binary), port, port, port)
 
     def nginx_surroundings(self):
         """Compiled in are directories that belong to a system's own nginx."""
         kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         paths = [f"{kind}_temp_path {self.directory}/nginx-{kind};" for kind in kinds]
-        log = f"access_log {self.directory}/nginx-access.log;" if self.access_log else "access_log off;"
+        log = f"access_log {self.nginx_log};" if self.access_log else "access_log off;"
         return " ".join([*paths, log])
 
-    def nginx_command(self, name, text):
+    def nginx_command(self, name, text, binary=None):
         conf = self.directory / f"{name}.conf"
         conf.write_text(text)
         # As root it would give its workers to a user that may not read the directory.
         user = "user root;" if os.geteuid() == 0 else ""
         globals_ = f"daemon off; {user} pid {self.directory}/{name}.pid;"
-        return [self.nginx_binary, "-e", "stderr", "-p", self.directory, "-c", conf, "-g", globals_]
+        return [binary or self.nginx_binary, "-e", "stderr", "-p", self.directory, "-c", conf, "-g", globals_]
 
     def haproxy(self, backend_port):
         port, h2_port = free_port(), free_port()
@@ -212,6 +217,7 @@ NGINX_LOCATION = """
                         proxy_http_version 1.1;
                         proxy_set_header Connection "";
                         proxy_request_buffering off;
+                        client_body_buffer_size 64k;
                     }"""
 
 

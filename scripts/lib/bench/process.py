@@ -1,11 +1,13 @@
 """Processes of the benchmark: started on a chosen CPU, measured, and always ended."""
 
+import contextlib
 import ctypes
 import os
 import resource
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -34,34 +36,74 @@ class Cpus:
         self.load = available[2] if self.count > 2 else self.backend
 
 
+# Ends the benchmark; held back while a process is being started, or one could be left behind that nobody has noted.
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+RUNNING = set()
+
+
+def end_on_signals():
+    def end(number, _frame):
+        sys.exit(128 + number)
+
+    for number in ENDING_SIGNALS:
+        signal.signal(number, end)
+
+
+@contextlib.contextmanager
+def signals_held_back():
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+
+
+def end_all():
+    """For the very end: whatever a signal kept from being ended in its turn."""
+    with signals_held_back():
+        for process in list(RUNNING):
+            process.end()
+
+
 class Process:
-    """A child process and its children. Use it in a `with`: whatever ends the block, they are gone after it."""
+    """A child process and its children, in a group of their own: a Ctrl-C of the terminal reaches the benchmark alone.
+
+    Use it in a `with`: whatever ends the block, they are gone after it.
+    """
 
     def __init__(self, name, command, cpu, log, env=None):
         self.name = name
         self.log = log
-        self.started = time.perf_counter()
-        with open(log, "wb") as output:
+
+        def prepare():
+            os.sched_setaffinity(0, {cpu})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
+
+        with open(log, "wb") as output, signals_held_back():
+            self.started = time.perf_counter()
             self.child = subprocess.Popen(
                 [str(word) for word in command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=env,
-                preexec_fn=lambda: os.sched_setaffinity(0, {cpu}),
+                start_new_session=True,
+                preexec_fn=prepare,
             )
+            RUNNING.add(self)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        self.end()
+
+    def end(self):
         # Nothing of it is wanted any more, and some proxies take seconds to end gracefully.
-        for pid in self.family():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.child.pid, signal.SIGKILL)
         self.child.wait()
+        RUNNING.discard(self)
 
     def running(self):
         return self.child.poll() is None
@@ -97,6 +139,21 @@ class Process:
     def last_lines(self):
         with open(self.log, errors="replace") as log:
             return "".join(log.readlines()[-20:])
+
+
+def busy_share(seconds):
+    """How much of the CPUs is used while this one waits."""
+    before = cpu_times()
+    time.sleep(seconds)
+    total, idle = (after - start for after, start in zip(cpu_times(), before))
+    return 1 - idle / total
+
+
+def cpu_times():
+    """All CPUs' ticks so far, and those of them spent idle or waiting for a disk."""
+    with open("/proc/stat") as stat:
+        ticks = [int(word) for word in stat.readline().split()[1:]]
+    return sum(ticks), ticks[3] + ticks[4]
 
 
 class Failure(Exception):

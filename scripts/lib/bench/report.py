@@ -12,6 +12,7 @@ CPU_TARGETS = {
     "pingora": {1: 0.80, 32: 0.70, 256: 0.55},
     "relay": {1: 1.25, 32: 1.25, 256: 1.35},
     "lab-nginx": {1: 0.45, 32: 0.22, 256: 0.22},
+    "lab-nginx-1.26": {1: 0.45, 32: 0.22, 256: 0.22},
 }
 # Gateway's p99 at the same rate, divided by the peer's.
 P99_TARGETS = {"nginx": 1.00}
@@ -99,7 +100,7 @@ def workload_tables(rows, order):
             errors = sum(run["errors"] for run in runs)
             lines.append(
                 [
-                    peer + (f" ({errors} errors)" if errors else ""),
+                    peer + (f" ({errors:,} errors)" if errors else ""),
                     number(middle(runs, "cpu_us_per_request"), 1),
                     number(middle(runs, "rps"), 0),
                     number(middle(runs, "p50_ms"), 2),
@@ -114,32 +115,28 @@ def workload_tables(rows, order):
 
 
 def ratio_table(rows, order):
-    """Gateway divided by each peer, workload by workload."""
+    """The gateway's CPU per request divided by each peer's, and at a constant rate its p99; with the targets."""
+    peers = list(dict.fromkeys(row["peer"] for row in rows if row["peer"] != OURS))
     lines = []
     for workload, connections in order:
         of_workload = select(rows, workload=workload, connections=connections)
-        ours = select(of_workload, peer=OURS)
-        for peer in dict.fromkeys(row["peer"] for row in of_workload if row["peer"] != OURS):
-            theirs = select(of_workload, peer=peer)
-            target = CPU_TARGETS.get(peer, {}).get(connections) if workload == "get" else None
-            lines += ratio_line(workload_title(workload, connections), peer, "CPU per request", ours, theirs, target)
-            if workload == "rate":
-                lines += ratio_line(
-                    workload_title(workload, connections), peer, "p99", ours, theirs, P99_TARGETS.get(peer)
-                )
-    if not lines:
+        title = workload_title(workload, connections)
+        targets = {peer: CPU_TARGETS.get(peer, {}).get(connections) for peer in peers if workload == "get"}
+        lines.append([title, *(ratio_cell(of_workload, peer, "cpu_us_per_request", targets) for peer in peers)])
+        if workload == "rate":
+            cells = [ratio_cell(of_workload, peer, "p99_ms", P99_TARGETS) for peer in peers]
+            lines.append([title + ": p99", *cells])
+    if not peers or not select(rows, peer=OURS):
         return ""
-    return table(["workload", "gateway /", "of", "median (min–max)", "target", ""], lines)
+    return table(["gateway / peer, median (min–max)", *peers], lines)
 
 
-def ratio_line(title, peer, what, ours, theirs, target):
-    key = {"CPU per request": "cpu_us_per_request", "p99": "p99_ms"}[what]
-    found = ratio(ours, theirs, key)
+def ratio_cell(rows, peer, key, targets):
+    found = ratio(select(rows, peer=OURS), select(rows, peer=peer), key)
     if found is None:
-        return []
-    if target is None:
-        return [[title, peer, what, found, "", ""]]
-    return [[title, peer, what, found, f"≤ {target:.2f}", verdict(found.median, target)]]
+        return "–"
+    target = targets.get(peer)
+    return f"{found}" if target is None else f"{found} ≤ {target:.2f} {verdict(found.median, target)}"
 
 
 def start_table(rows):

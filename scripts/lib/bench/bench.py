@@ -6,7 +6,6 @@ fresh process of the proxy, alone on its CPU, in front of the one backend.
 
 import argparse
 import json
-import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +18,17 @@ from pathlib import Path
 import load
 import report
 from peers import REQUEST_PATH, Peers
-from process import Cpus, Failure, Process, exchange, free_port, raise_file_limit
+from process import (
+    Cpus,
+    Failure,
+    Process,
+    busy_share,
+    end_all,
+    end_on_signals,
+    exchange,
+    free_port,
+    raise_file_limit,
+)
 
 HERE = Path(__file__).resolve().parent
 WARM_UP_SECONDS = 0.5
@@ -28,6 +37,8 @@ FLAT_CONNECTIONS = 32
 # The slowest of these sets the rate; the relay is no proxy, and the lab's nginx opens a connection for each request.
 SENSIBLE = ["nginx", "haproxy", "pingora", "gateway"]
 IDLE_STARTS = 5
+# Share of the CPUs that others use, above which figures are not to be trusted.
+COMPANY = 0.05
 # name, few, many
 FLAT = [("endpoints", 1, 1000), ("routes", 1, 1000), ("idle-connections", 10, 5000)]
 
@@ -65,6 +76,7 @@ def arguments():
     parser.add_argument("--access-log", action="store_true")
     parser.add_argument("--gateway", type=Path)
     parser.add_argument("--nginx")
+    parser.add_argument("--old-nginx")
     parser.add_argument("--before", type=Path)
     parser.add_argument("--rust-peers", type=Path)
     return parser.parse_args()
@@ -76,6 +88,7 @@ class Bench:
     def __init__(self, args, directory, stack):
         self.args = args
         self.directory = Path(directory)
+        self.h2load_log = self.directory / "h2load.log"
         self.cpus = Cpus()
         self.peers = Peers(args, directory, self.cpus.proxy)
         self.rows = []
@@ -88,15 +101,21 @@ class Bench:
         stack.enter_context(backend).wait_ready(self.backend_port, "/")
 
     def run(self):
-        selected = self.args.workloads
+        self.warn_of_company()
         self.measure_starts()
         for round_ in range(1, self.args.rounds + 1):
-            for name in selected:
+            for name in self.args.workloads:
                 if name == "flat":
-                    self.flat_round(round_)
+                    if report.OURS in self.args.peers:
+                        self.flat_round(round_)
                     continue
                 for peer in rotated(self.args.peers, round_ - 1):
                     self.run_peer(peer, WORKLOADS[name], round_)
+
+    def warn_of_company(self):
+        busy = busy_share(0.5)
+        if busy > COMPANY:
+            print(f"warning: others use {busy:.0%} of the CPUs; expect wide spreads", file=sys.stderr)
 
     def measure_starts(self):
         """From exec to the first 200, and the memory a moment later."""
@@ -126,7 +145,7 @@ class Bench:
 
     def unable(self, name, peer, workload):
         """Why this peer cannot run this workload, or None."""
-        if name == "lab-nginx" and workload.connections >= 1000:
+        if name.startswith("lab-nginx") and workload.connections >= 1000:
             return "its worker_connections, 1024, are too few for 1,000 clients and their upstream connections"
         if workload.kind == "h2c" and not self.speaks_h2c(peer):
             return "not supported: it does not speak HTTP/2 without TLS"
@@ -172,7 +191,10 @@ class Bench:
     def load_command(self, peer, workload, seconds):
         url = f"http://127.0.0.1:{peer.port}{REQUEST_PATH}"
         if workload.kind == "h2c":
-            return load.h2load_command(f"http://127.0.0.1:{peer.h2_port}{REQUEST_PATH}", seconds, self.h2load_log())
+            url = f"http://127.0.0.1:{peer.h2_port}{REQUEST_PATH}"
+            # h2load appends to its log.
+            self.h2load_log.unlink(missing_ok=True)
+            return load.h2load_command(url, seconds, self.h2load_log)
         if workload.kind == "rate":
             paced = self.args.rust_peers / "paced"
             return load.paced_command(paced, peer.port, REQUEST_PATH, self.rate, workload.connections, seconds)
@@ -181,11 +203,8 @@ class Bench:
     def read_load(self, workload):
         text = (self.directory / "load.out").read_text()
         if workload.kind == "h2c":
-            return load.read_h2load(text, self.h2load_log().read_text())
+            return load.read_h2load(text, self.h2load_log.read_text())
         return load.read_json(text)
-
-    def h2load_log(self):
-        return self.directory / "h2load.log"
 
     def half_of_saturation(self):
         """Half of what the slowest sensible peer carries, the same for all."""
@@ -224,8 +243,9 @@ class Bench:
     def show(self):
         order = [(WORKLOADS[name].name, WORKLOADS[name].connections) for name in self.args.workloads if name != "flat"]
         parts = [
-            "Versions: " + "; ".join(self.peers.version(name) for name in self.args.peers),
-            f"CPU {self.cpus.proxy} for the proxy, {self.cpus.backend} for the backend, {self.cpus.load} for the load.",
+            "Peers: " + "; ".join(f"{name} ({self.peers.version(name)})" for name in self.args.peers),
+            f"{self.args.rounds} rounds of {self.args.seconds} s. CPU {self.cpus.proxy} for the proxy, "
+            f"{self.cpus.backend} for the backend, {self.cpus.load} for the load.",
             report.workload_tables(self.rows, order),
             report.ratio_table(self.rows, order),
             report.start_table(self.rows),
@@ -235,7 +255,7 @@ class Bench:
             parts.append(f"Workload rate: {self.rate:,} requests/s.")
         for (peer, workload, connections), why in self.left_out.items():
             parts.append(f"{peer} without {report.workload_title(workload, connections)}: {why}.")
-        print("\n\n".join(part for part in parts if part))
+        print("\n\n".join(part.strip() for part in parts if part))
 
 
 def hold_idle(stack, peer, count):
@@ -251,17 +271,9 @@ def rotated(items, by):
     return items[by:] + items[:by]
 
 
-def stop_on_signals():
-    def stop(number, _frame):
-        sys.exit(128 + number)
-
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, stop)
-
-
 def main():
     args = arguments()
-    stop_on_signals()
+    end_on_signals()
     raise_file_limit()
     try:
         with tempfile.TemporaryDirectory(prefix="bench.") as directory, ExitStack() as stack:
@@ -273,6 +285,8 @@ def main():
     except Failure as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 1
+    finally:
+        end_all()
     errors = sum(row["errors"] for row in bench.rows)
     if errors:
         print(f"error: {errors} requests failed; the runs are marked above", file=sys.stderr)
