@@ -66,10 +66,15 @@ WORKLOADS = {
 }
 
 
+def names(text):
+    """Of a comma-separated list, each once."""
+    return list(dict.fromkeys(text.split(",")))
+
+
 def arguments():
     parser = argparse.ArgumentParser(prog="scripts/bench")
-    parser.add_argument("--peers", type=lambda text: text.split(","))
-    parser.add_argument("--workloads", type=lambda text: text.split(","))
+    parser.add_argument("--peers", type=names)
+    parser.add_argument("--workloads", type=names)
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=int)
     parser.add_argument("--json")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+GRACE_SECONDS = 0.3
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -99,7 +100,10 @@ class Process:
         self.end()
 
     def end(self):
-        # Nothing of it is wanted any more, and some proxies take seconds to end gracefully.
+        """First asked, so that it collects its own children; but some proxies would take seconds to end gracefully."""
+        self.child.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.child.wait(GRACE_SECONDS)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.child.pid, signal.SIGKILL)
         self.child.wait()
