@@ -151,9 +151,9 @@ class Bench:
     def unable(self, name, peer, workload):
         """Why this peer cannot run this workload, or None."""
         if name.startswith("lab-nginx") and workload.connections >= 1000:
-            return "its worker_connections, 1024, are too few for 1,000 clients and their upstream connections"
+            return "1,024 worker_connections are too few for 1,000 clients and their upstream connections"
         if workload.kind == "h2c" and not self.speaks_h2c(peer):
-            return "not supported: it does not speak HTTP/2 without TLS"
+            return "not supported, no HTTP/2 without TLS"
         return None
 
     def speaks_h2c(self, peer):
@@ -248,9 +248,9 @@ class Bench:
     def show(self):
         order = [(WORKLOADS[name].name, WORKLOADS[name].connections) for name in self.args.workloads if name != "flat"]
         parts = [
-            "Peers: " + "; ".join(f"{name} ({self.peers.version(name)})" for name in self.args.peers),
-            f"{self.args.rounds} rounds of {self.args.seconds} s. CPU {self.cpus.proxy} for the proxy, "
-            f"{self.cpus.backend} for the backend, {self.cpus.load} for the load.",
+            "Peers: " + ", ".join(f"{name} ({self.peers.version(name)})" for name in self.args.peers) + ".",
+            f"Rounds: {self.args.rounds}, runs of {self.args.seconds} s. Of {self.cpus.count} CPUs number "
+            f"{self.cpus.proxy} for the proxy, {self.cpus.backend} for the backend, {self.cpus.load} for the load.",
             report.workload_tables(self.rows, order),
             report.ratio_table(self.rows, order),
             report.start_table(self.rows),
@@ -258,8 +258,7 @@ class Bench:
         ]
         if self.rate:
             parts.append(f"Workload rate: {self.rate:,} requests/s.")
-        for (peer, workload, connections), why in self.left_out.items():
-            parts.append(f"{peer} without {report.workload_title(workload, connections)}: {why}.")
+        parts.append(report.left_out_list(self.left_out))
         print("\n\n".join(part.strip() for part in parts if part))
 
 

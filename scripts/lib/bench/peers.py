@@ -5,6 +5,7 @@ bodies streamed); the lab's nginx.conf stays as it is.
 """
 
 import os
+import re
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +60,7 @@ class Peers:
         return Process(name, peer.command, self.cpu, log, env), peer
 
     def version(self, name):
-        commands = {
+        binaries = {
             "nginx": [self.nginx_binary, "-v"],
             "lab-nginx": [self.nginx_binary, "-v"],
             "lab-nginx-1.26": [self.old_nginx_binary, "-v"],
@@ -67,10 +68,10 @@ class Peers:
             "gateway": [self.gateway_binary, "--version"],
             "before": [self.before_binary, "--version"],
         }
-        if name not in commands:
-            return name
-        shown = subprocess.run(commands[name], capture_output=True, text=True, check=True)
-        return (shown.stdout + shown.stderr).splitlines()[0]
+        if name not in binaries:
+            return locked_version("pingora-proxy") if name == "pingora" else "tokio " + locked_version("tokio")
+        shown = subprocess.run(binaries[name], capture_output=True, text=True, check=True)
+        return first_version(shown.stdout + shown.stderr)
 
     def nginx(self, backend_port):
         port, h2_port = free_port(), free_port()
@@ -219,6 +220,16 @@ NGINX_LOCATION = """
                         proxy_request_buffering off;
                         client_body_buffer_size 64k;
                     }"""
+
+
+def first_version(text):
+    return re.search(r"\d+\.\d+\.\d+", text)[0]
+
+
+def locked_version(crate):
+    """The version of a crate that the peers in Rust are built with."""
+    lock = (Path(__file__).resolve().parents[2] / "bench-peers" / "Cargo.lock").read_text()
+    return re.search(rf'name = "{crate}"\nversion = "([^"]+)"', lock)[1]
 
 
 def gateway_yaml(backend_port, endpoints, routes):

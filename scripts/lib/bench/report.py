@@ -122,11 +122,13 @@ def ratio_table(rows, order):
         of_workload = select(rows, workload=workload, connections=connections)
         title = workload_title(workload, connections)
         targets = {peer: CPU_TARGETS.get(peer, {}).get(connections) for peer in peers if workload == "get"}
+        if not select(of_workload, peer=OURS):
+            continue
         lines.append([title, *(ratio_cell(of_workload, peer, "cpu_us_per_request", targets) for peer in peers)])
         if workload == "rate":
             cells = [ratio_cell(of_workload, peer, "p99_ms", P99_TARGETS) for peer in peers]
             lines.append([title + ": p99", *cells])
-    if not peers or not select(rows, peer=OURS):
+    if not peers or not lines:
         return ""
     return table(["gateway / peer, median (min–max)", *peers], lines)
 
@@ -137,6 +139,17 @@ def ratio_cell(rows, peer, key, targets):
         return "–"
     target = targets.get(peer)
     return f"{found}" if target is None else f"{found} ≤ {target:.2f} {verdict(found.median, target)}"
+
+
+def left_out_list(left_out):
+    """Which peers did not run what, and why: {(peer, workload, connections): reason}."""
+    peers = {}
+    for (peer, workload, connections), why in left_out.items():
+        peers.setdefault((workload, connections, why), []).append(peer)
+    return "\n".join(
+        f"- {workload_title(workload, connections)}, without {', '.join(names)}: {why}."
+        for (workload, connections, why), names in peers.items()
+    )
 
 
 def start_table(rows):

@@ -92,6 +92,13 @@ class Tables(unittest.TestCase):
         lines = report.table(["a", "long head"], [["long cell", "b"], ["c", "d"]]).splitlines()
         self.assertEqual(len({len(line) for line in lines}), 1)
 
+    def test_what_was_left_out_is_listed_by_reason(self):
+        left_out = {("relay", "h2c", 8): "no", ("lab-nginx", "h2c", 8): "no", ("lab-nginx", "get", 1000): "too few"}
+        self.assertEqual(
+            report.left_out_list(left_out),
+            "- h2c, 8 connections, without relay, lab-nginx: no.\n- get, 1,000 connections, without lab-nginx: too few.",
+        )
+
     def test_start_and_memory_beside_their_targets(self):
         rows = [
             run("gateway", 1, None, workload="idle", connections=0, ready_ms=51.0, rss_mb=12.0),
@@ -111,6 +118,13 @@ class Tables(unittest.TestCase):
 class Turns(unittest.TestCase):
     def test_every_round_begins_with_another_peer(self):
         self.assertEqual([bench.rotated([1, 2, 3], by) for by in range(4)], [[1, 2, 3], [2, 3, 1], [3, 1, 2], [1, 2, 3]])
+
+
+class Versions(unittest.TestCase):
+    def test_are_found_in_what_a_program_prints(self):
+        self.assertEqual(peers.first_version("HAProxy version 2.6.12-1+deb12u4 2026/10/17"), "2.6.12")
+        self.assertEqual(peers.first_version("nginx version: nginx/1.30.6\n"), "1.30.6")
+        self.assertRegex(peers.locked_version("pingora-proxy"), r"^\d+\.\d+")
 
 
 class Gateway(unittest.TestCase):

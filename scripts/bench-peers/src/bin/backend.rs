@@ -23,7 +23,11 @@ fn main() -> io::Result<()> {
     run_local(async move {
         let listener = TcpListener::bind(listen).await?;
         loop {
-            let (stream, _) = listener.accept().await?;
+            let (stream, client) = listener.accept().await?;
+            // It listens on every address to be many endpoints at once, not to be reached from elsewhere.
+            if !client.ip().is_loopback() {
+                continue;
+            }
             tokio::task::spawn_local(async move {
                 match serve(stream).await {
                     // Proxies drop idle connections as they like.
