@@ -11,6 +11,7 @@ Usage: scripts/test.sh [--require-all]
 
 Builds the workspace and runs, in this order:
   shell scripts     shellcheck
+  benchmark         how scripts/bench reads reports and compares; nothing is measured (Linux)
   manifests         every base, overlay, component and lab step against the Kubernetes schemas (deploy/check.sh)
   scripts           deploy, clean-up, images, rolling update with stand-ins for kubectl and the engines; the local pair
   images            built, run as containers on one network, replaced one by one under load (Linux, podman or docker)
@@ -79,9 +80,18 @@ say "building the workspace"
 cargo build --workspace --locked
 
 if have shellcheck; then
-  run "shell scripts" shellcheck -x scripts/*.sh scripts/lib/*.sh scripts/test-scripts/run.sh deploy/check.sh .ci/run
+  run "shell scripts" shellcheck -x scripts/bench scripts/*.sh scripts/lib/*.sh scripts/lib/*/*.sh scripts/test-scripts/run.sh \
+    deploy/check.sh .ci/run
 else
   skip "shell scripts" "shellcheck is missing (apt-get install shellcheck, brew install shellcheck)"
+fi
+
+if [ "$(uname -s)" != Linux ]; then
+  skip benchmark "it measures through /proc and runs on Linux only"
+elif ! have python3; then
+  skip benchmark "python3 is missing (apt-get install python3)"
+else
+  run benchmark python3 -B -m unittest discover --quiet --start-directory scripts/lib/bench
 fi
 
 if ! have kubectl; then

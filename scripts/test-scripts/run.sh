@@ -731,7 +731,7 @@ EOF
 
 test_options() {
   local path script
-  for path in "$SCRIPTS"/*.sh; do
+  for path in "$SCRIPTS"/*.sh "$SCRIPTS/bench"; do
     script=$(basename "$path")
     grep -q 'lib/common.sh' "$path" || continue
     begin "$script: --help, an unknown argument, an option without its value"
@@ -758,10 +758,31 @@ test_options() {
   expect_output "gateway is missing"
   finish
 
+  begin "bench: names and numbers it does not know, before anything is built"
+  run bench --peers nginx,nowhere
+  expect_status 2
+  expect_output '--peers does not know "nowhere"; there are: nginx,haproxy,pingora,relay,lab-nginx,gateway'
+  run bench --workloads get-1,,rate
+  expect_status 2
+  expect_output '--workloads does not know ""'
+  run bench --rounds 0
+  expect_status 2
+  expect_output "--rounds needs a whole number from 1 to 9999"
+  run bench --gateway "$FAKE/nowhere"
+  expect_status 2
+  expect_output "nowhere is missing or cannot be executed"
+  finish
+
+  begin "bench: no cargo"
+  run bench
+  expect_status 3
+  expect_output "cargo is missing" "https://rustup.rs"
+  finish
+
   begin "no script uses what bash 3.2 (macOS) does not know"
   local found
   found=$(grep -nE 'declare -[An]|local -[An]|mapfile|readarray|wait -n|\$\{[a-z_]+(,,|\^\^)|&>>|EPOCHREALTIME|BASHPID' \
-    "$SCRIPTS"/*.sh "$SCRIPTS"/lib/*.sh | grep -vE ':[0-9]+: *#' || true)
+    "$SCRIPTS"/*.sh "$SCRIPTS/bench" "$SCRIPTS"/lib/*.sh "$SCRIPTS"/lib/*/*.sh | grep -vE ':[0-9]+: *#' || true)
   [ -z "$found" ] || fault "$found"
   finish
 
