@@ -5,6 +5,8 @@ use std::time::Duration;
 use http::StatusCode;
 use shared::problem::Problem;
 
+use crate::upstream::Http1Error;
+
 /// Why a request was not answered by an upstream.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
@@ -42,8 +44,8 @@ pub enum ProxyError {
     Connect(std::io::Error),
     #[error("connecting took too long")]
     ConnectTimeout,
-    #[error("the upstream connection failed before an answer: {0}")]
-    Upstream(hyper::Error),
+    #[error("no answer from the upstream: {0}")]
+    Upstream(Http1Error),
     #[error("the upstream switched protocols unasked")]
     UnexpectedUpgrade,
     #[error("the upstream did not start to answer in time")]
@@ -116,7 +118,7 @@ impl ProxyError {
                 StatusCode::GATEWAY_TIMEOUT,
                 "connecting to the upstream service took too long",
             ),
-            Self::Upstream(error) if error.is_parse() => Problem::new(
+            Self::Upstream(Http1Error::Invalid(_) | Http1Error::HeadTooLarge(_)) => Problem::new(
                 StatusCode::BAD_GATEWAY,
                 "the upstream service's answer is not valid HTTP or its head is too large",
             ),

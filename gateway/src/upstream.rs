@@ -14,6 +14,7 @@ mod connection;
 pub mod discovery;
 mod endpoint;
 pub mod health_check;
+mod http1;
 mod lease;
 pub mod moment;
 mod pool;
@@ -32,6 +33,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 pub use endpoint::{EjectionConfig, Endpoint, Outcome};
+pub use http1::{Http1Error, Unsent};
 pub use lease::{InFlight, Lease};
 
 use balancer::{Balancer, Pick};
@@ -333,9 +335,9 @@ impl ClusterWorker {
         let left = attempts.connect_by.saturating_duration_since(Instant::now());
         let patience = self.limits.connect_attempt_timeout.min(left);
         let failure = match connect::connect(address, patience, self.limits.max_header_bytes).await {
-            Ok((sender, driver)) => {
+            Ok(http) => {
                 let now = Instant::now();
-                let connection = Counted::new(Connection::new(sender, driver, now), in_flight.shelf());
+                let connection = Counted::new(Connection::new(http, now), in_flight.shelf());
                 return Ok(Lease::new(in_flight, connection, false, now));
             }
             Err(failure) => failure,

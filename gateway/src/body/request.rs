@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use super::BodyError;
 use crate::error::ProxyError;
 
-/// A request body towards the upstream.
+/// A request body towards the upstream; a clone of a streaming one is the same stream.
+#[derive(Clone)]
 pub enum RequestBody {
     /// Read in whole before; empty once it was given out.
     Whole(Bytes),

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{BodyError, ClientBody};
@@ -29,7 +28,6 @@ impl From<Bytes> for ResponseBody {
 /// A streamed body with the lease of the connection it comes from. The connection goes back to its pool
 /// when the body ends; it is closed when the body breaks off or the client leaves.
 pub struct UpstreamBody {
-    incoming: Incoming,
     lease: Option<Lease>,
     /// The client's body, when it may still be on its way.
     upload: Option<Rc<ClientBody>>,
@@ -48,15 +46,15 @@ pub struct ReadLimits {
 }
 
 impl UpstreamBody {
-    pub fn new(incoming: Incoming, lease: Lease, upload: Option<Rc<ClientBody>>, limits: ReadLimits) -> Self {
+    pub fn new(lease: Lease, upload: Option<Rc<ClientBody>>, limits: ReadLimits) -> Self {
+        let ended = lease.body_has_ended();
         let mut body = Self {
-            incoming,
             lease: Some(lease),
             upload,
             limits,
             moved: true,
         };
-        if body.incoming.is_end_stream() {
+        if ended {
             body.finish();
         }
         body
@@ -79,14 +77,14 @@ impl UpstreamBody {
         let Some(lease) = &mut self.lease else {
             return Poll::Ready(None);
         };
-        match lease.poll_body(&mut self.incoming, cx) {
+        match lease.poll_body(cx) {
             Poll::Ready(None) => {
                 self.finish();
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Ok(frame))) => {
                 self.moved = true;
-                if self.incoming.is_end_stream() {
+                if lease.body_has_ended() {
                     self.finish();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -126,14 +124,14 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Upstream(body) => body.incoming.is_end_stream(),
+            Self::Upstream(body) => body.lease.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Upstream(body) => body.incoming.size_hint(),
+            Self::Upstream(body) => body.lease.as_ref().map_or(SizeHint::with_exact(0), Lease::body_size),
         }
     }
 }

@@ -4,14 +4,14 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version};
+use http::{Response, StatusCode, Version, request};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::deadline::Deadline;
-use super::retry::{self, Failure, Replay, Retry};
+use super::retry::{self, Failure, Retry};
 use super::{Worker, headers};
 use crate::body::{ClientBody, ReadLimits, RequestBody, ResponseBody, UpstreamBody};
 use crate::error::ProxyError;
@@ -29,12 +29,12 @@ pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Box<Exch
     let cluster = &worker.clusters[route.cluster];
     cluster.retry_budget.note_request();
     let record = Rc::clone(&exchange.record);
-    let (request, outgoing) = Outgoing::prepare(worker, route, exchange).await?;
-    let (upload, deadline) = (outgoing.upload.clone(), outgoing.deadline);
+    let outgoing = Outgoing::prepare(worker, route, exchange).await?;
+    let (upload, deadline) = (outgoing.upload(), outgoing.deadline);
 
     let asked = Instant::now();
     record.ask_upstream(asked);
-    let answered = ask(cluster, route, request, outgoing, &record, asked).await;
+    let answered = ask(cluster, route, outgoing, &record, asked).await;
     record.upstream_answered(Instant::now());
     let (response, present, lease) = match answered {
         Ok((response, ..)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -45,14 +45,14 @@ pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Box<Exch
         Err(error) => return Err(abandon(upload, error)),
     };
 
-    let (mut head, incoming) = response.into_parts();
+    let (mut head, ()) = response.into_parts();
     headers::to_client(&mut head.headers, present);
     head.version = Version::HTTP_11;
     let limits = ReadLimits {
         read_timeout: deadline.read_timeout,
         deadline: deadline.client,
     };
-    let body = UpstreamBody::new(incoming, lease, upload, limits);
+    let body = UpstreamBody::new(lease, upload, limits);
     Ok(Response::from_parts(head, ResponseBody::Upstream(body)))
 }
 
@@ -68,26 +68,23 @@ fn abandon(upload: Option<Rc<ClientBody>>, error: ProxyError) -> ProxyError {
 async fn ask(
     cluster: &ClusterWorker,
     route: &Forward,
-    mut request: Request<RequestBody>,
-    outgoing: Outgoing,
+    mut outgoing: Outgoing,
     record: &Record,
     asked: Instant,
-) -> Result<(Response<Incoming>, Present, Lease), ProxyError> {
-    let Outgoing {
-        upload,
-        replay,
-        deadline,
-    } = outgoing;
+) -> Result<(Response<()>, Present, Lease), ProxyError> {
+    let (upload, deadline) = (outgoing.upload(), outgoing.deadline);
     let connect_by = deadline.at_most(asked + cluster.limits.connect_timeout);
     let mut attempts = Attempts::new(connect_by, deadline.after(asked));
-    let mut retry = Retry::new(cluster, route, replay);
+    let retry = Retry::new(cluster, route, outgoing.replayable);
+    let mut unsent = None;
     loop {
         record.attempts.set(retry.note_attempt());
         let mut lease = cluster.connection(&mut attempts).await?;
         let address = lease.endpoint().address;
         record.endpoint.set(Some(address));
-        deadline.pass_on(request.headers_mut(), &route.timeout_header, lease.sent_at());
-        let failure = match send(&mut lease, request, upload.as_deref(), &deadline, &retry).await {
+        deadline.pass_on(&mut outgoing.head.headers, &route.timeout_header, lease.sent_at());
+        lease.start(&outgoing.head, &outgoing.body, unsent.take());
+        let failure = match send(&mut lease, upload.as_deref(), &deadline, &retry).await {
             Ok(mut response) => {
                 let now = Instant::now();
                 lease.note(retry::judge(&response), now);
@@ -102,7 +99,7 @@ async fn ask(
             }
             Err(failure) => failure,
         };
-        request = retry.again(failure, &mut lease, &mut attempts)?;
+        unsent = retry.again(failure, &mut lease, &mut attempts)?;
     }
 }
 
@@ -110,11 +107,10 @@ async fn ask(
 /// route's timeout starts anew with each part of the client's body.
 async fn send(
     lease: &mut Lease,
-    request: Request<RequestBody>,
     upload: Option<&ClientBody>,
     deadline: &Deadline,
     retry: &Retry<'_>,
-) -> Result<Response<Incoming>, Failure> {
+) -> Result<Response<()>, Failure> {
     let (sent_at, address) = (lease.sent_at(), lease.endpoint().address);
     // Connecting may have taken longer than the timeout: what moved before does not count.
     let until = || deadline.after(upload.map_or(sent_at, |upload| upload.last_frame().max(sent_at)));
@@ -129,7 +125,7 @@ async fn send(
         }
         (now < until && !granted.get()).then_some(until)
     };
-    let mut error = match lease.send(request, first, late).await {
+    let error = match lease.answer(first, late).await {
         Some(Ok(response)) => return Ok(response),
         Some(Err(error)) => error,
         None if granted.get() => return Err(Failure::Late),
@@ -142,45 +138,40 @@ async fn send(
     if let Some(fault) = upload.and_then(ClientBody::take_fault) {
         return Err(Failure::Other(fault));
     }
-    Err(match error.take_message() {
-        Some(request) => Failure::NotWritten {
-            unsent: Box::new(request),
-            error: error.into_error(),
+    Err(match lease.take_unsent() {
+        Some(unsent) => Failure::NotWritten {
+            unsent: Box::new(unsent),
+            error,
         },
-        None => Failure::Broke(error.into_error()),
+        None => Failure::Broke(error),
     })
 }
 
-/// What a request needs on its way besides itself.
+/// A request as the upstream gets it. It stays where it is until it is answered, so that it can go out again.
 struct Outgoing {
-    /// The client's body, when it streams.
-    upload: Option<Rc<ClientBody>>,
-    /// What it takes to send the request again after it may have been seen, when that is safe.
-    replay: Option<Replay>,
+    head: request::Parts,
+    body: RequestBody,
+    /// Whether it may go out again after it may have been seen.
+    replayable: bool,
     deadline: Deadline,
 }
 
 impl Outgoing {
-    /// The request as the upstream gets it.
-    async fn prepare(
-        worker: &Worker,
-        route: &Forward,
-        exchange: Box<Exchange>,
-    ) -> Result<(Request<RequestBody>, Self), ProxyError> {
+    async fn prepare(worker: &Worker, route: &Forward, exchange: Box<Exchange>) -> Result<Self, ProxyError> {
         let Exchange {
             request,
             present,
             record,
         } = *exchange;
-        let (mut parts, incoming) = request.into_parts();
-        let deadline = match Deadline::of(&parts.headers, present, record.started, route.timeout) {
+        let (mut head, incoming) = request.into_parts();
+        let deadline = match Deadline::of(&head.headers, present, record.started, route.timeout) {
             Ok(deadline) => deadline,
             Err(error) => {
-                refuse_body(&parts.headers, incoming);
+                refuse_body(&head.headers, incoming);
                 return Err(error);
             }
         };
-        let idempotent = route.idempotent || parts.method.is_idempotent();
+        let idempotent = route.idempotent || head.method.is_idempotent();
         let body = if incoming.is_end_stream() {
             RequestBody::Whole(Bytes::new())
         } else if idempotent && is_replayable(&incoming) {
@@ -189,28 +180,26 @@ impl Outgoing {
             record.body_wait.set(began.elapsed());
             RequestBody::Whole(whole)
         } else {
-            RequestBody::Streaming(ClientBody::new(incoming, &parts.headers, worker.max_body_bytes))
+            RequestBody::Streaming(ClientBody::new(incoming, &head.headers, worker.max_body_bytes))
         };
-        headers::to_upstream(&mut parts, present, &record, &route.cluster_name);
-        parts.uri = route.upstream_path(&parts.uri)?.into();
-        parts.version = Version::HTTP_11;
+        headers::to_upstream(&mut head, present, &record, &route.cluster_name);
+        head.uri = route.upstream_path(&head.uri)?.into();
+        head.version = Version::HTTP_11;
 
-        let (upload, replay) = match &body {
-            RequestBody::Streaming(upload) => (Some(Rc::clone(upload)), None),
-            RequestBody::Whole(body) => {
-                let replay = || Replay {
-                    parts: parts.clone(),
-                    body: body.clone(),
-                };
-                (None, idempotent.then(replay))
-            }
-        };
-        let outgoing = Self {
-            upload,
-            replay,
+        Ok(Self {
+            replayable: idempotent && matches!(body, RequestBody::Whole(_)),
+            head,
+            body,
             deadline,
-        };
-        Ok((Request::from_parts(parts, body), outgoing))
+        })
+    }
+
+    /// The client's body, when it streams.
+    fn upload(&self) -> Option<Rc<ClientBody>> {
+        match &self.body {
+            RequestBody::Streaming(upload) => Some(Rc::clone(upload)),
+            RequestBody::Whole(_) => None,
+        }
     }
 }
 

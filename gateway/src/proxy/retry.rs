@@ -1,6 +1,6 @@
 //! Whether a request goes out once more.
 //!
-//! - Never written: hyper hands the request back, and any method may go out again.
+//! - Never written: not a byte of it left, so any method may go out again.
 //! - Possibly seen by an upstream (the connection broke, an attempt took too long, the answer was a 5xx): only an
 //!   idempotent method (RFC 9110 section 9.2.2) or a route that is declared idempotent goes out again, with a body that
 //!   was kept for it, within the retry budget, and never when the upstream said that it sheds load.
@@ -8,38 +8,21 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 
-use bytes::Bytes;
 use http::header::RETRY_AFTER;
-use http::{Request, Response, StatusCode, request};
+use http::{Response, StatusCode};
 use tokio::time::Instant;
 
-use crate::body::RequestBody;
 use crate::error::ProxyError;
 use crate::route::Forward;
 use crate::upstream::moment::Moment;
-use crate::upstream::{Attempts, ClusterWorker, Lease, Outcome};
-
-/// What it takes to send a request again after it may have been seen.
-pub(super) struct Replay {
-    pub(super) parts: request::Parts,
-    pub(super) body: Bytes,
-}
-
-impl Replay {
-    fn request(&self) -> Request<RequestBody> {
-        Request::from_parts(self.parts.clone(), RequestBody::Whole(self.body.clone()))
-    }
-}
+use crate::upstream::{Attempts, ClusterWorker, Http1Error, Lease, Outcome, Unsent};
 
 /// Why an attempt was not the last word.
 pub(super) enum Failure {
     /// Nothing was written; here is the request, whole.
-    NotWritten {
-        unsent: Box<Request<RequestBody>>,
-        error: hyper::Error,
-    },
+    NotWritten { unsent: Box<Unsent>, error: Http1Error },
     /// It may have been seen.
-    Broke(hyper::Error),
+    Broke(Http1Error),
     /// It took longer than one attempt may, and the next is granted already.
     Late,
     /// The answer was a status to retry on, and the next attempt is granted already.
@@ -54,16 +37,17 @@ pub(super) enum Failure {
 pub(super) struct Retry<'a> {
     cluster: &'a ClusterWorker,
     route: &'a Forward,
-    replay: Option<Replay>,
+    /// Whether the request may go out again after it may have been seen.
+    replayable: bool,
     sent: Cell<usize>,
 }
 
 impl<'a> Retry<'a> {
-    pub(super) fn new(cluster: &'a ClusterWorker, route: &'a Forward, replay: Option<Replay>) -> Self {
+    pub(super) fn new(cluster: &'a ClusterWorker, route: &'a Forward, replayable: bool) -> Self {
         Self {
             cluster,
             route,
-            replay,
+            replayable,
             sent: Cell::new(0),
         }
     }
@@ -82,13 +66,13 @@ impl<'a> Retry<'a> {
         let limit = self
             .route
             .per_try_timeout
-            .filter(|_| self.replay.is_some() && !self.is_last())?;
+            .filter(|_| self.replayable && !self.is_last())?;
         Some(sent + limit)
     }
 
     /// Takes one more attempt elsewhere out of the budget, if the request may have one.
     pub(super) fn grant(&self, tried: SocketAddr, now: Instant) -> bool {
-        let possible = self.replay.is_some() && !self.is_last() && self.cluster.has_other_than(tried);
+        let possible = self.replayable && !self.is_last() && self.cluster.has_other_than(tried);
         possible && self.withdraw(now)
     }
 
@@ -109,13 +93,13 @@ impl<'a> Retry<'a> {
             && self.grant(tried, now)
     }
 
-    /// The request for the next attempt, or how this one ends.
+    /// Prepares the next attempt, which may take over what this one did not write, or ends with the failure.
     pub(super) fn again(
-        &mut self,
+        &self,
         failure: Failure,
         lease: &mut Lease,
         attempts: &mut Attempts,
-    ) -> Result<Request<RequestBody>, ProxyError> {
+    ) -> Result<Option<Unsent>, ProxyError> {
         let metrics = &self.cluster.cluster.metrics;
         let now = Instant::now();
         // A pooled connection that went stale says nothing about its endpoint; a new one that failed does.
@@ -132,29 +116,26 @@ impl<'a> Retry<'a> {
                     return Err(ProxyError::Upstream(error));
                 }
                 metrics.retries_unsent.inc();
-                Ok(*unsent)
+                Ok(Some(*unsent))
             }
             Failure::Broke(error) => {
                 if !lease.reused {
                     lease.note(Outcome::Broke, now);
                 }
-                let granted = !self.is_last() && self.replay.is_some() && (stale || self.withdraw(now));
-                match self.replay.as_ref().filter(|_| granted) {
-                    Some(replay) => {
-                        metrics.retries_broken.inc();
-                        Ok(replay.request())
-                    }
-                    None => Err(ProxyError::Upstream(error)),
+                if self.is_last() || !self.replayable || !(stale || self.withdraw(now)) {
+                    return Err(ProxyError::Upstream(error));
                 }
+                metrics.retries_broken.inc();
+                Ok(None)
             }
             Failure::Late => {
                 lease.note(Outcome::TimedOut, now);
                 metrics.retries_timeout.inc();
-                self.replayed()
+                Ok(None)
             }
             Failure::Answered => {
                 metrics.retries_status.inc();
-                self.replayed()
+                Ok(None)
             }
             Failure::TimedOut => {
                 lease.note(Outcome::TimedOut, now);
@@ -162,14 +143,6 @@ impl<'a> Retry<'a> {
             }
             Failure::Other(error) => Err(error),
         }
-    }
-
-    fn replayed(&self) -> Result<Request<RequestBody>, ProxyError> {
-        // Only what can be replayed is granted another attempt.
-        self.replay
-            .as_ref()
-            .map(Replay::request)
-            .ok_or(ProxyError::UpstreamTimeout)
     }
 }
 

@@ -4,12 +4,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Frame;
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
+use http::{Response, request};
+use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
+use super::http1::{Http1Error, Unsent};
 use super::moment::Moment;
 use super::pool::{Counted, Shelf};
 use super::{Endpoint, Outcome};
@@ -100,14 +99,26 @@ impl Lease {
         self.sent
     }
 
-    /// Sends `request` and waits for the head of its answer; `None` when `late` gives no more time.
-    pub async fn send(
+    /// Takes on a request, one that no other connection has seen or one that another left unwritten.
+    pub fn start(&mut self, head: &request::Parts, body: &RequestBody, unsent: Option<Unsent>) {
+        match unsent {
+            Some(unsent) => self.connection.get().http.start_unsent(unsent),
+            None => self.connection.get().http.start(head, body),
+        }
+    }
+
+    /// Sends the request and waits for the head of its answer; `None` when `late` gives no more time.
+    pub async fn answer(
         &mut self,
-        request: Request<RequestBody>,
         until: Instant,
         late: impl FnMut() -> Option<Instant>,
-    ) -> Option<Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> {
-        self.connection.get().send(request, until, late).await
+    ) -> Option<Result<Response<()>, Http1Error>> {
+        self.connection.get().answer(until, late).await
+    }
+
+    /// The request, whole, if nothing of it was written.
+    pub fn take_unsent(&mut self) -> Option<Unsent> {
+        self.connection.get().http.take_unsent()
     }
 
     /// Notes what came of the request, once.
@@ -115,12 +126,17 @@ impl Lease {
         self.in_flight.note(outcome, Moment::from(self.sent), Moment::from(now));
     }
 
-    pub fn poll_body(
-        &mut self,
-        incoming: &mut Incoming,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.connection.get().poll_body(incoming, cx)
+    /// The next part of the answer's body.
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Http1Error>>> {
+        self.connection.get().http.poll_body(cx)
+    }
+
+    pub fn body_has_ended(&self) -> bool {
+        self.connection.look().http.body_has_ended()
+    }
+
+    pub fn body_size(&self) -> SizeHint {
+        self.connection.look().http.body_size()
     }
 
     /// Whether the time is over that was set last; `until` sets it anew.
@@ -128,7 +144,7 @@ impl Lease {
         self.connection.get().poll_timer(until, cx)
     }
 
-    /// Returns the connection to its pool; it is used again once hyper reports it ready.
+    /// Returns the connection to its pool, if it can carry another request.
     pub fn give_back(self, now: Instant) {
         self.connection.give_back(now);
     }

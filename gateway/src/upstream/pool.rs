@@ -68,16 +68,19 @@ impl Counted {
         self.connection.as_mut().expect("it is there until it is given back")
     }
 
+    pub(super) fn look(&self) -> &Connection {
+        self.connection.as_ref().expect("it is there until it is given back")
+    }
+
     /// Returns the connection to its shelf, or closes it when it is of no further use.
     pub(super) fn give_back(mut self, now: Instant) {
         let Some(mut connection) = self.connection.take() else {
             return;
         };
-        connection.look();
         connection.idle_since = now;
         let owner = &self.shelf.owner;
         let mut idle = self.shelf.idle.borrow_mut();
-        if connection.is_open()
+        if connection.http.may_be_used_again()
             && !owner.is_worn(&connection, now)
             && !self.shelf.left.get()
             && idle.len() < owner.max_idle
@@ -123,22 +126,13 @@ impl Shelf {
             return None;
         }
         let mut idle = self.idle.borrow_mut();
-        for _ in 0..idle.len() {
+        loop {
             let mut connection = match spread {
                 true => idle.pop_front(),
                 false => idle.pop_back(),
             }?;
-            connection.look();
-            if !self.owner.is_fit(&connection, now) {
+            if !self.owner.is_fit(&mut connection, now) {
                 self.closed();
-                continue;
-            }
-            if !connection.is_ready() {
-                // Its last exchange is still winding up; it will be ready for a later request.
-                match spread {
-                    true => idle.push_back(connection),
-                    false => idle.push_front(connection),
-                }
                 continue;
             }
             connection.requests += 1;
@@ -147,12 +141,10 @@ impl Shelf {
                 shelf: Rc::clone(self),
             });
         }
-        None
     }
 
     fn sweep(&self, now: Instant) {
         self.idle.borrow_mut().retain_mut(|connection| {
-            connection.look();
             let fit = self.owner.is_fit(connection, now);
             if !fit {
                 self.closed();
@@ -177,8 +169,9 @@ impl Owner {
             || now - connection.opened >= self.cluster.config.max_connection_age
     }
 
-    fn is_fit(&self, connection: &Connection, now: Instant) -> bool {
-        connection.is_open() && !self.is_worn(connection, now) && now - connection.idle_since < self.idle_timeout
+    /// Whether an idle connection may carry a request: the upstream has not closed it meanwhile either.
+    fn is_fit(&self, connection: &mut Connection, now: Instant) -> bool {
+        now - connection.idle_since < self.idle_timeout && !self.is_worn(connection, now) && connection.http.is_quiet()
     }
 }
 
