@@ -16,7 +16,7 @@ use shared::cli::Program;
 use shared::config::units::{BYTES, MILLIS_OR_SECONDS, boolean, bytes, name, seconds, seconds_or_zero, whole};
 use shared::config::{Secret, Setting, Settings, common};
 use shared::lifecycle::DrainTimes;
-use shared::serve::{ConnectionLimits, MAX_HEADER_BYTES, usable_cpus};
+use shared::serve::{self, ConnectionLimits, usable_cpus};
 use shared::telemetry::logging::Logging;
 
 pub use clusters::{Authority, ClusterConfig};
@@ -162,7 +162,12 @@ const SETTINGS: &[Setting] = &[
     MAX_ATTEMPTS,
     common::KEEPALIVE_TIMEOUT,
     common::MAX_CONNECTIONS,
-    MAX_HEADER_BYTES,
+    serve::HEADER_TIMEOUT,
+    serve::SEND_TIMEOUT,
+    serve::MAX_HEADER_BYTES,
+    serve::MAX_REQUEST_LINE_BYTES,
+    serve::MAX_HEADER_LINE_BYTES,
+    serve::MAX_HEADERS,
     MAX_BODY_BYTES,
     MAX_IDLE_CONNECTIONS,
     IDLE_TIMEOUT,
@@ -281,7 +286,11 @@ fn api_url(text: &str) -> Option<Uri> {
 
 impl Config {
     pub fn from_settings(settings: &mut Settings) -> Self {
-        let connections = ConnectionLimits::from_settings(settings);
+        let access_log = settings.get(&ACCESS_LOG, boolean);
+        let connections = ConnectionLimits {
+            log_refusals: access_log,
+            ..ConnectionLimits::from_settings(settings)
+        };
         let max_ttl = settings.get(&DNS_MAX_TTL, seconds);
         let config = Self {
             listen: settings.get(&LISTEN_ADDRESS, |text| text.parse().ok()),
@@ -293,7 +302,7 @@ impl Config {
             environment: settings.get(&common::ENVIRONMENT, |text| name(text, 63)),
             pod_name: settings.pod_name(),
             logging: Logging::from_settings(settings),
-            access_log: settings.get(&ACCESS_LOG, boolean),
+            access_log,
             connections,
             max_body_bytes: settings.get(&MAX_BODY_BYTES, bytes),
             drain: DrainTimes {
@@ -307,7 +316,7 @@ impl Config {
                 max_attempts: settings.get(&MAX_ATTEMPTS, |text| whole(text, 1..=10)),
                 max_idle_connections: settings.get(&MAX_IDLE_CONNECTIONS, |text| whole(text, 0..=100_000)),
                 idle_timeout: settings.get(&IDLE_TIMEOUT, seconds),
-                max_header_bytes: connections.max_header_bytes,
+                max_header_bytes: connections.head.max_bytes,
             },
             dns: DnsConfig {
                 servers: settings.get(&DNS_SERVERS, addresses),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use shared::problem::Problem;
+use shared::serve::Refusal;
 
 use crate::upstream::Http1Error;
 
@@ -85,9 +86,10 @@ impl ProxyError {
             Self::RequestBodyTimeout => {
                 Problem::new(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive in time").field("body")
             }
-            Self::RequestBody(_) => {
-                Problem::new(StatusCode::BAD_REQUEST, "the request body broke off or is malformed").field("body")
-            }
+            Self::RequestBody(error) => match Refusal::of(error) {
+                Some(refusal) => refusal.problem(),
+                None => Problem::new(StatusCode::BAD_REQUEST, "the request body broke off").field("body"),
+            },
             Self::TimeoutHeader(name) => Problem::new(
                 StatusCode::BAD_REQUEST,
                 format!("{name} is not a timeout in its form: x-request-timeout-ms is milliseconds from 1 to 99999999, grpc-timeout up to 8 digits and one of H M S m u n"),

@@ -87,14 +87,14 @@ impl RouteTable {
         self.routes.iter().position(|route| route.matches(path))
     }
 
-    /// Whether a route that needs the API key matches the path as a server reads it that takes an encoded slash
-    /// for a slash.
+    /// Whether a route that needs the API key matches the path as a server reads it that decodes every escape
+    /// before it looks at the path, an encoded slash included.
     pub fn needs_key_when_decoded(&self, path: &str) -> bool {
-        let encoded = |text: &str| path.contains(text);
-        if !encoded("%2F") && !encoded("%2f") {
+        if !path.contains('%') {
             return false;
         }
-        let decoded = path.replace("%2F", "/").replace("%2f", "/");
+        let decoded = path::decode(path, |_| true).unwrap_or_default();
+        let decoded = String::from_utf8_lossy(&decoded);
         self.find(&decoded).is_some_and(|route| self.get(route).require_api_key)
     }
 

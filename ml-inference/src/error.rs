@@ -41,6 +41,7 @@ impl RequestError {
             Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(BodyError::TooSlow { .. }) => StatusCode::REQUEST_TIMEOUT,
             Self::Body(BodyError::Broken) => StatusCode::BAD_REQUEST,
+            Self::Body(BodyError::Refused(refusal)) => refusal.status(),
             Self::Input(InputError::TooMany { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Input(_) => StatusCode::BAD_REQUEST,
             // Finite numbers came in and an infinity came out: the client can send other ones.

@@ -101,7 +101,7 @@ pub mod common {
         "KEEPALIVE_TIMEOUT",
         "75",
         MILLIS_OR_SECONDS,
-        "longest wait for the head of a connection's first or next request",
+        "longest wait for the first byte of a connection's first or next request",
     );
     pub const MAX_CONNECTIONS: Setting = Setting::new(
         "MAX_CONNECTIONS",

@@ -5,10 +5,12 @@
 //! RawClient  speaks HTTP/1.1 byte by byte: half requests, broken ones, slow ones
 //! Upstream   a scripted server: answers, hangs, resets, closes
 //! Scratch    a directory that is gone afterwards
+//! fuzz       mutates known inputs for as long as it is given
 //! ```
 //!
 //! Everything here panics when the world is not as the test says; the message carries the process's output.
 
+mod fuzz;
 mod process;
 mod raw_client;
 mod scratch;
@@ -16,6 +18,7 @@ mod upstream;
 
 use std::time::Duration;
 
+pub use fuzz::{Fuzzed, fuzz};
 pub use process::{Finished, Process};
 pub use raw_client::{RawClient, RawResponse};
 pub use rustix::process::Signal;

@@ -34,7 +34,7 @@ pub fn decode_unreserved(path: &str) -> Option<String> {
 }
 
 /// Decodes the escapes whose byte `wanted` accepts; `None` when an escape is broken.
-fn decode(path: &str, wanted: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
+pub(super) fn decode(path: &str, wanted: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {

@@ -1,12 +1,13 @@
 //! Reads a request body, never more of it and never longer than allowed.
 
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body;
 use http_body_util::BodyExt;
-use shared::serve::{expects_continue, linger};
+use shared::serve::{Refusal, expects_continue, linger};
 use tokio::time::timeout;
 
 /// How much is set aside before the first byte came. A Content-Length is only a claim.
@@ -18,8 +19,10 @@ pub enum BodyError {
     TooLarge { limit: usize },
     #[error("the body did not arrive within {} seconds", .limit.as_secs_f64())]
     TooSlow { limit: Duration },
-    #[error("the body ended early or was not framed as its headers said")]
+    #[error("the body ended early")]
     Broken,
+    #[error(transparent)]
+    Refused(Refusal),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +34,7 @@ pub(super) struct BodyLimits {
 /// The whole body. Runs on a local runtime, which lingers over what a refusal left unread.
 pub(super) async fn read<B>(headers: &HeaderMap, mut body: B, limits: BodyLimits) -> Result<Bytes, BodyError>
 where
-    B: Body<Data = Bytes> + Unpin + 'static,
+    B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
     let too_large = BodyError::TooLarge { limit: limits.bytes };
     let declared = body.size_hint().lower();
@@ -48,19 +51,20 @@ where
             linger(body);
             Err(too_large)
         }
-        Ok(Err(Overrun::Broken)) => Err(BodyError::Broken),
+        Ok(Err(Overrun::Broken(refusal))) => Err(refusal.map_or(BodyError::Broken, BodyError::Refused)),
         Err(_elapsed) => Err(BodyError::TooSlow { limit: limits.time }),
     }
 }
 
 enum Overrun {
     TooLarge,
-    Broken,
+    /// It ended early, or is none for the reason that is given.
+    Broken(Option<Refusal>),
 }
 
 async fn collect<B>(body: &mut B, declared: u64, limit: usize) -> Result<Bytes, Overrun>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
 {
     // Most bodies arrive in one piece, which is then passed on as it is.
     let Some(first) = next(body).await? else {
@@ -87,10 +91,10 @@ where
 /// The next piece of data; trailers are passed over.
 async fn next<B>(body: &mut B) -> Result<Option<Bytes>, Overrun>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
 {
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Overrun::Broken)?;
+        let frame = frame.map_err(|error| Overrun::Broken(Refusal::of(&error)))?;
         if let Ok(data) = frame.into_data() {
             return Ok(Some(data));
         }

@@ -96,7 +96,10 @@ async fn a_body_that_is_framed_wrongly_is_a_400() {
     client
         .send("POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n")
         .await;
-    assert_eq!(client.response().await.status, 400);
+    let refused = client.response().await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.body.contains("a chunk's size"), "{}", refused.body);
+    assert_eq!(refused.header("connection"), Some("close"));
     assert!(client.closed().await.is_empty());
 }
 
@@ -160,15 +163,25 @@ async fn a_head_that_is_too_large_is_a_431() {
 #[tokio::test]
 async fn what_is_no_http_ends_its_connection_and_nothing_else() {
     let server = Server::start(&[]).await;
-    for garbage in [
-        "\0\0\0\0\r\n\r\n",
-        "GET\r\n\r\n",
-        "\x16\x03\x01\x02\0\x01\0\x01\r\n\r\n",
-        "GET / HTTP/9.9\r\n\r\n",
+    for (garbage, status, reason) in [
+        ("\0\0\0\0\r\n\r\n", 400, "control_byte"),
+        ("GET\r\n\r\n", 400, "request_line"),
+        ("\x16\x03\x01\x02\0\x01\0\x01\r\n\r\n", 400, "control_byte"),
+        ("GET / HTTP/9.9\r\n\r\n", 505, "version_not_supported"),
+        (
+            "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+            400,
+            "length_and_encoding",
+        ),
     ] {
         let mut client = server.connect().await;
         client.send(garbage).await;
+        let refused = client.response().await;
+        assert_eq!(refused.status, status, "{garbage:?}");
+        assert_eq!(refused.header("content-type"), Some("application/problem+json"));
         client.closed().await;
+        let counted = format!("ml_inference_requests_refused_total{{reason=\"{reason}\"}}");
+        assert!(server.metrics().await.contains(&counted), "{reason}");
     }
     assert_eq!(server.get("/").await.body, LABS_LINE);
 }

@@ -44,7 +44,7 @@ pub(super) struct Connections {
     pub(super) wakers: RefCell<Slab<Waker>>,
     open: Cell<usize>,
     one_ended: Notify,
-    metrics: ConnectionMetrics,
+    pub(super) metrics: ConnectionMetrics,
 }
 
 impl Connections {
@@ -102,7 +102,7 @@ where
     });
     let start = |stream: TcpStream, peer: SocketAddr| {
         let guard = OpenGuard::new(&connections);
-        let served = connection::serve(stream, make_service(peer), Rc::clone(&connections));
+        let served = connection::serve(stream, peer, make_service(peer), Rc::clone(&connections));
         tokio::task::spawn_local(async move {
             served.await;
             drop(guard);

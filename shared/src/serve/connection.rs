@@ -1,31 +1,41 @@
-//! One client connection.
+//! One client connection: hyper over a validated socket, and what is left to do when hyper is through with it.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
-use http_body::Body;
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
+use socket2::SockRef;
 use tokio::net::TcpStream;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::SmallWrites;
 use super::accept::Connections;
+use super::http1::Refusal;
+use super::wire::{Progress, Wire, WireIo};
+use super::{ConnectionLimits, linger, refuse};
+use crate::request_id::RequestId;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
+/// hyper keeps this many headers on its stack; more cost it an allocation for each request.
+const HYPERS_OWN_MAX_HEADERS: usize = 100;
+
 /// Serves one connection to its end.
-pub(super) async fn serve<S, B>(stream: TcpStream, service: S, connections: Rc<Connections>)
+pub(super) async fn serve<S, B>(stream: TcpStream, peer: SocketAddr, service: S, connections: Rc<Connections>)
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
     B: Body<Data = Bytes> + 'static,
@@ -35,42 +45,111 @@ where
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot set TCP_NODELAY");
     }
-    let started = Rc::new(Cell::new(false));
+    let progress = Rc::new(Progress::default());
+    let wire = Wire::new(stream, connections.limits, Rc::clone(&progress));
+    let wire = Rc::new(RefCell::new(wire));
     let tracked = Tracked {
         inner: service,
-        started: Rc::clone(&started),
+        progress,
         connections: Rc::clone(&connections),
     };
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(connections.limits.keepalive_timeout)
-        .max_header_size(connections.limits.max_header_bytes)
-        .max_buf_size(connections.limits.max_header_bytes)
-        .serve_connection(SmallWrites(TokioIo::new(stream)), tracked);
+    if let Err(error) = serve_http1(&wire, tracked, &connections).await {
+        // The client went away or stalled; nobody is left to answer.
+        debug!(%error, "connection ended early");
+    }
+    let wire = Rc::into_inner(wire).expect("hyper has let go of its half");
+    end(wire.into_inner(), peer, &connections).await;
+}
+
+/// Lets hyper serve the connection until it ends, or until what comes next is a refusal.
+async fn serve_http1<S, B>(
+    wire: &Rc<RefCell<Wire>>,
+    tracked: Tracked<S>,
+    connections: &Rc<Connections>,
+) -> hyper::Result<()>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let progress = Rc::clone(&tracked.progress);
+    let connection =
+        builder(&connections.limits).serve_connection(SmallWrites(TokioIo::new(WireIo(Rc::clone(wire)))), tracked);
     let mut connection = pin!(connection);
-    let mut slot = WakerSlot::new(&connections);
+    let mut slot = WakerSlot::new(connections);
     let mut told = false;
-    let ended = poll_fn(|cx| {
+    poll_fn(|cx| {
         slot.register(cx);
         // hyper's `graceful_shutdown` ends an idle connection at once, so a connection that has not sent
         // its first request yet is told only after a grace time.
-        let may_end = started.get() || connections.grace_over.get();
-        if !told && connections.closing.get() && may_end {
+        let may_end = progress.has_started.get() || connections.grace_over.get();
+        // It is idle for hyper even when half of a head has come; that head is still waited for.
+        if !told && connections.closing.get() && may_end && !wire.borrow().is_in_head() {
             told = true;
             connection.as_mut().graceful_shutdown();
         }
-        connection.as_mut().poll(cx)
-    });
-    if let Err(error) = ended.await {
-        // The client went away, stalled or spoke no HTTP; nobody is left to answer.
-        debug!(%error, "connection ended early");
+        match connection.as_mut().poll(cx) {
+            // hyper would wait for a request that will not come.
+            Poll::Pending => wire.borrow_mut().poll_end(cx).map(Ok),
+            ended => ended,
+        }
+    })
+    .await
+}
+
+fn builder(limits: &ConnectionLimits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        // What it would do is done below it, with an answer to the client.
+        .header_read_timeout(None)
+        .max_header_size(limits.head.max_bytes)
+        .max_buf_size(limits.head.max_bytes);
+    if limits.head.max_headers > HYPERS_OWN_MAX_HEADERS {
+        builder.max_headers(limits.head.max_headers);
+    }
+    builder
+}
+
+/// Ends a connection whose last request hyper has answered, or will not.
+async fn end(wire: Wire, peer: SocketAddr, connections: &Connections) {
+    if wire.has_stalled() {
+        connections.metrics.stalled.inc();
+        debug!(%peer, "cut a client that does not read its answer");
+        // What the kernel still holds for it goes too.
+        let reset = SockRef::from(&wire.into_stream()).set_linger(Some(Duration::ZERO));
+        if let Err(error) = reset {
+            debug!(%error, "cannot reset the connection");
+        }
+        return;
+    }
+    let mut last_words = Vec::new();
+    if let Some(refusal) = wire.refusal_to_answer() {
+        let id = RequestId::generate(fastrand::u128(..));
+        note(refusal, peer, Some(&id), connections);
+        last_words = refuse::response(refusal, &id, wire.refuses_head_request());
+    } else if let Some(refusal) = wire.refusal_of_body() {
+        note(refusal, peer, None, connections);
+    }
+    if wire.is_refused() {
+        linger::close(wire.into_stream(), &last_words).await;
     }
 }
 
-/// The service of one connection, noting its first request and ending the connection during a drain.
+/// A refused head's line in the access log; a refused body's reason, next to its request's own line.
+fn note(refusal: Refusal, peer: SocketAddr, id: Option<&RequestId>, connections: &Connections) {
+    let (status, reason) = (refusal.status().as_u16(), refusal.reason());
+    connections.metrics.refused.with_label_values(&[reason]).inc();
+    let (peer, request_id) = (peer.ip().to_canonical(), id.map(RequestId::as_str));
+    match connections.limits.log_refusals {
+        true => info!(request_id, %peer, status, reason, "refused"),
+        false => debug!(request_id, %peer, status, reason, "refused"),
+    }
+}
+
+/// The service of one connection, noting how far its requests have come and ending it during a drain.
 struct Tracked<S> {
     inner: S,
-    started: Rc<Cell<bool>>,
+    progress: Rc<Progress>,
     connections: Rc<Connections>,
 }
 
@@ -78,16 +157,26 @@ impl<S, B> Service<Request<Incoming>> for Tracked<S>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
 {
-    type Response = Response<B>;
+    type Response = Response<TrackedBody<B>>;
     type Error = Infallible;
     type Future = TrackedFuture<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.started.set(true);
+        self.progress.has_started.set(true);
         TrackedFuture {
             inner: self.inner.call(request),
+            answering: Some(Answering(Rc::clone(&self.progress))),
             connections: Rc::clone(&self.connections),
         }
+    }
+}
+
+/// Counts a request as answered when it is dropped: at the end of the answer's body, or before.
+struct Answering(Rc<Progress>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answered.set(self.0.answered.get() + 1);
     }
 }
 
@@ -95,6 +184,7 @@ pin_project! {
     struct TrackedFuture<F> {
         #[pin]
         inner: F,
+        answering: Option<Answering>,
         connections: Rc<Connections>,
     }
 }
@@ -103,15 +193,45 @@ impl<F, B> Future for TrackedFuture<F>
 where
     F: Future<Output = Result<Response<B>, Infallible>>,
 {
-    type Output = Result<Response<B>, Infallible>;
+    type Output = Result<Response<TrackedBody<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Ok(mut response) = ready!(this.inner.poll(cx));
-        if this.connections.phase.is_draining() {
+        let answering = this.answering.take();
+        let is_broken = answering.as_ref().is_some_and(|answering| answering.0.is_broken.get());
+        if is_broken || this.connections.phase.is_draining() {
             response.headers_mut().insert(CONNECTION, CLOSE);
         }
-        Poll::Ready(Ok(response))
+        Poll::Ready(Ok(response.map(|inner| TrackedBody {
+            inner,
+            _answering: answering,
+        })))
+    }
+}
+
+pin_project! {
+    struct TrackedBody<B> {
+        #[pin]
+        inner: B,
+        _answering: Option<Answering>,
+    }
+}
+
+impl<B: Body> Body for TrackedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.project().inner.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 

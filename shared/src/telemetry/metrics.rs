@@ -1,6 +1,6 @@
 //! A registry with what every process shows: build, process, connections.
 
-use prometheus::{Encoder, IntCounter, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 /// Buckets in seconds for requests that take from a tenth of a millisecond to the default timeout.
 pub const LATENCY_BUCKETS: &[f64] = &[
@@ -38,6 +38,9 @@ pub struct ConnectionMetrics {
     pub accepted: IntCounter,
     pub open: IntGauge,
     pub accept_errors: IntCounter,
+    /// By reason: the names of [`crate::serve::Refusal`].
+    pub refused: IntCounterVec,
+    pub stalled: IntCounter,
 }
 
 impl ConnectionMetrics {
@@ -52,10 +55,23 @@ impl ConnectionMetrics {
                 format!("{prefix}_connections_accept_errors_total"),
                 "Times the listener could not accept, for example for want of file descriptors.",
             )?,
+            refused: IntCounterVec::new(
+                Opts::new(
+                    format!("{prefix}_requests_refused_total"),
+                    "What clients sent that is no request, by what is wrong with it.",
+                ),
+                &["reason"],
+            )?,
+            stalled: IntCounter::new(
+                format!("{prefix}_connections_stalled_total"),
+                "Client connections cut because the client did not read its answer.",
+            )?,
         };
         registry.register(Box::new(metrics.accepted.clone()))?;
         registry.register(Box::new(metrics.open.clone()))?;
         registry.register(Box::new(metrics.accept_errors.clone()))?;
+        registry.register(Box::new(metrics.refused.clone()))?;
+        registry.register(Box::new(metrics.stalled.clone()))?;
         Ok(metrics)
     }
 }

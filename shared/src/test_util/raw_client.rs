@@ -103,6 +103,13 @@ impl RawClient {
         timeout(DEADLINE, read).await.expect("the peer closes in time")
     }
 
+    /// Reads up to `most` bytes of whatever comes next, and gives their number; 0 at the end.
+    pub async fn read_some(&mut self, most: usize) -> usize {
+        let mut bytes = vec![0; most];
+        let read = timeout(DEADLINE, self.stream.read(&mut bytes)).await;
+        read.expect("something comes in time").expect("the connection is whole")
+    }
+
     /// Whether the peer sends nothing and keeps the connection open for `time`.
     pub async fn is_silent_for(&mut self, time: Duration) -> bool {
         self.ahead.is_empty() && timeout(time, self.read_more()).await.is_err()

@@ -102,9 +102,13 @@ impl UpstreamConnection {
         self.ahead.drain(..length).collect()
     }
 
-    /// The next request with a body as long as its Content-Length says.
+    /// The next request with a body as long as its Content-Length says, or with its chunks as they came.
     pub async fn read_request(&mut self) -> Option<(String, Vec<u8>)> {
         let head = self.read_head().await?;
+        if head.to_ascii_lowercase().contains("\r\ntransfer-encoding: chunked\r\n") {
+            let body = self.read_chunks().await;
+            return Some((head, body));
+        }
         let length = head.split("\r\n").find_map(|line| {
             let (name, value) = line.split_once(':')?;
             let named = name.eq_ignore_ascii_case("content-length");
@@ -112,6 +116,19 @@ impl UpstreamConnection {
         });
         let body = self.read_body(length.unwrap_or(0)).await;
         Some((head, body))
+    }
+
+    /// Everything up to the end of a chunked body without trailers.
+    async fn read_chunks(&mut self) -> Vec<u8> {
+        let mut chunks = Vec::new();
+        while !chunks.ends_with(b"0\r\n\r\n") {
+            let byte = self.read_body(1).await;
+            if byte.is_empty() {
+                break;
+            }
+            chunks.extend(byte);
+        }
+        chunks
     }
 
     /// Sends bytes as they are. A client that has gone is its own affair.

@@ -1,0 +1,295 @@
+//! Follows the requests of one connection through its bytes.
+//!
+//! ```text
+//!          ┌──────────────────────────────────────────────┐
+//!          ▼                                              │
+//! head ──► no body ──────────────────────────────────────►│
+//!      ├─► length ───────────────────────────────────────►│
+//!      └─► chunk size ──► chunk ──► chunk end ─┐          │
+//!             ▲  └─(0)──► trailers ────────────│─────────►┘
+//!             └────────────────────────────────┘
+//! ```
+
+use super::chunk::{ChunkLine, MOST_EXTENSION_BYTES, MOST_LINE_BYTES};
+use super::head::{Framing, Head, check_trailer};
+use super::{HeadLimits, Refusal, bytes};
+
+/// CRLF.
+const LINE_BREAK: usize = 2;
+
+/// Says of a connection's bytes how many may go on. What it says does not depend on how they were cut into pieces.
+#[derive(Debug)]
+pub struct Validator {
+    limits: HeadLimits,
+    state: State,
+    /// The head whose lines are being read, once its request line was.
+    head: Option<Head>,
+    /// Where the first line begins that is not complete, from the start of what was not passed yet.
+    line: usize,
+    /// How much of that line is known to hold no control character.
+    scanned: usize,
+    has_begun: bool,
+    requests: u64,
+    refusal: Option<Refusal>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Head,
+    /// Bytes of a body that are left.
+    Length(u64),
+    ChunkSize {
+        extension_bytes: usize,
+    },
+    /// Bytes of a chunk that are left.
+    Chunk {
+        left: u64,
+        extension_bytes: usize,
+    },
+    ChunkEnd {
+        extension_bytes: usize,
+    },
+    Trailers {
+        bytes: usize,
+        fields: usize,
+    },
+}
+
+impl Validator {
+    pub fn new(limits: HeadLimits) -> Self {
+        Self {
+            limits,
+            state: State::Head,
+            head: None,
+            line: 0,
+            scanned: 0,
+            has_begun: false,
+            requests: 0,
+            refusal: None,
+        }
+    }
+
+    /// How many bytes at the start of `input` may go on: whole heads, whole chunk and trailer lines, and bodies as
+    /// they come. The rest is to be shown again, with more after it; once there is a refusal, nothing passes.
+    pub fn advance(&mut self, input: &[u8]) -> usize {
+        let mut passed = 0;
+        while passed < input.len() && self.refusal.is_none() {
+            match self.part(&input[passed..]) {
+                Ok(Some(length)) => passed += length,
+                Ok(None) => break,
+                Err(refusal) => self.refuse(refusal),
+            }
+        }
+        passed
+    }
+
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.refusal
+    }
+
+    /// Refuses what has begun for a reason that is not in its bytes.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        self.refusal.get_or_insert(refusal);
+        self.has_begun = false;
+    }
+
+    /// Heads that went on.
+    pub fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// Whether a head has begun and not ended. The empty line that some clients send after a body is no beginning.
+    pub fn is_in_head(&self) -> bool {
+        self.has_begun
+    }
+
+    /// Whether the head of the current request went on and its body is not complete.
+    pub fn is_in_body(&self) -> bool {
+        !matches!(self.state, State::Head)
+    }
+
+    /// Whether the request whose head is being read is a HEAD, whose answer has no body.
+    pub fn is_head_request(&self) -> bool {
+        self.head.is_some_and(|head| head.is_head)
+    }
+
+    /// The length of the part that `rest` begins with; `None` when it is not complete.
+    fn part(&mut self, rest: &[u8]) -> Result<Option<usize>, Refusal> {
+        match self.state {
+            State::Head => self.head(rest),
+            State::Length(left) => {
+                let (length, left) = take(rest, left);
+                self.state = if left == 0 { State::Head } else { State::Length(left) };
+                Ok(Some(length))
+            }
+            State::ChunkSize { extension_bytes } => self.chunk_size(rest, extension_bytes),
+            State::Chunk { left, extension_bytes } => {
+                let (length, left) = take(rest, left);
+                self.state = match left {
+                    0 => State::ChunkEnd { extension_bytes },
+                    left => State::Chunk { left, extension_bytes },
+                };
+                Ok(Some(length))
+            }
+            State::ChunkEnd { extension_bytes } => match rest {
+                [b'\r', b'\n', ..] => {
+                    self.state = State::ChunkSize { extension_bytes };
+                    Ok(Some(LINE_BREAK))
+                }
+                [b'\r'] => Ok(None),
+                _ => Err(Refusal::ChunkEnd),
+            },
+            State::Trailers { bytes, fields } => self.trailer(rest, bytes, fields),
+        }
+    }
+
+    fn head(&mut self, rest: &[u8]) -> Result<Option<usize>, Refusal> {
+        loop {
+            let line = &rest[self.line..];
+            let Some(length) = self
+                .line_length(line, self.longest_line())
+                .map_err(|fault| self.head_refusal(fault))?
+            else {
+                self.has_begun = self.head.is_some() || matches!(line, [first, ..] if *first != b'\r');
+                return Ok(None);
+            };
+            if self.line + length + LINE_BREAK > self.limits.max_bytes {
+                return Err(self.head_refusal(LineFault::TooLong));
+            }
+            let was_first = self.line == 0;
+            let line = &line[..length];
+            self.line += length + LINE_BREAK;
+            match &mut self.head {
+                // RFC 9112 section 2.2: one empty line before a request is forgiven.
+                None if line.is_empty() && was_first => {}
+                None if line.is_empty() => return Err(Refusal::RequestLine),
+                None => self.head = Some(Head::from_request_line(line)?),
+                Some(head) if line.is_empty() => {
+                    self.state = match head.end()? {
+                        Framing::Length(0) => State::Head,
+                        Framing::Length(length) => State::Length(length),
+                        Framing::Chunked => State::ChunkSize { extension_bytes: 0 },
+                    };
+                    self.head = None;
+                    self.has_begun = false;
+                    self.requests += 1;
+                    return Ok(Some(std::mem::take(&mut self.line)));
+                }
+                Some(head) => {
+                    head.field(line)?;
+                    if head.fields > self.limits.max_headers {
+                        return Err(Refusal::TooManyHeaders(self.limits.max_headers));
+                    }
+                }
+            }
+        }
+    }
+
+    /// How long the next line of a head may be: its own limit, or what is left of the head's.
+    fn longest_line(&self) -> usize {
+        let limit = match self.head {
+            None => self.limits.max_request_line_bytes,
+            Some(_) => self.limits.max_header_line_bytes,
+        };
+        limit.min(self.room())
+    }
+
+    /// What is left of the head's limit for the next line without its line break.
+    fn room(&self) -> usize {
+        self.limits.max_bytes.saturating_sub(self.line + LINE_BREAK)
+    }
+
+    fn head_refusal(&self, fault: LineFault) -> Refusal {
+        let limits = &self.limits;
+        match fault {
+            LineFault::Bad(refusal) => refusal,
+            LineFault::TooLong if self.head.is_none() => Refusal::RequestLineTooLong(self.longest_line()),
+            LineFault::TooLong if limits.max_header_line_bytes <= self.room() => {
+                Refusal::HeaderLineTooLong(limits.max_header_line_bytes)
+            }
+            LineFault::TooLong => Refusal::HeadTooLarge(limits.max_bytes),
+        }
+    }
+
+    fn chunk_size(&mut self, rest: &[u8], extension_bytes: usize) -> Result<Option<usize>, Refusal> {
+        let Some(length) = self
+            .line_length(rest, MOST_LINE_BYTES)
+            .map_err(|fault| fault.or(Refusal::ChunkExtension))?
+        else {
+            return Ok(None);
+        };
+        let line = ChunkLine::parse(&rest[..length])?;
+        let extension_bytes = extension_bytes + line.extension_bytes;
+        if extension_bytes > MOST_EXTENSION_BYTES {
+            return Err(Refusal::ChunkExtension);
+        }
+        self.state = match line.size {
+            0 => State::Trailers { bytes: 0, fields: 0 },
+            left => State::Chunk { left, extension_bytes },
+        };
+        Ok(Some(length + LINE_BREAK))
+    }
+
+    fn trailer(&mut self, rest: &[u8], bytes: usize, fields: usize) -> Result<Option<usize>, Refusal> {
+        // hyper's own limit counts the last line break and is one byte lower.
+        let room = self.limits.max_bytes.saturating_sub(bytes + 2 * LINE_BREAK + 1);
+        let longest = self.limits.max_header_line_bytes.min(room);
+        let Some(length) = self
+            .line_length(rest, longest)
+            .map_err(|fault| fault.or(Refusal::Trailer))?
+        else {
+            return Ok(None);
+        };
+        let line = &rest[..length];
+        if line.is_empty() {
+            self.state = State::Head;
+            return Ok(Some(LINE_BREAK));
+        }
+        check_trailer(line)?;
+        if fields == self.limits.max_headers {
+            return Err(Refusal::Trailer);
+        }
+        self.state = State::Trailers {
+            bytes: bytes + length + LINE_BREAK,
+            fields: fields + 1,
+        };
+        Ok(Some(length + LINE_BREAK))
+    }
+
+    /// The length without its CRLF of the line that `rest` begins with; `None` when it is not complete. Judges byte
+    /// by byte, so that the verdict on a line is the same before and after the rest of it has come.
+    fn line_length(&mut self, rest: &[u8], longest: usize) -> Result<Option<usize>, LineFault> {
+        let end = bytes::find_control(&rest[self.scanned..]).map(|at| self.scanned + at);
+        self.scanned = end.unwrap_or(rest.len());
+        if self.scanned > longest {
+            return Err(LineFault::TooLong);
+        }
+        match &rest[self.scanned..] {
+            [] | [b'\r'] => Ok(None),
+            [b'\r', b'\n', ..] => Ok(Some(std::mem::take(&mut self.scanned))),
+            [b'\r' | b'\n', ..] => Err(LineFault::Bad(Refusal::LineBreak)),
+            _ => Err(LineFault::Bad(Refusal::ControlByte)),
+        }
+    }
+}
+
+/// Why a line is none, whatever stands in it.
+enum LineFault {
+    TooLong,
+    Bad(Refusal),
+}
+
+impl LineFault {
+    fn or(self, too_long: Refusal) -> Refusal {
+        match self {
+            Self::TooLong => too_long,
+            Self::Bad(refusal) => refusal,
+        }
+    }
+}
+
+/// How much of `rest` belongs to the next `left` bytes, and how many are left after that.
+fn take(rest: &[u8], left: u64) -> (usize, u64) {
+    let length = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+    (length, left - length as u64)
+}
