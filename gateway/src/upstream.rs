@@ -21,6 +21,7 @@ mod pool;
 pub mod queue;
 pub mod retry_budget;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -212,6 +213,8 @@ pub struct ClusterWorker {
 /// How one request has fared so far in getting a connection.
 #[derive(Debug)]
 pub struct Attempts {
+    /// The time, while it is still the time: nearly every request asks for it once.
+    now: Cell<Option<Instant>>,
     /// Endpoints not to try again while there are others.
     pub tried: Vec<SocketAddr>,
     /// Whether a pooled connection will do: after one broke, the next is opened anew.
@@ -224,8 +227,9 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    pub fn new(connect_by: Instant, wait_until: Instant) -> Self {
+    pub fn new(now: Instant, connect_by: Instant, wait_until: Instant) -> Self {
         Self {
+            now: Cell::new(Some(now)),
             tried: Vec::new(),
             fresh: false,
             connect_by,
@@ -300,7 +304,8 @@ impl ClusterWorker {
         if self.pool.view().set.version != self.cluster.version.load(Ordering::Acquire) {
             self.pool.follow(self.cluster.endpoints());
         }
-        let (view, now) = (self.pool.view(), Instant::now());
+        let view = self.pool.view();
+        let now = attempts.now.take().unwrap_or_else(Instant::now);
         loop {
             let place = match self.balancer.pick(&view.set, &attempts.tried, Moment::from(now)) {
                 Pick::Endpoint(place) => place,

@@ -34,6 +34,8 @@ pub struct UpstreamBody {
     limits: ReadLimits,
     /// A frame passed since the timer was last set.
     moved: bool,
+    /// Something of the body came later than the head.
+    waited: bool,
 }
 
 /// How long an answer's body may take.
@@ -53,6 +55,7 @@ impl UpstreamBody {
             upload,
             limits,
             moved: true,
+            waited: false,
         };
         if ended {
             body.finish();
@@ -69,7 +72,14 @@ impl UpstreamBody {
                 drop(lease);
                 upload.discard_rest();
             }
-            _ => lease.give_back(Instant::now()),
+            _ => {
+                // A body that came along with its head ended when that did.
+                let now = match self.waited {
+                    true => Instant::now(),
+                    false => lease.answered_at(),
+                };
+                lease.give_back(now);
+            }
         }
     }
 
@@ -91,6 +101,7 @@ impl UpstreamBody {
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Pending => {
+                self.waited = true;
                 let until = std::mem::take(&mut self.moved).then(|| self.limits.until(Instant::now()));
                 match lease.poll_timer(until, cx) {
                     Poll::Ready(()) => {

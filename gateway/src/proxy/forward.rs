@@ -35,14 +35,16 @@ pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Box<Exch
     let asked = Instant::now();
     record.ask_upstream(asked);
     let answered = ask(cluster, route, outgoing, &record, asked).await;
-    record.upstream_answered(Instant::now());
     let (response, present, lease) = match answered {
         Ok((response, ..)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             // Nothing was asked to switch: `Upgrade` is not passed on.
             return Err(abandon(upload, ProxyError::UnexpectedUpgrade));
         }
         Ok(answered) => answered,
-        Err(error) => return Err(abandon(upload, error)),
+        Err(error) => {
+            record.upstream_answered(Instant::now());
+            return Err(abandon(upload, error));
+        }
     };
 
     let (mut head, ()) = response.into_parts();
@@ -74,7 +76,7 @@ async fn ask(
 ) -> Result<(Response<()>, Present, Lease), ProxyError> {
     let (upload, deadline) = (outgoing.upload(), outgoing.deadline);
     let connect_by = deadline.at_most(asked + cluster.limits.connect_timeout);
-    let mut attempts = Attempts::new(connect_by, deadline.after(asked));
+    let mut attempts = Attempts::new(asked, connect_by, deadline.after(asked));
     let retry = Retry::new(cluster, route, outgoing.replayable);
     let mut unsent = None;
     loop {
@@ -93,6 +95,7 @@ async fn ask(
                     headers::take_load_report(response.headers_mut(), lease.endpoint(), now);
                 }
                 if !retry.wants_another(&response, address, now) {
+                    record.upstream_answered(now);
                     return Ok((response, present, lease));
                 }
                 Failure::Answered

@@ -77,6 +77,8 @@ pub struct Lease {
     /// Whether it carried requests before: then its failure may be that of a connection gone stale.
     pub reused: bool,
     sent: Instant,
+    /// When the head of its answer came.
+    answered: Instant,
 }
 
 impl Lease {
@@ -84,6 +86,7 @@ impl Lease {
     pub(super) fn new(in_flight: InFlight, connection: Counted, reused: bool, now: Instant) -> Self {
         Self {
             sent: now,
+            answered: now,
             in_flight,
             connection,
             reused,
@@ -107,6 +110,10 @@ impl Lease {
         }
     }
 
+    pub fn answered_at(&self) -> Instant {
+        self.answered
+    }
+
     /// Sends the request and waits for the head of its answer; `None` when `late` gives no more time.
     pub async fn answer(
         &mut self,
@@ -123,6 +130,7 @@ impl Lease {
 
     /// Notes what came of the request, once.
     pub fn note(&mut self, outcome: Outcome, now: Instant) {
+        self.answered = now;
         self.in_flight.note(outcome, Moment::from(self.sent), Moment::from(now));
     }
 
