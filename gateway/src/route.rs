@@ -1,5 +1,6 @@
 //! The route table: built once from valid settings, then only read.
 
+mod matcher;
 mod path;
 
 use std::time::Duration;
@@ -13,12 +14,14 @@ use crate::config::{Action, ClusterConfig, PathMatch, RouteConfig};
 use crate::error::ProxyError;
 use crate::metrics::{Metrics, NONE, RouteMetrics};
 
+use matcher::Matcher;
 pub use path::{decode_unreserved, is_unsafe};
 
 #[derive(Debug)]
 pub struct RouteTable {
-    /// Exact paths first, then prefixes from the longest to the shortest: the first match is the best.
+    /// Exact paths first, then prefixes from the longest to the shortest: the order in which they take requests.
     routes: Vec<Route>,
+    matcher: Matcher,
 }
 
 #[derive(Debug)]
@@ -80,16 +83,18 @@ impl RouteTable {
             PathMatch::Exact(_) => (0, 0),
             PathMatch::Prefix(prefix) => (1, usize::MAX - prefix.len()),
         });
-        Self { routes }
+        let matcher = Matcher::new(routes.iter().map(|route| &route.matches));
+        Self { routes, matcher }
     }
 
     pub fn find(&self, path: &str) -> Option<usize> {
-        self.routes.iter().position(|route| route.matches(path))
+        self.matcher.find(path)
     }
 
     /// Whether a route that needs the API key matches the path as a server reads it that decodes every escape
     /// before it looks at the path, an encoded slash included.
     pub fn needs_key_when_decoded(&self, path: &str) -> bool {
+        // Most paths have no escape at all.
         if !path.contains('%') {
             return false;
         }
@@ -148,17 +153,6 @@ impl Route {
             matches: config.matches.clone(),
             target,
             require_api_key: config.require_api_key,
-        }
-    }
-
-    fn matches(&self, path: &str) -> bool {
-        match &self.matches {
-            PathMatch::Exact(exact) => path == exact,
-            PathMatch::Prefix(prefix) => match path.strip_prefix(prefix.as_str()) {
-                // By whole segments: /predict takes /predict and /predict/x, but not /predictx.
-                Some(rest) => rest.is_empty() || rest.starts_with('/'),
-                None => false,
-            },
         }
     }
 }
@@ -267,6 +261,27 @@ mod tests {
         assert_eq!(found(&table, "/a/b/c").as_deref(), Some("prefix /a/b"));
         assert_eq!(found(&table, "/a/c").as_deref(), Some("prefix /a"));
         assert_eq!(found(&table, "/x").as_deref(), Some("prefix /"));
+    }
+
+    #[test]
+    fn an_encoded_slash_is_no_way_around_a_key() {
+        let mut keyed = forward(prefix("/v1/admin"), None);
+        keyed.require_api_key = true;
+        let routes = [forward(prefix("/v1"), None), keyed];
+        let metrics = Metrics::new().expect("registers");
+        let table = RouteTable::new(&routes, &clusters(), Duration::from_secs(1), &metrics);
+        for path in ["/v1%2Fadmin", "/v1%2fadmin/x", "/v1/admin%2Fx", "/v1%2Fadmin%2fx"] {
+            assert!(table.needs_key_when_decoded(path), "{path}");
+        }
+        for path in [
+            "/v1/x",
+            "/v1%2Fx",
+            "/v1%2Fadministrators",
+            "/v1/%20admin",
+            "/v1%252Fadmin",
+        ] {
+            assert!(!table.needs_key_when_decoded(path), "{path}");
+        }
     }
 
     fn rewritten(from: &str, to: Option<&str>, uri: &str) -> String {
