@@ -58,7 +58,8 @@ where
         debug!(%error, "connection ended early");
     }
     let wire = Rc::into_inner(wire).expect("hyper has let go of its half");
-    end(wire.into_inner(), peer, &connections).await;
+    // Boxed, because few connections end with words of their own, and all would carry the room for it.
+    Box::pin(end(wire.into_inner(), peer, &connections)).await;
 }
 
 /// Lets hyper serve the connection until it ends, or until what comes next is a refusal.
