@@ -15,7 +15,7 @@ pub enum ProxyError {
     NoRoute,
     #[error("the path has a dot segment or an encoding that could hide one")]
     UnsafePath,
-    #[error("the request has no Host header or more than one")]
+    #[error("the request has no host, more than one or an invalid one")]
     Host,
     #[error("CONNECT is not supported: this is a reverse proxy")]
     Tunnel,
@@ -63,7 +63,7 @@ impl ProxyError {
                 "the path has a '.' or '..' segment, plain or encoded, an empty segment, a backslash, a NUL or a broken escape",
             )
             .field("path"),
-            Self::Host => Problem::new(StatusCode::BAD_REQUEST, "a request has exactly one Host header").field("host"),
+            Self::Host => Problem::new(StatusCode::BAD_REQUEST, "a request has exactly one host, in `:authority`, in Host or alike in both: a name or an address, perhaps with a port").field("host"),
             Self::Tunnel => Problem::new(StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not supported")
                 .allow("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
             Self::MethodNotAllowed(allow) => Problem::new(

@@ -13,6 +13,7 @@ mod bind;
 mod connection;
 mod deadline;
 pub mod http1;
+mod http2;
 mod linger;
 mod refuse;
 mod small_writes;
@@ -26,6 +27,10 @@ use accept::serve;
 pub use bind::{BindError, Listeners, bind};
 use http1::HeadLimits;
 pub use http1::Refusal;
+pub use http2::{
+    HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_MAX_STREAMS, HTTP2_PING_INTERVAL, HTTP2_PING_TIMEOUT,
+    HTTP2_STREAM_WINDOW_BYTES, Http2Limits,
+};
 pub use linger::{expects_continue, linger};
 pub use small_writes::SmallWrites;
 pub use workers::{Workers, spawn, spawn_local, usable_cpus};
@@ -84,6 +89,7 @@ pub struct ConnectionLimits {
     /// Longest wait for a client to take more of its answer.
     pub send_timeout: Duration,
     pub head: HeadLimits,
+    pub http2: Http2Limits,
     /// Whether what is refused gets a line in the log, as a request does.
     pub log_refusals: bool,
 }
@@ -101,6 +107,7 @@ impl ConnectionLimits {
                 max_header_line_bytes: settings.get(&MAX_HEADER_LINE_BYTES, line_size),
                 max_headers: settings.get(&MAX_HEADERS, |text| whole(text, 1..=1000)),
             },
+            http2: Http2Limits::from_settings(settings),
             log_refusals: true,
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::USER_AGENT;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use prometheus::IntGauge;
@@ -151,6 +151,7 @@ struct Recorder {
 
 /// What only the log line needs.
 struct Line {
+    version: Version,
     method: Method,
     uri: Uri,
     probe: bool,
@@ -229,6 +230,7 @@ impl Drop for Recorder {
 impl Line {
     fn new(exchange: &Exchange) -> Self {
         Self {
+            version: exchange.request.version(),
             method: exchange.request.method().clone(),
             uri: exchange.request.uri().clone(),
             probe: is_kubelet(exchange.request.headers()),
@@ -242,6 +244,7 @@ impl Line {
                 $level!(
                     request_id = %record.record.id,
                     peer = %record.record.peer.address,
+                    protocol = ?self.version,
                     method = %self.method,
                     path = without_query_values(self.uri.path(), self.uri.query()),
                     route = route.map(|route| route.name.as_str()),

@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
-use http::{Method, Version};
+use http::header::HOST;
+use http::{HeaderValue, Method, Version};
+use shared::serve::http1::is_host;
 
 use super::exchange::Exchange;
 use super::guard::Check;
@@ -29,12 +31,24 @@ impl Check for Routing {
     }
 }
 
-/// RFC 9112 section 3.2: a request without Host, or with more than one, is answered 400.
+/// A request says exactly once to whom it speaks. In HTTP/1 that was seen to before it became one; in HTTP/2 the word is
+/// `:authority`, `Host`, or both alike (RFC 9113 section 8.3.1).
 fn check_host(exchange: &Exchange) -> Result<(), ProxyError> {
-    let needed = exchange.request.version() == Version::HTTP_11;
-    match exchange.present.hosts {
-        0 if needed => Err(ProxyError::Host),
-        0 | 1 => Ok(()),
+    if exchange.request.version() != Version::HTTP_2 {
+        return Ok(());
+    }
+    let authority = exchange
+        .request
+        .uri()
+        .authority()
+        .map(|authority| authority.as_str().as_bytes());
+    let host = exchange.request.headers().get(HOST).map(HeaderValue::as_bytes);
+    let named = match (authority, host) {
+        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => None,
+        (authority, host) => authority.or(host),
+    };
+    match named {
+        Some(name) if exchange.present.hosts <= 1 && is_host(name) => Ok(()),
         _ => Err(ProxyError::Host),
     }
 }

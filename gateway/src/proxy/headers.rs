@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request;
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Uri, Version};
 use shared::request_id::X_REQUEST_ID;
 use tokio::time::Instant;
 
@@ -34,6 +34,9 @@ pub(super) fn to_upstream(parts: &mut request::Parts, present: Present, record: 
     if present.expect {
         // It is between the client and us: hyper says `100 Continue` when the body is first asked for.
         headers.remove(EXPECT);
+    }
+    if parts.version == Version::HTTP_2 {
+        join_cookies(headers);
     }
     set_host(headers, &parts.uri, cluster);
     headers.insert(X_REAL_IP, peer.header.clone());
@@ -112,6 +115,16 @@ fn set_host(headers: &mut HeaderMap, uri: &Uri, cluster: &str) {
     }
 }
 
+/// HTTP/2 may send each cookie in a header of its own; HTTP/1.1 knows one for all (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, whole);
+    }
+}
+
 fn append_forwarded_for(headers: &mut HeaderMap, peer: IpAddr) {
     let earlier = headers
         .get_all(X_FORWARDED_FOR)
@@ -180,6 +193,21 @@ mod tests {
         assert_eq!(headers["x-forwarded-for"], "203.0.113.9, 198.51.100.1, 192.0.2.7");
         assert_eq!(headers["x-real-ip"], "192.0.2.7");
         assert_eq!(headers["x-forwarded-proto"], "http");
+    }
+
+    #[test]
+    fn cookies_that_came_one_by_one_go_on_as_one_header() {
+        let request = |version| {
+            Request::get("http://h/")
+                .version(version)
+                .header("cookie", "a=1")
+                .header("cookie", "b=2; c=3")
+                .body(())
+        };
+        let joined = prepared(request(Version::HTTP_2).expect("a request"));
+        assert_eq!(joined.get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2; c=3"]);
+        let as_they_came = prepared(request(Version::HTTP_11).expect("a request"));
+        assert_eq!(as_they_came.get_all("cookie").iter().count(), 2);
     }
 
     #[test]

@@ -355,7 +355,7 @@ async fn a_client_that_does_not_read_its_answer_is_cut_and_its_upstream_let_go()
     let gateway = Gateway::in_front_of(&[upstream.address], &[("SEND_TIMEOUT", "0.3")]).await;
     let mut client = gateway.raw().await;
     client.send("GET /raw HTTP/1.1\r\nhost: h\r\n\r\n").await;
-    let cut = async || gateway.metric("gateway_connections_stalled_total").await == 1.0;
+    let cut = async || gateway.metric("gateway_responses_stalled_total").await == 1.0;
     eventually("the client is cut", DEADLINE, cut).await;
     let open = "gateway_upstream_connections_open{cluster=\"backend:5000\"}";
     eventually("its upstream is let go", DEADLINE, async || {
@@ -385,7 +385,7 @@ async fn a_client_that_reads_slowly_is_not_cut_while_it_reads() {
     }
     got += client.closed().await.len();
     assert!(got > 20_000_000, "{got} bytes of it");
-    assert_eq!(gateway.metric("gateway_connections_stalled_total").await, 0.0);
+    assert_eq!(gateway.metric("gateway_responses_stalled_total").await, 0.0);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod dns_server;
 mod endpoint_slices;
 mod faults;
 mod http1;
+mod http2;
 mod lifecycle;
 mod limits;
 mod resilience;

@@ -40,7 +40,7 @@ pub(super) struct Connections {
     pub(super) closing: Cell<bool>,
     /// So do those that never sent a request.
     pub(super) grace_over: Cell<bool>,
-    /// One waker a connection, to tell it of the two flags above.
+    /// One waker a connection, to tell it of the two flags above and of the drain.
     pub(super) wakers: RefCell<Slab<Waker>>,
     open: Cell<usize>,
     one_ended: Notify,
@@ -89,7 +89,7 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut closing = phase.clone();
+    let (mut closing, mut draining) = (phase.clone(), phase.clone());
     let connections = Rc::new(Connections {
         phase,
         limits,
@@ -111,10 +111,16 @@ where
 
     let listener = TcpListener::from_std(socket)?;
     let mut end = std::pin::pin!(closing.reached(Phase::Closing));
+    let mut drain = std::pin::pin!(draining.reached(Phase::Draining));
+    let mut drains = false;
     loop {
         tokio::select! {
             biased;
             () = &mut end => break,
+            () = &mut drain, if !drains => {
+                drains = true;
+                connections.wake_all();
+            }
             accepted = accept(&listener, &connections) => match accepted {
                 Ok((stream, peer)) => start(stream, peer),
                 Err(error) => {

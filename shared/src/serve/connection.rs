@@ -26,7 +26,7 @@ use super::SmallWrites;
 use super::accept::Connections;
 use super::http1::Refusal;
 use super::wire::{Progress, Wire, WireIo};
-use super::{ConnectionLimits, linger, refuse};
+use super::{ConnectionLimits, http2, linger, refuse};
 use crate::request_id::RequestId;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -53,7 +53,12 @@ where
         progress,
         connections: Rc::clone(&connections),
     };
-    if let Err(error) = serve_http1(&wire, tracked, &connections).await {
+    let mut ended = serve_http1(&wire, &tracked, &connections).await;
+    if wire.borrow().is_http2() {
+        wire.borrow_mut().open();
+        ended = http2::serve(&wire, tracked.inner, &connections).await;
+    }
+    if let Err(error) = ended {
         // The client went away or stalled; nobody is left to answer.
         debug!(%error, "connection ended early");
     }
@@ -62,10 +67,10 @@ where
     Box::pin(end(wire.into_inner(), peer, &connections)).await;
 }
 
-/// Lets hyper serve the connection until it ends, or until what comes next is a refusal.
+/// Lets hyper serve the connection until it ends, or until what comes next is a refusal or HTTP/2.
 async fn serve_http1<S, B>(
     wire: &Rc<RefCell<Wire>>,
-    tracked: Tracked<S>,
+    tracked: &Tracked<S>,
     connections: &Rc<Connections>,
 ) -> hyper::Result<()>
 where
@@ -237,13 +242,13 @@ impl<B: Body> Body for TrackedBody<B> {
 }
 
 /// The place of a connection's waker among its worker's, for as long as the connection lives.
-struct WakerSlot {
+pub(super) struct WakerSlot {
     slot: Option<usize>,
     connections: Rc<Connections>,
 }
 
 impl WakerSlot {
-    fn new(connections: &Rc<Connections>) -> Self {
+    pub(super) fn new(connections: &Rc<Connections>) -> Self {
         Self {
             slot: None,
             connections: Rc::clone(connections),
@@ -251,7 +256,7 @@ impl WakerSlot {
     }
 
     /// A task keeps one waker for its life, so the first poll's is enough.
-    fn register(&mut self, cx: &Context<'_>) {
+    pub(super) fn register(&mut self, cx: &Context<'_>) {
         if self.slot.is_none() {
             self.slot = Some(self.connections.wakers.borrow_mut().insert(cx.waker().clone()));
         }

@@ -19,6 +19,7 @@ mod target;
 mod validator;
 
 pub use refusal::Refusal;
+pub use target::is_host;
 pub use validator::Validator;
 
 /// Limits of a request's head; those of a trailer section are the same.

@@ -38,6 +38,8 @@ pub(super) struct Wire {
     held: Vec<u8>,
     /// How much of `held` may go on.
     cleared: usize,
+    /// Everything may go on: it is not HTTP/1 that is spoken.
+    is_open: bool,
     waits_for: Option<Awaited>,
     waiting: Deadline,
     writing: Deadline,
@@ -61,6 +63,7 @@ impl Wire {
             validator: Validator::new(limits.head),
             held: Vec::new(),
             cleared: 0,
+            is_open: false,
             waits_for: None,
             waiting: Deadline::default(),
             writing: Deadline::default(),
@@ -72,6 +75,17 @@ impl Wire {
     /// Whether part of a head has come.
     pub(super) fn is_in_head(&self) -> bool {
         self.validator.is_in_head()
+    }
+
+    /// Whether the client has begun to speak HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        self.validator.is_http2()
+    }
+
+    /// Lets everything through, what is held first.
+    pub(super) fn open(&mut self) {
+        self.is_open = true;
+        self.cleared = self.held.len();
     }
 
     /// The refusal that hyper knows nothing of, when it is time to answer it: after everything before it.
@@ -103,10 +117,11 @@ impl Wire {
         self.stream
     }
 
-    /// Ready when the connection has idled for too long, or when a refusal is to be answered next. To be polled
+    /// Ready when the connection has idled for too long, and when something other than HTTP/1 comes next: a refusal
+    /// that is to be answered, or HTTP/2. To be polled
     /// whenever hyper has nothing to do: it does not ask for more in every case in which it waits for more.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.refusal_to_answer().is_some() {
+        if self.refusal_to_answer().is_some() || self.validator.is_http2() {
             return Poll::Ready(());
         }
         let awaited = if self.validator.is_in_head() {
@@ -144,6 +159,9 @@ impl Wire {
             if self.cleared > 0 {
                 self.give_held(buffer);
                 return Poll::Ready(Ok(()));
+            }
+            if self.is_open {
+                return Pin::new(&mut self.stream).poll_read(cx, buffer);
             }
             if let Some(refusal) = self.validator.refusal() {
                 return self.poll_refused(refusal);

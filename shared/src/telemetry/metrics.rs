@@ -63,8 +63,8 @@ impl ConnectionMetrics {
                 &["reason"],
             )?,
             stalled: IntCounter::new(
-                format!("{prefix}_connections_stalled_total"),
-                "Client connections cut because the client did not read its answer.",
+                format!("{prefix}_responses_stalled_total"),
+                "Answers cut because the client did not take them.",
             )?,
         };
         registry.register(Box::new(metrics.accepted.clone()))?;

@@ -17,6 +17,7 @@ pub(crate) struct Verdict {
     pub(crate) refusal: Option<Refusal>,
     pub(crate) in_head: bool,
     pub(crate) in_body: bool,
+    pub(crate) is_http2: bool,
 }
 
 /// The verdict on `input` when it comes in pieces of the given lengths, and what is left of it then as one.
@@ -40,6 +41,7 @@ pub(crate) fn judge(input: &[u8], pieces: impl IntoIterator<Item = usize>) -> Ve
         refusal: validator.refusal(),
         in_head: validator.is_in_head(),
         in_body: validator.is_in_body(),
+        is_http2: validator.is_http2(),
     }
 }
 

@@ -80,7 +80,8 @@ pub(crate) const BAD_LINES: &[(&str, Refusal)] = &[
     ("GET / HTTP/0.9", VersionNotSupported),
     ("GET / HTTP/2.0", VersionNotSupported),
     ("GET / HTTP/3.0", VersionNotSupported),
-    ("PRI * HTTP/2.0", VersionNotSupported),
+    ("PRI / HTTP/2.0", VersionNotSupported),
+    ("PRI * HTTP/2.1", VersionNotSupported),
     ("GET /\0 HTTP/1.1", ControlByte),
     ("GET /\u{7f} HTTP/1.1", ControlByte),
     ("GET /\r HTTP/1.1", LineBreak),
@@ -372,5 +373,21 @@ fn no_byte_is_read_differently() {
             let input = [before.as_bytes(), &[byte], after.as_bytes()].concat();
             read_again(&judge_whole(&input));
         }
+    }
+}
+
+#[test]
+fn the_preface_of_http2_is_known_at_the_start_of_a_connection_and_nowhere_else() {
+    let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    for verdict in [judge_whole(preface.as_bytes()), judge_byte_by_byte(preface.as_bytes())] {
+        assert!(verdict.is_http2 && verdict.passed.is_empty() && verdict.refusal.is_none());
+    }
+    for before in ["\r\n", "GET / HTTP/1.1\r\nhost: a\r\n\r\n"] {
+        let verdict = judge_whole(format!("{before}{preface}").as_bytes());
+        assert_eq!(
+            (verdict.is_http2, verdict.refusal),
+            (false, Some(VersionNotSupported)),
+            "{before:?}"
+        );
     }
 }

@@ -23,7 +23,7 @@ pub(super) fn length(bytes: &[u8]) -> usize {
 
 /// Whether a Host header may have this value. RFC 9110 lets it be empty where the target has no authority, which
 /// over HTTP no client's target is; here it never may.
-pub(super) fn is_host(value: &[u8]) -> bool {
+pub fn is_host(value: &[u8]) -> bool {
     is_authority(value, Port::Optional)
 }
 

@@ -14,6 +14,9 @@ use super::chunk::{ChunkLine, MOST_EXTENSION_BYTES, MOST_LINE_BYTES};
 use super::head::{Framing, Head, check_trailer};
 use super::{HeadLimits, Refusal, bytes};
 
+/// The first line of HTTP/2's connection preface, RFC 9113 section 3.4: made to be no request line of HTTP/1.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
+
 /// CRLF.
 const LINE_BREAK: usize = 2;
 
@@ -29,6 +32,7 @@ pub struct Validator {
     /// How much of that line is known to hold no control character.
     scanned: usize,
     has_begun: bool,
+    is_http2: bool,
     requests: u64,
     refusal: Option<Refusal>,
 }
@@ -64,6 +68,7 @@ impl Validator {
             line: 0,
             scanned: 0,
             has_begun: false,
+            is_http2: false,
             requests: 0,
             refusal: None,
         }
@@ -73,7 +78,7 @@ impl Validator {
     /// they come. The rest is to be shown again, with more after it; once there is a refusal, nothing passes.
     pub fn advance(&mut self, input: &[u8]) -> usize {
         let mut passed = 0;
-        while passed < input.len() && self.refusal.is_none() {
+        while passed < input.len() && self.refusal.is_none() && !self.is_http2 {
             match self.part(&input[passed..]) {
                 Ok(Some(length)) => passed += length,
                 Ok(None) => break,
@@ -85,6 +90,11 @@ impl Validator {
 
     pub fn refusal(&self) -> Option<Refusal> {
         self.refusal
+    }
+
+    /// Whether the connection begins as one of HTTP/2. Then nothing passes: its bytes are for another reader.
+    pub fn is_http2(&self) -> bool {
+        self.is_http2
     }
 
     /// Refuses what has begun for a reason that is not in its bytes.
@@ -163,7 +173,13 @@ impl Validator {
                 // RFC 9112 section 2.2: one empty line before a request is forgiven.
                 None if line.is_empty() && was_first => {}
                 None if line.is_empty() => return Err(Refusal::RequestLine),
-                None => self.head = Some(Head::from_request_line(line)?),
+                None => match Head::from_request_line(line) {
+                    Err(Refusal::VersionNotSupported) if line == HTTP2_PREFACE && was_first && self.requests == 0 => {
+                        self.is_http2 = true;
+                        return Ok(None);
+                    }
+                    read => self.head = Some(read?),
+                },
                 Some(head) if line.is_empty() => {
                     self.state = match head.end()? {
                         Framing::Length(0) => State::Head,

@@ -1,0 +1,355 @@
+//! HTTP/2 without TLS, for clients that know it is spoken here (RFC 9113 section 3.3).
+//!
+//! hyper drives the connection and hands each stream to a task of its own ([`Streams`] is its executor). What is added
+//! here are the ends: a connection without streams idles only so long, one that drains says GOAWAY, and a stream whose
+//! client opens no window for its answer is reset.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use pin_project_lite::pin_project;
+
+use super::accept::Connections;
+use super::connection::WakerSlot;
+use super::deadline::Deadline;
+use super::wire::{Wire, WireIo};
+use crate::config::units::{MILLIS_OR_SECONDS, seconds, whole};
+use crate::config::{Setting, Settings};
+
+pub const HTTP2_MAX_STREAMS: Setting = Setting::new(
+    "HTTP2_MAX_STREAMS",
+    "128",
+    "a whole number from 1 to 10000",
+    "most requests at a time on one HTTP/2 connection",
+);
+pub const HTTP2_STREAM_WINDOW_BYTES: Setting = Setting::new(
+    "HTTP2_STREAM_WINDOW_BYTES",
+    "64Ki",
+    "bytes from 64Ki to 1Gi",
+    "how much of one HTTP/2 request's body, and of its answer, may wait in memory",
+);
+pub const HTTP2_CONNECTION_WINDOW_BYTES: Setting = Setting::new(
+    "HTTP2_CONNECTION_WINDOW_BYTES",
+    "1Mi",
+    "bytes from 64Ki to 1Gi",
+    "how much of the bodies of all requests of one HTTP/2 connection may wait in memory",
+);
+pub const HTTP2_PING_INTERVAL: Setting = Setting::new(
+    "HTTP2_PING_INTERVAL",
+    "30",
+    MILLIS_OR_SECONDS,
+    "how often an HTTP/2 client is asked whether it is still there",
+);
+pub const HTTP2_PING_TIMEOUT: Setting = Setting::new(
+    "HTTP2_PING_TIMEOUT",
+    "20",
+    MILLIS_OR_SECONDS,
+    "how long it may take to say so; then its connection is cut",
+);
+
+/// Streams that a client reset before they were taken up: more, and it is up to no good (CVE-2023-44487).
+const MAX_PENDING_RESETS: usize = 20;
+
+/// Streams that were reset because of the client's own mistakes.
+const MAX_ERROR_RESETS: usize = 256;
+
+/// How long a client may take to close a connection that was ended with GOAWAY and has no streams.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Clone, Copy)]
+pub struct Http2Limits {
+    max_streams: u32,
+    stream_window: u32,
+    connection_window: u32,
+    ping_interval: Duration,
+    ping_timeout: Duration,
+}
+
+impl Http2Limits {
+    pub(super) fn from_settings(settings: &mut Settings) -> Self {
+        let window = |text: &str| {
+            let size = super::size(text, 64 * 1024..=1 << 30)?;
+            u32::try_from(size).ok()
+        };
+        Self {
+            max_streams: settings.get(&HTTP2_MAX_STREAMS, |text| {
+                whole(text, 1..=10_000).and_then(|count| u32::try_from(count).ok())
+            }),
+            stream_window: settings.get(&HTTP2_STREAM_WINDOW_BYTES, window),
+            connection_window: settings.get(&HTTP2_CONNECTION_WINDOW_BYTES, window),
+            ping_interval: settings.get(&HTTP2_PING_INTERVAL, seconds),
+            ping_timeout: settings.get(&HTTP2_PING_TIMEOUT, seconds),
+        }
+    }
+}
+
+/// Serves a connection whose client has begun to speak HTTP/2, to its end.
+pub(super) async fn serve<S, B>(
+    wire: &Rc<RefCell<Wire>>,
+    service: S,
+    connections: &Rc<Connections>,
+) -> hyper::Result<()>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let limits = &connections.limits;
+    let streams = Streams(Rc::new(Open {
+        connections: Rc::clone(connections),
+        count: Cell::new(0),
+        has_started: Cell::new(false),
+        latest: RefCell::new(None),
+        connection: RefCell::new(None),
+    }));
+    let open = Rc::clone(&streams.0);
+    let service = Counted {
+        inner: service,
+        open: Rc::clone(&open),
+    };
+    let connection = builder(limits.http2, limits.head.max_bytes, streams)
+        .serve_connection(TokioIo::new(WireIo(Rc::clone(wire))), service);
+    let mut connection = pin!(connection);
+    let mut slot = WakerSlot::new(connections);
+    let mut idle = Deadline::default();
+    let mut told = false;
+    poll_fn(|cx| {
+        slot.register(cx);
+        open.connection.borrow_mut().get_or_insert_with(|| cx.waker().clone());
+        loop {
+            // GOAWAY leaves time for what is on its way. A new connection is told once it had a request: its client
+            // has sent one, or is about to.
+            let drains = connections.phase.is_draining() && open.has_started.get();
+            let is_late = connections.closing.get() && connections.grace_over.get();
+            if !told && (drains || is_late) {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(ended);
+            }
+            if open.count.get() > 0 {
+                idle.clear();
+                return Poll::Pending;
+            }
+            if told {
+                return idle.poll(cx, GOODBYE).map(Ok);
+            }
+            ready!(idle.poll(cx, limits.keepalive_timeout));
+            idle.clear();
+            told = true;
+            connection.as_mut().graceful_shutdown();
+        }
+    })
+    .await
+}
+
+fn builder(limits: Http2Limits, max_header_bytes: usize, streams: Streams) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(streams);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(u32::try_from(max_header_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_ERROR_RESETS)
+        .initial_stream_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
+        .max_send_buf_size(usize::try_from(limits.stream_window).unwrap_or(usize::MAX))
+        .keep_alive_interval(limits.ping_interval)
+        .keep_alive_timeout(limits.ping_timeout);
+    builder
+}
+
+/// The streams of one connection.
+struct Open {
+    connections: Rc<Connections>,
+    /// Requests whose answer has not ended.
+    count: Cell<usize>,
+    has_started: Cell<bool>,
+    /// Between a request and the task that will serve it.
+    latest: RefCell<Option<Rc<Sent>>>,
+    /// The task of the connection, which is told when the last stream has ended.
+    connection: RefCell<Option<Waker>>,
+}
+
+/// How far an answer has come.
+#[derive(Debug, Default)]
+struct Sent {
+    /// Frames that its body gave.
+    frames: Cell<u64>,
+    /// The last of them was not taken whole, or hyper would have asked for the next.
+    waits_for_client: Cell<bool>,
+}
+
+/// A stream, counted as open until it is dropped with its answer's body.
+struct Stream {
+    open: Rc<Open>,
+    sent: Rc<Sent>,
+}
+
+impl Stream {
+    fn new(open: &Rc<Open>) -> Self {
+        let sent = Rc::new(Sent::default());
+        open.count.set(open.count.get() + 1);
+        open.has_started.set(true);
+        open.latest.replace(Some(Rc::clone(&sent)));
+        Self {
+            open: Rc::clone(open),
+            sent,
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.open.count.set(self.open.count.get() - 1);
+        if self.open.count.get() == 0
+            && let Some(connection) = &*self.open.connection.borrow()
+        {
+            connection.wake_by_ref();
+        }
+    }
+}
+
+/// Runs each stream in a local task.
+#[derive(Clone)]
+struct Streams(Rc<Open>);
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output = ()> + 'static,
+{
+    fn execute(&self, future: F) {
+        // hyper calls the service and then spawns the stream that it answers.
+        let sent = self.0.latest.take().unwrap_or_default();
+        tokio::task::spawn_local(StreamTask {
+            inner: future,
+            connections: Rc::clone(&self.0.connections),
+            sent,
+            frames: 0,
+            client: Deadline::default(),
+        });
+    }
+}
+
+pin_project! {
+    /// Dropping hyper's future resets the stream, which lets go of what answers it.
+    struct StreamTask<F> {
+        #[pin]
+        inner: F,
+        connections: Rc<Connections>,
+        sent: Rc<Sent>,
+        frames: u64,
+        client: Deadline,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for StreamTask<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if this.inner.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let frames = this.sent.frames.get();
+        if frames != *this.frames {
+            *this.frames = frames;
+            this.client.clear();
+        }
+        if !this.sent.waits_for_client.get() {
+            this.client.clear();
+            return Poll::Pending;
+        }
+        ready!(this.client.poll(cx, this.connections.limits.send_timeout));
+        this.connections.metrics.stalled.inc();
+        Poll::Ready(())
+    }
+}
+
+struct Counted<S> {
+    inner: S,
+    open: Rc<Open>,
+}
+
+impl<S, B> Service<Request<Incoming>> for Counted<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+{
+    type Response = Response<StreamBody<B>>;
+    type Error = Infallible;
+    type Future = StreamFuture<S::Future>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        StreamFuture {
+            stream: Some(Stream::new(&self.open)),
+            inner: self.inner.call(request),
+        }
+    }
+}
+
+pin_project! {
+    struct StreamFuture<F> {
+        #[pin]
+        inner: F,
+        stream: Option<Stream>,
+    }
+}
+
+impl<F, B> Future for StreamFuture<F>
+where
+    F: Future<Output = Result<Response<B>, Infallible>>,
+{
+    type Output = Result<Response<StreamBody<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Ok(response) = ready!(this.inner.poll(cx));
+        let stream = this.stream.take();
+        Poll::Ready(Ok(response.map(|inner| StreamBody { inner, stream })))
+    }
+}
+
+pin_project! {
+    struct StreamBody<B> {
+        #[pin]
+        inner: B,
+        stream: Option<Stream>,
+    }
+}
+
+impl<B: Body> Body for StreamBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let this = self.project();
+        let frame = this.inner.poll_frame(cx);
+        if let Some(Stream { sent, .. }) = this.stream {
+            sent.waits_for_client.set(frame.is_ready());
+            sent.frames.set(sent.frames.get() + u64::from(frame.is_ready()));
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
