@@ -83,7 +83,7 @@ async fn serve_until_stopped(config: Config) -> Result<Drained, Box<dyn Error>> 
         config.connections,
         admin_lifecycle.watch(),
         &admin_metrics,
-        move |_peer| admin.clone(),
+        move |_peer, _takeover| admin.clone(),
     );
 
     let connections = metrics.connections.clone();
@@ -109,6 +109,7 @@ fn start_workers(
 ) -> std::io::Result<Workers> {
     let connection_metrics = metrics.connections.clone();
     let (access_log, max_body_bytes) = (config.access_log, config.max_body_bytes);
+    let tunnel_idle_timeout = config.tunnel_idle_timeout;
     let (upstream, api_key) = (config.upstream, config.api_key.clone());
     serve::spawn(
         listeners,
@@ -126,10 +127,11 @@ fn start_workers(
                 metrics: metrics.clone(),
                 access_log,
                 max_body_bytes,
+                tunnel_idle_timeout,
                 api_key: api_key.clone(),
             });
             tokio::task::spawn_local(tend(Rc::clone(&worker)));
-            move |peer| stack(&worker, peer)
+            move |peer, takeover| stack(&worker, peer, takeover)
         },
     )
 }

@@ -78,6 +78,12 @@ const IDLE_TIMEOUT: Setting = Setting::new(
     MILLIS_OR_SECONDS,
     "idle upstream connections are closed after this; keep it below the upstream's own keep-alive timeout",
 );
+const TUNNEL_IDLE_TIMEOUT: Setting = Setting::new(
+    "TUNNEL_IDLE_TIMEOUT",
+    "3600",
+    MILLIS_OR_SECONDS,
+    "a WebSocket, or another connection that was upgraded, ends when no byte passes for this long",
+);
 const DNS_SERVERS: Setting = Setting::new(
     "DNS_SERVERS",
     "",
@@ -176,6 +182,7 @@ const SETTINGS: &[Setting] = &[
     MAX_BODY_BYTES,
     MAX_IDLE_CONNECTIONS,
     IDLE_TIMEOUT,
+    TUNNEL_IDLE_TIMEOUT,
     DNS_SERVERS,
     RESOLV_CONF,
     DNS_MIN_TTL,
@@ -216,6 +223,7 @@ pub struct Config {
     pub access_log: bool,
     pub connections: ConnectionLimits,
     pub max_body_bytes: u64,
+    pub tunnel_idle_timeout: Duration,
     pub drain: DrainTimes,
     pub upstream: UpstreamConfig,
     pub dns: DnsConfig,
@@ -310,6 +318,7 @@ impl Config {
             access_log,
             connections,
             max_body_bytes: settings.get(&MAX_BODY_BYTES, bytes),
+            tunnel_idle_timeout: settings.get(&TUNNEL_IDLE_TIMEOUT, seconds),
             drain: DrainTimes {
                 window: settings.get(&common::DRAIN_WINDOW, seconds_or_zero),
                 timeout: settings.get(&common::DRAIN_TIMEOUT, seconds_or_zero),

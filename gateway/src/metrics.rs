@@ -31,6 +31,7 @@ pub struct Metrics {
     retries: IntCounterVec,
     over_budget: IntCounterVec,
     aborted: IntCounterVec,
+    tunnels: IntGaugeVec,
     endpoints: IntGaugeVec,
     upstream_connections: IntGaugeVec,
     connect_failures: IntCounterVec,
@@ -95,6 +96,11 @@ impl Metrics {
                 "Answers that did not reach their end: the client left or the upstream broke off.",
                 &["route", "cluster"],
             )?,
+            tunnels: gauges(
+                "gateway_tunnels_open",
+                "WebSockets and other connections that were upgraded.",
+                &["route", "cluster"],
+            )?,
             endpoints: gauges("gateway_cluster_endpoints", "Endpoints known.", &["cluster"])?,
             upstream_connections: gauges(
                 "gateway_upstream_connections_open",
@@ -133,6 +139,7 @@ impl Metrics {
             upstream: self.upstream.with_label_values(&[route, cluster]),
             overhead: self.overhead.with_label_values(&[route, cluster]),
             aborted: self.aborted.with_label_values(&[route, cluster]),
+            tunnels: self.tunnels.with_label_values(&[route, cluster]),
         }
     }
 
@@ -163,6 +170,7 @@ pub struct RouteMetrics {
     pub upstream: Histogram,
     pub overhead: Histogram,
     pub aborted: IntCounter,
+    pub tunnels: IntGauge,
 }
 
 impl RouteMetrics {

@@ -4,12 +4,14 @@ mod deadline;
 mod forward;
 mod headers;
 mod retry;
+mod upgrade;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{Method, Response};
@@ -34,6 +36,7 @@ pub(crate) struct Worker {
     pub(crate) unrouted: RouteMetrics,
     pub(crate) access_log: bool,
     pub(crate) max_body_bytes: u64,
+    pub(crate) tunnel_idle_timeout: Duration,
     pub(crate) api_key: Option<Secret>,
 }
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
+use shared::serve::Takeover;
 use tower::{Service, ServiceBuilder};
 
 use crate::middleware::access_log::{AccessLogLayer, RecordedBody};
@@ -22,6 +23,7 @@ use crate::proxy::{Proxy, Worker};
 pub(crate) fn stack(
     worker: &Rc<Worker>,
     peer: SocketAddr,
+    takeover: Takeover,
 ) -> TowerToHyperService<
     impl Service<Request<Incoming>, Response = Response<RecordedBody>, Error = Infallible, Future: 'static> + Clone + use<>,
 > {
@@ -29,7 +31,7 @@ pub(crate) fn stack(
     TowerToHyperService::new(
         ServiceBuilder::new()
             // First: everything below, and every answer, has a request id.
-            .layer(ExchangeLayer::new(Peer::new(peer)))
+            .layer(ExchangeLayer::new(Peer::new(peer, takeover)))
             // Around all that can answer: each request gets its line and its measurements, errors too.
             .layer(AccessLogLayer::new(worker()))
             // Below the log, so that it sees the status an error became.

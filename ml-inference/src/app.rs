@@ -65,7 +65,7 @@ async fn serve(config: Config) -> Result<Drained, AppError> {
         let state = Arc::clone(&state);
         move || {
             let (state, identity) = (Arc::clone(&state), identity.clone());
-            move |peer| stack::service(Arc::clone(&state), identity.clone(), peer)
+            move |peer, _takeover| stack::service(Arc::clone(&state), identity.clone(), peer)
         }
     };
     let mut workers = serve::spawn(

@@ -3,7 +3,8 @@
 //! ```text
 //! bind ──► worker (a thread, a single-threaded runtime, a SO_REUSEPORT listener of its own)
 //!            └─ accept ──► connection ──► wire ──► hyper ──► tracked service ──► the service's own stack
-//!                                          └─ http1: what is no request goes no further, and is told so
+//!                                          ├─ http1: what is no request goes no further, and is told so
+//!                                          └─ takeover: after a 101, the service's alone
 //! ```
 //!
 //! One worker per usable CPU; a connection never changes its worker, so what serves it needs no lock.
@@ -17,6 +18,7 @@ mod http2;
 mod linger;
 mod refuse;
 mod small_writes;
+mod takeover;
 mod wire;
 mod workers;
 
@@ -33,6 +35,7 @@ pub use http2::{
 };
 pub use linger::{expects_continue, linger};
 pub use small_writes::SmallWrites;
+pub use takeover::Takeover;
 pub use workers::{Workers, spawn, spawn_local, usable_cpus};
 
 use crate::config::units::{MILLIS_OR_SECONDS, bytes, seconds, whole};

@@ -18,7 +18,8 @@ use tower::{Layer, Service};
 use tracing::{debug, info};
 
 use super::exchange::{Answer, Exchange, Record};
-use crate::body::{BodyError, ResponseBody};
+use crate::body::{BodyError, Ended, ResponseBody, Tunnel};
+use crate::metrics::RouteMetrics;
 use crate::proxy::Worker;
 use crate::route::{Route, Target};
 
@@ -91,7 +92,13 @@ where
         let Ok(answer) = ready!(this.inner.poll(cx));
         let mut recorder = this.recorder.take().expect("a future is not polled after it is ready");
         recorder.head(&answer);
-        Poll::Ready(Ok(answer.map(|inner| RecordedBody { inner, recorder })))
+        Poll::Ready(Ok(answer.map(|inner| match inner {
+            ResponseBody::Tunnel(tunnel) => RecordedBody::before(tunnel, recorder),
+            inner => RecordedBody {
+                inner,
+                recorder: Some(recorder),
+            },
+        })))
     }
 }
 
@@ -100,8 +107,27 @@ pin_project! {
     pub(crate) struct RecordedBody {
         #[pin]
         inner: ResponseBody,
-        // On the heap: it moves with the answer through every layer.
-        recorder: Box<Recorder>,
+        // On the heap: it moves with the answer through every layer. Without it, a tunnel has it.
+        recorder: Option<Box<Recorder>>,
+    }
+}
+
+impl RecordedBody {
+    /// The empty body of a 101; the request ends with the tunnel that follows.
+    #[cold]
+    fn before(tunnel: Box<Tunnel>, mut recorder: Box<Recorder>) -> Self {
+        let takeover = recorder.record.peer.takeover.clone();
+        recorder.ended = false;
+        takeover.set(async move |stream, ahead| {
+            let gauge = recorder.metrics().tunnels.clone();
+            gauge.inc();
+            let _open = InFlight(gauge);
+            recorder.tunnel_ended(tunnel.run(stream, ahead).await);
+        });
+        Self {
+            inner: ResponseBody::Whole(None),
+            recorder: None,
+        }
     }
 }
 
@@ -112,13 +138,16 @@ impl Body for RecordedBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut this = self.project();
         let frame = ready!(this.inner.as_mut().poll_frame(cx));
+        let Some(recorder) = this.recorder else {
+            return Poll::Ready(frame);
+        };
         match &frame {
             Some(Ok(frame)) => {
-                this.recorder.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-                this.recorder.ended = this.inner.is_end_stream();
+                recorder.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                recorder.ended = this.inner.is_end_stream();
             }
-            Some(Err(error)) => this.recorder.broke = Some(error.to_string()),
-            None => this.recorder.ended = true,
+            Some(Err(error)) => recorder.broke = Some(error.to_string()),
+            None => recorder.ended = true,
         }
         Poll::Ready(frame)
     }
@@ -145,6 +174,8 @@ struct Recorder {
     ended: bool,
     is_head: bool,
     bytes: u64,
+    /// What came from the client through a tunnel.
+    received: Option<u64>,
     broke: Option<String>,
     _in_flight: InFlight,
 }
@@ -178,6 +209,7 @@ impl Recorder {
             ended: false,
             is_head: exchange.request.method() == Method::HEAD,
             bytes: 0,
+            received: None,
             broke: None,
             _in_flight: InFlight(worker.metrics.in_flight.clone()),
         }
@@ -192,6 +224,21 @@ impl Recorder {
         }
     }
 
+    fn tunnel_ended(&mut self, tunnel: Ended) {
+        self.bytes = tunnel.to_client;
+        self.received = Some(tunnel.to_upstream);
+        self.ended = tunnel.broke.is_none();
+        self.broke = tunnel.broke.map(|broke| broke.to_string());
+    }
+
+    fn route(&self) -> Option<&Route> {
+        self.record.route.get().map(|route| self.worker.routes.get(route))
+    }
+
+    fn metrics(&self) -> &RouteMetrics {
+        self.route().map_or(&self.worker.unrouted, |route| &route.metrics)
+    }
+
     /// Whether the answer ended before its end: the client left or the upstream broke off.
     fn aborted(&self) -> bool {
         self.broke.is_some() || (self.status.is_some() && !self.ended)
@@ -204,8 +251,7 @@ impl Drop for Recorder {
         let upstream = self.record.upstream_time();
         let others = upstream.unwrap_or_default() + self.record.body_wait.get();
         let overhead = self.head_after.saturating_sub(others);
-        let route = self.record.route.get().map(|route| self.worker.routes.get(route));
-        let metrics = route.map_or(&self.worker.unrouted, |route| &route.metrics);
+        let metrics = self.metrics();
         match self.status {
             Some(status) => metrics.count(status),
             // The client left before there was an answer: nginx's 499.
@@ -217,12 +263,15 @@ impl Drop for Recorder {
                 metrics.aborted.inc();
             }
         }
-        metrics.duration.observe(duration.as_secs_f64());
+        // A tunnel's hours would say nothing about how long requests take.
+        if self.received.is_none() {
+            metrics.duration.observe(duration.as_secs_f64());
+        }
         if let Some(upstream) = upstream {
             metrics.upstream.observe(upstream.as_secs_f64());
         }
         if let Some(line) = &self.line {
-            line.write(self, route, duration, overhead);
+            line.write(self, self.route(), duration, overhead);
         }
     }
 }
@@ -250,6 +299,7 @@ impl Line {
                     route = route.map(|route| route.name.as_str()),
                     status = record.status.map_or(499, |status| status.as_u16()),
                     bytes = record.bytes,
+                    bytes_received = record.received,
                     duration_ms = millis(duration),
                     gateway_ms = millis(overhead),
                     upstream_ms = record.record.upstream_time().map(millis),

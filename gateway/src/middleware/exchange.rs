@@ -14,6 +14,7 @@ use http::{HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use shared::request_id::{RequestId, X_REQUEST_ID};
+use shared::serve::Takeover;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
@@ -27,14 +28,20 @@ pub(crate) struct Peer {
     pub(crate) address: IpAddr,
     /// The address as X-Real-IP carries it, made once a connection.
     pub(crate) header: HeaderValue,
+    /// Gets its connection, once it is to be another protocol's.
+    pub(crate) takeover: Takeover,
 }
 
 impl Peer {
-    pub(crate) fn new(peer: SocketAddr) -> Rc<Self> {
+    pub(crate) fn new(peer: SocketAddr, takeover: Takeover) -> Rc<Self> {
         // An IPv4 client of a dual-stack listener is an IPv4 client.
         let address = peer.ip().to_canonical();
         let header = HeaderValue::from_str(&address.to_string()).expect("an IP address is a valid header value");
-        Rc::new(Self { address, header })
+        Rc::new(Self {
+            address,
+            header,
+            takeover,
+        })
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) struct Present {
     pub(crate) connection: bool,
     /// Any other header that is between two hops only.
     pub(crate) hop_by_hop: bool,
+    pub(crate) upgrade: bool,
     pub(crate) expect: bool,
     pub(crate) request_id: bool,
     pub(crate) forwarded_for: bool,
@@ -26,7 +27,8 @@ impl Present {
             match name.as_str() {
                 "host" => present.hosts = 1,
                 "connection" => present.connection = true,
-                "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade" => present.hop_by_hop = true,
+                "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" => present.hop_by_hop = true,
+                "upgrade" => (present.hop_by_hop, present.upgrade) = (true, true),
                 "expect" => present.expect = true,
                 "x-request-id" => present.request_id = true,
                 "x-forwarded-for" => present.forwarded_for = true,

@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Response, StatusCode, Version, request};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Response, StatusCode, Version, request};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -12,8 +13,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::deadline::Deadline;
 use super::retry::{self, Failure, Retry};
-use super::{Worker, headers};
-use crate::body::{ClientBody, ReadLimits, RequestBody, ResponseBody, UpstreamBody};
+use super::{Worker, headers, upgrade};
+use crate::body::{ClientBody, ReadLimits, RequestBody, ResponseBody, Tunnel, UpstreamBody};
 use crate::error::ProxyError;
 use crate::middleware::exchange::{Answer, Exchange, Record};
 use crate::middleware::guard::refuse_body;
@@ -30,15 +31,15 @@ pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Box<Exch
     cluster.retry_budget.note_request();
     let record = Rc::clone(&exchange.record);
     let outgoing = Outgoing::prepare(worker, route, exchange).await?;
-    let (upload, deadline) = (outgoing.upload(), outgoing.deadline);
+    let (upload, deadline, upgrade) = (outgoing.upload(), outgoing.deadline, outgoing.upgrade.clone());
 
     let asked = Instant::now();
     record.ask_upstream(asked);
     let answered = ask(cluster, route, outgoing, &record, asked).await;
     let (response, present, lease) = match answered {
-        Ok((response, ..)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            // Nothing was asked to switch: `Upgrade` is not passed on.
-            return Err(abandon(upload, ProxyError::UnexpectedUpgrade));
+        Ok((response, present, lease)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            let switched = switch(worker, upgrade, response, present, lease);
+            return switched.map_err(|error| abandon(upload, error));
         }
         Ok(answered) => answered,
         Err(error) => {
@@ -56,6 +57,28 @@ pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Box<Exch
     };
     let body = UpstreamBody::new(lease, upload, limits);
     Ok(Response::from_parts(head, ResponseBody::Upstream(body)))
+}
+
+/// Passes a 101 on, with the tunnel that is to follow it.
+#[cold]
+fn switch(
+    worker: &Worker,
+    asked: Option<HeaderValue>,
+    response: Response<()>,
+    present: Present,
+    lease: Lease,
+) -> Result<Answer, ProxyError> {
+    let accepted = asked.and_then(|asked| upgrade::accepted(&asked, response.headers()));
+    let protocol = accepted
+        .filter(|_| lease.has_sent_all())
+        .ok_or(ProxyError::UnexpectedUpgrade)?;
+    let (mut head, ()) = response.into_parts();
+    headers::to_client(&mut head.headers, present);
+    head.headers.remove(CONTENT_LENGTH);
+    upgrade::announce(&mut head.headers, protocol);
+    head.version = Version::HTTP_11;
+    let tunnel = Tunnel::new(lease, worker.tunnel_idle_timeout);
+    Ok(Response::from_parts(head, ResponseBody::Tunnel(Box::new(tunnel))))
 }
 
 /// Ends an exchange that has no answer to pass on, and sees to what its client still sends.
@@ -77,6 +100,8 @@ async fn ask(
     let (upload, deadline) = (outgoing.upload(), outgoing.deadline);
     let connect_by = deadline.at_most(asked + cluster.limits.connect_timeout);
     let mut attempts = Attempts::new(asked, connect_by, deadline.after(asked));
+    // A tunnel uses its connection up, so there is no sense in risking one that may have gone stale.
+    attempts.fresh = outgoing.upgrade.is_some();
     let retry = Retry::new(cluster, route, outgoing.replayable);
     let mut unsent = None;
     loop {
@@ -157,6 +182,8 @@ struct Outgoing {
     /// Whether it may go out again after it may have been seen.
     replayable: bool,
     deadline: Deadline,
+    /// The protocols that it asks to switch to.
+    upgrade: Option<HeaderValue>,
 }
 
 impl Outgoing {
@@ -174,10 +201,11 @@ impl Outgoing {
                 return Err(error);
             }
         };
+        let upgrade = upgrade::asked(&head, present);
         let idempotent = route.idempotent || head.method.is_idempotent();
         let body = if incoming.is_end_stream() {
             RequestBody::Whole(Bytes::new())
-        } else if idempotent && is_replayable(&incoming) {
+        } else if idempotent && upgrade.is_none() && is_replayable(&incoming) {
             let began = Instant::now();
             let whole = Box::pin(read_whole(incoming, deadline.after(began))).await?;
             record.body_wait.set(began.elapsed());
@@ -186,6 +214,9 @@ impl Outgoing {
             RequestBody::Streaming(ClientBody::new(incoming, &head.headers, worker.max_body_bytes))
         };
         headers::to_upstream(&mut head, present, &record, &route.cluster_name);
+        if let Some(protocols) = &upgrade {
+            upgrade::announce(&mut head.headers, protocols.clone());
+        }
         head.uri = route.upstream_path(&head.uri)?.into();
         head.version = Version::HTTP_11;
 
@@ -194,6 +225,7 @@ impl Outgoing {
             head,
             body,
             deadline,
+            upgrade,
         })
     }
 

@@ -144,10 +144,11 @@ mod tests {
     use crate::middleware::exchange::Peer;
     use http::Request;
     use shared::request_id::RequestId;
+    use shared::serve::Takeover;
 
     fn prepared(request: Request<()>) -> HeaderMap {
         let (mut parts, ()) = request.into_parts();
-        let peer = Peer::new(([192, 0, 2, 7], 4711).into());
+        let peer = Peer::new(([192, 0, 2, 7], 4711).into(), Takeover::default());
         let record = Record::new(RequestId::generate(1), peer);
         let present = Present::in_headers(&parts.headers);
         to_upstream(&mut parts, present, &record, "a:1");

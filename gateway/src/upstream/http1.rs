@@ -102,8 +102,7 @@ impl Http1 {
 
     /// Whether its last exchange ended in a way that allows another.
     pub(super) fn may_be_used_again(&self) -> bool {
-        let over = self.body_has_ended() && self.body.is_none() && !self.has_unsent();
-        over && self.keep_alive && !self.write_failed && self.ahead.is_empty()
+        self.body_has_ended() && self.has_sent_all() && self.keep_alive && self.ahead.is_empty()
     }
 
     /// Whether the upstream has neither closed an idle connection nor spoken on it.
@@ -225,6 +224,21 @@ impl Http1 {
             Decoder::Length(left) => SizeHint::with_exact(left),
             Decoder::Chunked(_) | Decoder::UntilClose => SizeHint::new(),
         }
+    }
+
+    /// Whether the whole request was written: what is written next may be another protocol.
+    pub(super) fn has_sent_all(&self) -> bool {
+        self.body.is_none() && !self.has_unsent() && !self.write_failed
+    }
+
+    /// The socket, for another protocol than this.
+    pub(super) fn socket(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// What was read of that protocol together with the answer's head.
+    pub(super) fn take_ahead(&mut self) -> Bytes {
+        std::mem::take(&mut self.ahead)
     }
 
     fn has_unsent(&self) -> bool {

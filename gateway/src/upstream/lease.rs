@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Response, request};
 use http_body::{Frame, SizeHint};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::http1::{Http1Error, Unsent};
@@ -150,6 +151,21 @@ impl Lease {
     /// Whether the time is over that was set last; `until` sets it anew.
     pub fn poll_timer(&mut self, until: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
         self.connection.get().poll_timer(until, cx)
+    }
+
+    /// Whether the whole request was written.
+    pub fn has_sent_all(&self) -> bool {
+        self.connection.look().http.has_sent_all()
+    }
+
+    /// The connection as a socket, after the upstream switched protocols on it. It is of no use to the pool then.
+    pub fn socket(&mut self) -> &mut TcpStream {
+        self.connection.get().http.socket()
+    }
+
+    /// What the upstream sent of the new protocol together with its answer's head.
+    pub fn take_ahead(&mut self) -> Bytes {
+        self.connection.get().http.take_ahead()
     }
 
     /// Returns the connection to its pool, if it can carry another request.

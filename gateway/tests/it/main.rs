@@ -13,3 +13,4 @@ mod limits;
 mod resilience;
 mod route_fuzz;
 mod routing;
+mod upgrade;

@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 
 use super::ConnectionLimits;
 use super::connection;
+use super::takeover::Takeover;
 use crate::lifecycle::{Phase, PhaseWatch};
 use crate::telemetry::metrics::ConnectionMetrics;
 
@@ -84,7 +85,7 @@ pub(super) async fn serve<M, S, B>(
     make_service: M,
 ) -> io::Result<()>
 where
-    M: Fn(SocketAddr) -> S + 'static,
+    M: Fn(SocketAddr, Takeover) -> S + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -102,7 +103,9 @@ where
     });
     let start = |stream: TcpStream, peer: SocketAddr| {
         let guard = OpenGuard::new(&connections);
-        let served = connection::serve(stream, peer, make_service(peer), Rc::clone(&connections));
+        let takeover = Takeover::default();
+        let service = make_service(peer, takeover.clone());
+        let served = connection::serve(stream, peer, service, takeover, Rc::clone(&connections));
         tokio::task::spawn_local(async move {
             served.await;
             drop(guard);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -25,6 +25,7 @@ use tracing::{debug, info};
 use super::SmallWrites;
 use super::accept::Connections;
 use super::http1::Refusal;
+use super::takeover::Takeover;
 use super::wire::{Progress, Wire, WireIo};
 use super::{ConnectionLimits, http2, linger, refuse};
 use crate::request_id::RequestId;
@@ -35,8 +36,13 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const HYPERS_OWN_MAX_HEADERS: usize = 100;
 
 /// Serves one connection to its end.
-pub(super) async fn serve<S, B>(stream: TcpStream, peer: SocketAddr, service: S, connections: Rc<Connections>)
-where
+pub(super) async fn serve<S, B>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: S,
+    takeover: Takeover,
+    connections: Rc<Connections>,
+) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -58,13 +64,20 @@ where
         wire.borrow_mut().open();
         ended = http2::serve(&wire, tracked.inner, &connections).await;
     }
-    if let Err(error) = ended {
+    let wire = Rc::into_inner(wire).expect("hyper has let go of its half").into_inner();
+    // In any case taken out: what it holds may hold the takeover.
+    let successor = takeover.take();
+    match (ended, successor) {
+        (Ok(()), Some(successor)) if wire.may_switch() => {
+            let (stream, ahead) = wire.into_parts();
+            return successor(stream, ahead).await;
+        }
+        (Ok(()), _) => {}
         // The client went away or stalled; nobody is left to answer.
-        debug!(%error, "connection ended early");
+        (Err(error), _) => debug!(%error, "connection ended early"),
     }
-    let wire = Rc::into_inner(wire).expect("hyper has let go of its half");
     // Boxed, because few connections end with words of their own, and all would carry the room for it.
-    Box::pin(end(wire.into_inner(), peer, &connections)).await;
+    Box::pin(end(wire, peer, &connections)).await;
 }
 
 /// Lets hyper serve the connection until it ends, or until what comes next is a refusal or HTTP/2.
@@ -89,8 +102,9 @@ where
         // hyper's `graceful_shutdown` ends an idle connection at once, so a connection that has not sent
         // its first request yet is told only after a grace time.
         let may_end = progress.has_started.get() || connections.grace_over.get();
-        // It is idle for hyper even when half of a head has come; that head is still waited for.
-        if !told && connections.closing.get() && may_end && !wire.borrow().is_in_head() {
+        // It is idle for hyper even when half of a head has come; that head is still waited for. And a 101 must not
+        // say that the connection closes.
+        if !told && connections.closing.get() && may_end && !wire.borrow().is_in_head() && !wire.borrow().may_switch() {
             told = true;
             connection.as_mut().graceful_shutdown();
         }
@@ -205,8 +219,15 @@ where
         let this = self.project();
         let Ok(mut response) = ready!(this.inner.poll(cx));
         let answering = this.answering.take();
+        if let Some(Answering(progress)) = &answering
+            && progress.declines_upgrade(response.status())
+        {
+            // What came behind the request is held and read by now: the socket will not tell of it again.
+            cx.waker().wake_by_ref();
+        }
         let is_broken = answering.as_ref().is_some_and(|answering| answering.0.is_broken.get());
-        if is_broken || this.connections.phase.is_draining() {
+        let is_101 = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if is_broken || (this.connections.phase.is_draining() && !is_101) {
             response.headers_mut().insert(CONNECTION, CLOSE);
         }
         Poll::Ready(Ok(response.map(|inner| TrackedBody {

@@ -10,6 +10,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
+use http::StatusCode;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -26,6 +28,30 @@ pub(super) struct Progress {
     pub(super) answered: Cell<u64>,
     /// The body of the current request is none: its answer is the connection's last.
     pub(super) is_broken: Cell<bool>,
+    pub(super) upgrade: Cell<Upgrade>,
+}
+
+/// Whether a request asks to switch protocols.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Upgrade {
+    #[default]
+    None,
+    /// The request of this number, counted from one, does, and is the last that hyper has been given.
+    Asked(u64),
+    /// Its answer says that HTTP goes on.
+    Declined,
+}
+
+impl Progress {
+    /// Takes the answer to the current request, and says whether that was asked to switch and does not.
+    pub(super) fn declines_upgrade(&self, status: StatusCode) -> bool {
+        let declines =
+            self.upgrade.get() == Upgrade::Asked(self.answered.get() + 1) && status != StatusCode::SWITCHING_PROTOCOLS;
+        if declines {
+            self.upgrade.set(Upgrade::Declined);
+        }
+        declines
+    }
 }
 
 #[derive(Debug)]
@@ -113,6 +139,16 @@ impl Wire {
         self.has_stalled
     }
 
+    /// Whether a request that asks to switch protocols has no answer yet, or one that does switch.
+    pub(super) fn may_switch(&self) -> bool {
+        self.validator.asks_upgrade()
+    }
+
+    /// The socket, and what was read behind the last request.
+    pub(super) fn into_parts(self) -> (TcpStream, Bytes) {
+        (self.stream, Bytes::from(self.held))
+    }
+
     pub(super) fn into_stream(self) -> TcpStream {
         self.stream
     }
@@ -166,6 +202,14 @@ impl Wire {
             if let Some(refusal) = self.validator.refusal() {
                 return self.poll_refused(refusal);
             }
+            if self.progress.upgrade.get() == Upgrade::Declined {
+                self.read_on();
+                continue;
+            }
+            if self.validator.asks_upgrade() && self.held.len() >= self.limits.head.max_bytes {
+                // The answer wakes whoever reads.
+                return Poll::Pending;
+            }
             ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
             if buffer.filled().len() == before {
                 return Poll::Ready(Ok(()));
@@ -193,6 +237,21 @@ impl Wire {
             self.held.extend_from_slice(read);
             buffer.set_filled(before);
             self.cleared = self.validator.advance(&self.held);
+        }
+        self.note_upgrade();
+    }
+
+    /// Reads what follows a request that asked for another protocol as what it is: HTTP.
+    fn read_on(&mut self) {
+        self.progress.upgrade.set(Upgrade::None);
+        self.validator.decline_upgrade();
+        self.cleared = self.validator.advance(&self.held);
+        self.note_upgrade();
+    }
+
+    fn note_upgrade(&self) {
+        if self.validator.asks_upgrade() {
+            self.progress.upgrade.set(Upgrade::Asked(self.validator.requests()));
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tracing::error;
 
-use super::{ConnectionLimits, Listeners, serve};
+use super::{ConnectionLimits, Listeners, Takeover, serve};
 use crate::lifecycle::PhaseWatch;
 use crate::telemetry::metrics::ConnectionMetrics;
 
@@ -62,7 +62,7 @@ pub fn spawn<W, M, S, B>(
 ) -> io::Result<Workers>
 where
     W: Fn() -> M + Clone + Send + 'static,
-    M: Fn(SocketAddr) -> S + 'static,
+    M: Fn(SocketAddr, Takeover) -> S + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -99,7 +99,7 @@ pub fn spawn_local<M, S, B>(
     metrics: &ConnectionMetrics,
     make_service: M,
 ) where
-    M: Fn(SocketAddr) -> S + Clone + 'static,
+    M: Fn(SocketAddr, Takeover) -> S + Clone + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -101,6 +102,20 @@ impl RawClient {
             std::mem::take(&mut self.ahead)
         };
         timeout(DEADLINE, read).await.expect("the peer closes in time")
+    }
+
+    /// The next `length` bytes, whatever they are; fewer when the peer ended before.
+    pub async fn read_exactly(&mut self, length: usize) -> Vec<u8> {
+        let read = async { while self.ahead.len() < length && self.read_more().await {} };
+        timeout(DEADLINE, read).await.expect("something comes in time");
+        self.ahead.drain(..length.min(self.ahead.len())).collect()
+    }
+
+    /// Ends the connection with RST instead of FIN.
+    pub fn reset(self) {
+        SockRef::from(&self.stream)
+            .set_linger(Some(Duration::ZERO))
+            .expect("a TCP socket can linger");
     }
 
     /// Reads up to `most` bytes of whatever comes next, and gives their number; 0 at the end.

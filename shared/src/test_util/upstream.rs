@@ -136,6 +136,23 @@ impl UpstreamConnection {
         let _gone = self.stream.write_all(bytes.as_ref()).await;
     }
 
+    /// Ends this side's half of the connection.
+    pub async fn finish_sending(&mut self) {
+        let _gone = self.stream.shutdown().await;
+    }
+
+    /// Sends back what comes, until the client ends its half.
+    pub async fn echo(&mut self) {
+        loop {
+            let bytes = std::mem::take(&mut self.ahead);
+            if !bytes.is_empty() {
+                self.send(bytes).await;
+            } else if !self.read_more().await {
+                return;
+            }
+        }
+    }
+
     /// Sends a whole response that keeps the connection open.
     pub async fn answer(&mut self, status: u16, body: &str) {
         let length = body.len();

@@ -18,6 +18,7 @@ const WORDS: &[&[u8]] = &[
     b"host: a\r\n",
     b"content-length: ",
     b"chunked",
+    b"upgrade: x\r\n",
     b"transfer-encoding: ",
     b"0\r\n\r\n",
     b"5\r\nhello\r\n",

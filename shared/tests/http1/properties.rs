@@ -14,6 +14,7 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
         2 => prop::sample::select(BAD_CHUNKS).prop_map(|(body, _)| body.as_bytes().to_vec()),
         2 => prop::sample::select(vec![
             "GET / HTTP/1.1\r\n", "POST /x HTTP/1.1\r\nhost: a\r\n", "host: a\r\n", "\r\n", "content-length: 3\r\n",
+            "upgrade: x\r\n",
             CHUNKED, "5\r\nhello\r\n", "0\r\n", "x: y\r\n",
         ]).prop_map(|text| text.as_bytes().to_vec()),
         1 => prop::collection::vec(any::<u8>(), 0..6),

@@ -1,6 +1,7 @@
 //! Known requests, good and bad.
 
 use shared::serve::http1::Refusal::{self, *};
+use shared::serve::http1::Validator;
 
 use crate::reading::{LIMITS, judge_byte_by_byte, judge_whole, read_again};
 
@@ -390,4 +391,48 @@ fn the_preface_of_http2_is_known_at_the_start_of_a_connection_and_nowhere_else()
             "{before:?}"
         );
     }
+}
+
+#[test]
+fn after_a_request_that_asks_for_another_protocol_nothing_passes_until_it_is_declined() {
+    let next = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    for asks in [
+        "GET / HTTP/1.1\r\nhost: a\r\nUpgrade: x\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\nupgrade:\r\ncontent-length: 2\r\n\r\nhi",
+        "POST / HTTP/1.1\r\nhost: a\r\nupgrade: x\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    ] {
+        for follows in [next, "\0\n no HTTP"] {
+            let text = format!("{next}{asks}{follows}");
+            let verdict = judge_whole(text.as_bytes());
+            assert_eq!((verdict.refusal, verdict.requests), (None, 2), "{text:?}");
+            assert_eq!(verdict.passed, format!("{next}{asks}").as_bytes(), "{text:?}");
+            assert!(!verdict.in_head && !verdict.in_body, "{text:?}");
+            assert_eq!(judge_byte_by_byte(text.as_bytes()), verdict, "{text:?}");
+        }
+        let mut validator = Validator::new(LIMITS);
+        assert_eq!(validator.advance(asks.as_bytes()), asks.len());
+        assert!(validator.asks_upgrade());
+        assert_eq!(validator.advance(next.as_bytes()), 0);
+        validator.decline_upgrade();
+        assert_eq!(validator.advance(next.as_bytes()), next.len());
+        assert!(!validator.asks_upgrade());
+        assert_eq!(validator.advance(b"\0"), 0);
+        assert_eq!(validator.refusal(), Some(ControlByte));
+    }
+}
+
+#[test]
+fn an_answer_that_came_before_the_body_has_ended_declines_too() {
+    let mut validator = Validator::new(LIMITS);
+    validator.advance(b"POST / HTTP/1.1\r\nhost: a\r\nupgrade: x\r\ncontent-length: 2\r\n\r\nh");
+    validator.decline_upgrade();
+    let rest = b"iGET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    assert_eq!(validator.advance(rest), rest.len());
+    assert_eq!(validator.requests(), 2);
+}
+
+#[test]
+fn http_1_0_has_no_other_protocols() {
+    let text = "GET / HTTP/1.0\r\nupgrade: x\r\n\r\nGET / HTTP/1.0\r\n\r\n";
+    assert_eq!(judge_whole(text.as_bytes()).passed, text.as_bytes());
 }

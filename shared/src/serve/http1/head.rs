@@ -12,6 +12,7 @@ pub(super) struct Head {
     has_host: bool,
     is_chunked: bool,
     length: Option<u64>,
+    has_upgrade: bool,
     pub(super) fields: usize,
 }
 
@@ -53,6 +54,7 @@ impl Head {
             has_host: false,
             is_chunked: false,
             length: None,
+            has_upgrade: false,
             fields: 0,
         })
     }
@@ -63,6 +65,10 @@ impl Head {
         self.fields += 1;
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.host(value),
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                self.has_upgrade = true;
+                Ok(())
+            }
             14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(value),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding(value),
             _ => Ok(()),
@@ -78,6 +84,11 @@ impl Head {
             true => Framing::Chunked,
             false => Framing::Length(self.length.unwrap_or(0)),
         })
+    }
+
+    /// Whether what follows the request may be another protocol. In HTTP/1.0 it may not: RFC 9110 section 7.8.
+    pub(super) fn asks_upgrade(&self) -> bool {
+        self.has_upgrade && !self.is_http_10
     }
 
     fn host(&mut self, value: &[u8]) -> Result<(), Refusal> {

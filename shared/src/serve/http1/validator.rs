@@ -9,6 +9,8 @@
 //!             ▲  └─(0)──► trailers ────────────│─────────►┘
 //!             └────────────────────────────────┘
 //! ```
+//!
+//! After a request with `Upgrade` nothing passes until it is known whether what follows is still HTTP.
 
 use super::chunk::{ChunkLine, MOST_EXTENSION_BYTES, MOST_LINE_BYTES};
 use super::head::{Framing, Head, check_trailer};
@@ -33,6 +35,8 @@ pub struct Validator {
     scanned: usize,
     has_begun: bool,
     is_http2: bool,
+    /// The current request, or the last one, asks to switch protocols.
+    asks_upgrade: bool,
     requests: u64,
     refusal: Option<Refusal>,
 }
@@ -69,6 +73,7 @@ impl Validator {
             scanned: 0,
             has_begun: false,
             is_http2: false,
+            asks_upgrade: false,
             requests: 0,
             refusal: None,
         }
@@ -78,7 +83,7 @@ impl Validator {
     /// they come. The rest is to be shown again, with more after it; once there is a refusal, nothing passes.
     pub fn advance(&mut self, input: &[u8]) -> usize {
         let mut passed = 0;
-        while passed < input.len() && self.refusal.is_none() && !self.is_http2 {
+        while passed < input.len() && self.refusal.is_none() && !self.is_http2 && !self.is_paused() {
             match self.part(&input[passed..]) {
                 Ok(Some(length)) => passed += length,
                 Ok(None) => break,
@@ -86,6 +91,21 @@ impl Validator {
             }
         }
         passed
+    }
+
+    /// Whether the last request whose head went on asks to switch protocols, and no answer was noted yet.
+    pub fn asks_upgrade(&self) -> bool {
+        self.asks_upgrade
+    }
+
+    /// What follows the request that asked to switch protocols is HTTP.
+    pub fn decline_upgrade(&mut self) {
+        self.asks_upgrade = false;
+    }
+
+    /// Whether such a request has ended, so that its answer decides how to read what follows.
+    fn is_paused(&self) -> bool {
+        self.asks_upgrade && !self.is_in_body()
     }
 
     pub fn refusal(&self) -> Option<Refusal> {
@@ -186,6 +206,7 @@ impl Validator {
                         Framing::Length(length) => State::Length(length),
                         Framing::Chunked => State::ChunkSize { extension_bytes: 0 },
                     };
+                    self.asks_upgrade = head.asks_upgrade();
                     self.head = None;
                     self.has_begun = false;
                     self.requests += 1;

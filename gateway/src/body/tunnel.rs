@@ -1,0 +1,191 @@
+//! A connection after its upstream switched protocols: bytes both ways, until both sides have ended theirs.
+//!
+//! What one side sent is written to the other before more is read, so a slow reader slows its writer down. At most one
+//! read's worth waits in memory for each direction, and nothing while nobody sends. The endpoint's place is held until
+//! the end.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::upstream::Lease;
+
+/// What one read takes at most.
+const READ: usize = 16 * 1024;
+/// How long one direction may be silent once the other has ended, at most: who closed may not have meant to listen on.
+const HALF_CLOSED: Duration = Duration::from_secs(60);
+/// A silent peer is asked for a sign of life after this, and given up about two minutes later.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(30);
+const PROBES: u32 = 4;
+
+thread_local! {
+    /// Where reads land, for all tunnels of a worker.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+}
+
+/// A tunnel whose client has not been told yet.
+pub struct Tunnel {
+    upstream: Lease,
+    idle_timeout: Duration,
+}
+
+/// What passed through a tunnel, and why it ended, unless both sides wanted it to.
+#[derive(Debug)]
+pub struct Ended {
+    pub to_client: u64,
+    pub to_upstream: u64,
+    pub broke: Option<Broke>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Broke {
+    #[error("the client broke the tunnel: {0}")]
+    Client(io::Error),
+    #[error("the upstream broke the tunnel: {0}")]
+    Upstream(io::Error),
+    #[error("the tunnel was idle for too long")]
+    Idle,
+}
+
+impl Tunnel {
+    pub fn new(upstream: Lease, idle_timeout: Duration) -> Self {
+        Self { upstream, idle_timeout }
+    }
+
+    /// Passes bytes on until the end, first those that the client sent behind its request.
+    pub async fn run(mut self, mut client: TcpStream, ahead: Bytes) -> Ended {
+        let upstream_ahead = self.upstream.take_ahead();
+        probe(&client);
+        probe(self.upstream.socket());
+        let mut to_upstream = Flow::starting_with(ahead);
+        let mut to_client = Flow::starting_with(upstream_ahead);
+        let mut progress = None;
+        let ended = poll_fn(|cx| {
+            let socket = self.upstream.socket();
+            let up = to_upstream.poll(&mut client, socket, cx).map_err(Broke::Client)?;
+            let down = to_client.poll(socket, &mut client, cx).map_err(Broke::Upstream)?;
+            if up.is_ready() && down.is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            let before = progress.replace((to_upstream.passed, to_client.passed, up.is_ready() || down.is_ready()));
+            let limit = match up.is_ready() || down.is_ready() {
+                true => self.idle_timeout.min(HALF_CLOSED),
+                false => self.idle_timeout,
+            };
+            let until = (before != progress).then(|| Instant::now() + limit);
+            ready!(self.upstream.poll_timer(until, cx));
+            Poll::Ready(Err(Broke::Idle))
+        })
+        .await;
+        Ended {
+            to_client: to_client.passed,
+            to_upstream: to_upstream.passed,
+            broke: ended.err(),
+        }
+    }
+}
+
+/// One direction.
+struct Flow {
+    /// Read, but not written yet.
+    held: Bytes,
+    passed: u64,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The source has ended; the sink is to be told when it has taken everything.
+    Ending,
+    Ended,
+}
+
+impl Flow {
+    fn starting_with(held: Bytes) -> Self {
+        Self {
+            held,
+            passed: 0,
+            state: State::Open,
+        }
+    }
+
+    /// Ready when nothing more will pass. A sink that takes no more ends its direction only: what it sent before still
+    /// goes the other way. A source that fails is an error.
+    fn poll(&mut self, source: &mut TcpStream, sink: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            while !self.held.is_empty() {
+                match ready!(Pin::new(&mut *sink).poll_write(cx, &self.held)) {
+                    Ok(count @ 1..) => {
+                        self.passed += count as u64;
+                        self.held.advance(count);
+                    }
+                    Ok(0) | Err(_) => self.give_up(),
+                }
+            }
+            self.held = Bytes::new();
+            match self.state {
+                State::Open => ready!(self.poll_read(source, sink, cx))?,
+                State::Ending => {
+                    // A sink that is gone needs no telling.
+                    let _told = ready!(Pin::new(&mut *sink).poll_shutdown(cx));
+                    self.state = State::Ended;
+                }
+                State::Ended => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    /// Reads once, and writes what the sink takes at once; the rest is held.
+    fn poll_read(
+        &mut self,
+        source: &mut TcpStream,
+        sink: &mut TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(source).poll_read(cx, &mut buffer))?;
+            let read = buffer.filled();
+            if read.is_empty() {
+                self.state = State::Ending;
+                return Poll::Ready(Ok(()));
+            }
+            let written = match Pin::new(sink).poll_write(cx, read) {
+                Poll::Ready(Ok(count)) => count,
+                // Tried once more with what is held.
+                Poll::Ready(Err(_)) | Poll::Pending => 0,
+            };
+            self.passed += written as u64;
+            self.held = Bytes::copy_from_slice(&read[written..]);
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    fn give_up(&mut self) {
+        self.held = Bytes::new();
+        self.state = State::Ended;
+    }
+}
+
+/// Has the kernel find out when the peer is gone without a word.
+fn probe(socket: &TcpStream) {
+    let keepalive = TcpKeepalive::new()
+        .with_time(PROBE_AFTER)
+        .with_interval(PROBE_EVERY)
+        .with_retries(PROBES);
+    if let Err(error) = SockRef::from(socket).set_tcp_keepalive(&keepalive) {
+        debug!(%error, "cannot have a silent peer probed");
+    }
+}

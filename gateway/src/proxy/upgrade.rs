@@ -1,0 +1,120 @@
+//! Switching protocols, RFC 9110 section 7.8: which requests may ask for it, and whether the answer is what was asked.
+//!
+//! A protocol that carries further HTTP requests is not passed on: they would reach the upstream past routes, keys and
+//! limits.
+
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, HeaderValue, Version, request};
+
+use crate::middleware::present::Present;
+
+/// HTTP/2 and HTTP/1 by their upgrade tokens, and TLS, in which nobody can see what is asked.
+const NOT_PASSED_ON: [&[u8]; 4] = [b"h2c", b"h2", b"http", b"tls"];
+
+/// The protocols that the request asks for, if it may have one of them.
+pub(super) fn asked(head: &request::Parts, present: Present) -> Option<HeaderValue> {
+    if !present.upgrade || head.version != Version::HTTP_11 {
+        return None;
+    }
+    let headers = &head.headers;
+    let options = || headers.get_all(CONNECTION).iter().flat_map(tokens);
+    let is_meant = options().any(|option| option.eq_ignore_ascii_case(b"upgrade"))
+        && !options().any(|option| option.eq_ignore_ascii_case(b"close"));
+    let protocols: Vec<&[u8]> = headers.get_all(UPGRADE).iter().flat_map(tokens).collect();
+    let may_pass = !protocols.is_empty() && protocols.iter().all(|protocol| passes(protocol));
+    match is_meant && may_pass {
+        true => HeaderValue::from_bytes(&protocols.join(&b", "[..])).ok(),
+        false => None,
+    }
+}
+
+/// The protocol that a 101 switches to, if it was asked for.
+pub(super) fn accepted(asked: &HeaderValue, answer: &HeaderMap) -> Option<HeaderValue> {
+    let mut values = answer.get_all(UPGRADE).iter();
+    let (Some(chosen), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let was_asked = |chosen: &[u8]| tokens(asked).any(|asked| asked.eq_ignore_ascii_case(chosen));
+    let is_asked = tokens(chosen).next().is_some() && tokens(chosen).all(was_asked);
+    is_asked.then(|| chosen.clone())
+}
+
+/// Adds what a message that switches protocols, or asks for it, says to the next hop.
+pub(super) fn announce(headers: &mut HeaderMap, protocol: HeaderValue) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, protocol);
+}
+
+fn passes(protocol: &[u8]) -> bool {
+    let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default();
+    !NOT_PASSED_ON.iter().any(|carrier| name.eq_ignore_ascii_case(carrier))
+}
+
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let tokens = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    tokens.filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn asked_by(connection: &str, upgrade: &[&str], version: Version) -> Option<String> {
+        let mut request = Request::get("/").version(version).header("connection", connection);
+        for value in upgrade {
+            request = request.header("upgrade", *value);
+        }
+        let (head, ()) = request.body(()).expect("a request").into_parts();
+        let asked = asked(&head, Present::in_headers(&head.headers));
+        asked.map(|value| value.to_str().expect("text").to_owned())
+    }
+
+    #[test]
+    fn a_request_asks_with_both_headers_in_http_1_1() {
+        let version = Version::HTTP_11;
+        let websocket = Some("websocket".to_owned());
+        assert_eq!(asked_by("Upgrade", &["websocket"], version), websocket);
+        assert_eq!(asked_by("keep-alive, Upgrade", &["websocket"], version), websocket);
+        assert_eq!(
+            asked_by("upgrade", &["a/1 , b", "c"], version),
+            Some("a/1, b, c".to_owned())
+        );
+        assert_eq!(asked_by("keep-alive", &["websocket"], version), None);
+        assert_eq!(asked_by("upgrade, close", &["websocket"], version), None);
+        assert_eq!(asked_by("upgrade", &[], version), None);
+        assert_eq!(asked_by("upgrade", &[" , "], version), None);
+        for other in [Version::HTTP_10, Version::HTTP_2] {
+            assert_eq!(asked_by("upgrade", &["websocket"], other), None);
+        }
+    }
+
+    #[test]
+    fn what_would_carry_requests_past_the_routes_is_not_asked_for() {
+        for carrier in ["h2c", "H2C", "h2", "HTTP/2.0", "TLS/1.2", "websocket, h2c"] {
+            assert_eq!(asked_by("upgrade", &[carrier], Version::HTTP_11), None, "{carrier}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_one_of_what_was_asked() {
+        let asked = HeaderValue::from_static("websocket, b/2");
+        for (chosen, expected) in [
+            (&["WebSocket"][..], true),
+            (&["b/2"], true),
+            (&["b/2, websocket"], true),
+            (&["b"], false),
+            (&["h2c"], false),
+            (&["websocket, h2c"], false),
+            (&["websocket", "websocket"], false),
+            (&[""], false),
+            (&[], false),
+        ] {
+            let mut answer = HeaderMap::new();
+            for value in chosen {
+                answer.append(UPGRADE, HeaderValue::from_static(value));
+            }
+            assert_eq!(accepted(&asked, &answer).is_some(), expected, "{chosen:?}");
+        }
+    }
+}
