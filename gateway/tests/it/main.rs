@@ -1,12 +1,11 @@
 //! The real gateway binary on real sockets: routing, faults of upstreams, DNS, EndpointSlices, limits, start to exit.
 
-mod api_server;
 mod common;
 mod dns;
-mod dns_server;
 mod endpoint_slices;
 mod faults;
 mod lifecycle;
 mod limits;
 mod resilience;
 mod routing;
+mod tls_front;
