@@ -15,6 +15,8 @@ use shared::test_util::{ApiServer, DEADLINE, DnsServer, NAMESPACE, Process, SERV
 use tokio::time::sleep;
 
 use crate::load::{Load, request_id};
+use crate::machine::waited_for_cpu;
+use crate::replica::Replica;
 use crate::run::Run;
 
 const DEFAULTS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../gateway/default.yaml"));
@@ -36,8 +38,7 @@ impl Network {
     pub(crate) fn new() -> Self {
         let [_, _, high, low] = std::process::id().to_be_bytes();
         let subnet = [64 + high % 64, low];
-        let gate = Ipv4Addr::new(127, subnet[0], subnet[1], 1);
-        let listener = TcpListener::bind((gate, 0)).expect("a free port");
+        let listener = TcpListener::bind((Ipv4Addr::new(127, subnet[0], subnet[1], 1), 0)).expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         Self {
             subnet,
@@ -54,6 +55,12 @@ impl Network {
         (format!("pod-{number}"), SocketAddr::new(address.into(), self.port))
     }
 
+    /// One that is no pod's.
+    fn beside(&self) -> SocketAddr {
+        let address = Ipv4Addr::new(127, self.subnet[0], self.subnet[1], 1);
+        SocketAddr::new(address.into(), self.port)
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
@@ -65,6 +72,8 @@ pub(crate) struct Lab {
     admin: SocketAddr,
     dns: DnsServer,
     client: reqwest::Client,
+    /// Asked past the gateway.
+    beside: Replica,
     _scratch: Scratch,
 }
 
@@ -72,7 +81,7 @@ impl Lab {
     /// A gateway that finds `pods` by DNS.
     pub(crate) async fn by_dns(network: &Network, pods: &[SocketAddr]) -> Self {
         let yaml = DEFAULTS.replace(":5000", &format!(":{}", network.port));
-        let lab = Self::start(&yaml, &[], pods).await;
+        let lab = Self::start(network, &yaml, &[], pods).await;
         lab.knows(pods.len()).await;
         lab
     }
@@ -82,12 +91,13 @@ impl Lab {
         let name = format!("- name: {CLUSTER}");
         let yaml = DEFAULTS.replace(&name, &format!("{name}\n    discovery: kubernetes"));
         let yaml = yaml.replace(":5000", &format!(":{}", network.port));
-        let lab = Self::start(&yaml, &[("KUBERNETES_API", format!("http://{}", api.address))], &[]).await;
+        let api = ("KUBERNETES_API", format!("http://{}", api.address));
+        let lab = Self::start(network, &yaml, &[api], &[]).await;
         lab.knows(count).await;
         lab
     }
 
-    async fn start(yaml: &str, settings: &[(&str, String)], named: &[SocketAddr]) -> Self {
+    async fn start(network: &Network, yaml: &str, settings: &[(&str, String)], named: &[SocketAddr]) -> Self {
         let dns = DnsServer::start().await;
         let scratch = Scratch::new("faults");
         let yaml = scratch.file("gateway.yaml", yaml);
@@ -114,6 +124,7 @@ impl Lab {
             admin,
             dns,
             client: http_client::client(DEADLINE).expect("the client builds"),
+            beside: Replica::start("beside", network.beside()).await,
             _scratch: scratch,
         }
     }
@@ -136,7 +147,7 @@ impl Lab {
 
     /// Puts the gateway under load; returns when the steady time is over, with the moment at which it began.
     pub(crate) async fn steady_load(&self) -> (Load, Instant) {
-        let load = Load::start(self.address);
+        let load = Load::start(self.address, self.beside.address);
         sleep(WARM_UP).await;
         let began = Instant::now();
         sleep(STEADY).await;
@@ -146,14 +157,16 @@ impl Lab {
     /// Ends the load and gathers what it saw; `struck` is when the fault began.
     pub(crate) async fn finish(self, fault: &'static str, load: (Load, Instant), struck: Instant) -> Run {
         let (load, began) = load;
-        let (samples, stalls) = load.finish().await;
+        let (samples, direct) = load.finish().await;
+        let waited_for_cpu = waited_for_cpu(self.gateway.id());
         let mut attempts = HashMap::new();
         eventually("every request is in the gateway's log", DEADLINE, async || {
             attempts = self.attempts();
             attempts.len() >= samples.len()
         })
         .await;
-        let warnings = self.gateway.log().into_iter().filter(|line| line["level"] == "WARN");
+        let of_endpoints = |line: &Value| line["level"] == "WARN" && line["target"] == "gateway::upstream::endpoint";
+        let warnings = self.gateway.log().into_iter().filter(of_endpoints);
         let warnings = warnings.map(|line| line.to_string()).collect();
         let resent = |number: usize| attempts.get(&request_id(number)).is_some_and(|attempts| *attempts > 1);
         let resent = samples
@@ -166,7 +179,8 @@ impl Lab {
             struck,
             resent: resent.collect(),
             samples,
-            stalls,
+            direct,
+            waited_for_cpu,
             warnings,
             diverted: Duration::ZERO,
             met: 0,

@@ -1,5 +1,8 @@
 //! A steady load on the gateway: requests go out at times that were fixed beforehand, however long the ones before
 //! take. A gateway that lets requests wait meets the same load as one that does not, and every wait is seen.
+//!
+//! At the same time the same kind of requests goes straight to a replica of its own, past the gateway. What those wait is the
+//! machine's doing, which must not be taken for the gateway's.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -13,10 +16,10 @@ use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep_until, timeout};
 
-use crate::machine::{Heartbeat, Stalls};
-
 /// Requests a second: the rate that nginx's figures on a cluster were taken at.
-pub(crate) const RATE: u32 = 150;
+const RATE: u32 = 150;
+/// And those that go past the gateway: enough to see what the machine does, few enough to leave it alone.
+const DIRECT_RATE: u32 = 75;
 /// Connections that are kept and used in turn; more are opened while all of them wait.
 const KEPT_CONNECTIONS: usize = 16;
 /// One request in so many comes on a connection of its own, as from a new client.
@@ -36,6 +39,16 @@ pub(crate) struct Sample {
     pub(crate) outcome: Result<String, Failed>,
 }
 
+impl Sample {
+    pub(crate) fn took(&self) -> Duration {
+        self.answered - self.sent
+    }
+
+    pub(crate) fn is_by(&self, replicas: &[&str]) -> bool {
+        self.outcome.as_ref().is_ok_and(|by| replicas.contains(&by.as_str()))
+    }
+}
+
 /// Anything but the right answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failed {
@@ -46,13 +59,19 @@ pub(crate) enum Failed {
 
 /// Runs until it is finished or dropped.
 pub(crate) struct Load {
-    shared: Arc<Shared>,
-    task: JoinHandle<()>,
-    heartbeat: Heartbeat,
+    through_gateway: Stream,
+    direct: Stream,
 }
 
-struct Shared {
-    gateway: SocketAddr,
+/// Requests to one address at one rate.
+struct Stream {
+    clients: Arc<Clients>,
+    task: JoinHandle<()>,
+}
+
+/// The connections of one stream and what came of its requests.
+struct Clients {
+    address: SocketAddr,
     idle: Mutex<VecDeque<Connection>>,
     opened: AtomicUsize,
     samples: Mutex<Vec<Sample>>,
@@ -60,81 +79,91 @@ struct Shared {
 }
 
 impl Load {
-    pub(crate) fn start(gateway: SocketAddr) -> Self {
-        let shared = Arc::new(Shared {
-            gateway,
-            idle: Mutex::default(),
-            opened: AtomicUsize::new(0),
-            samples: Mutex::default(),
-            over: AtomicBool::new(false),
-        });
-        let task = tokio::spawn(generate(Arc::clone(&shared)));
+    pub(crate) fn start(gateway: SocketAddr, replica: SocketAddr) -> Self {
         Self {
-            shared,
-            task,
-            heartbeat: Heartbeat::start(),
+            through_gateway: Stream::start(gateway, RATE),
+            direct: Stream::start(replica, DIRECT_RATE),
         }
     }
 
     /// Whether `replica` answered a request that was sent after `since`.
     pub(crate) fn answered_by(&self, replica: &str, since: Instant) -> bool {
-        let by = |sample: &Sample| sample.outcome.as_ref().is_ok_and(|by| by == replica);
-        let samples = lock(&self.shared.samples);
-        samples.iter().rev().any(|sample| sample.sent > since && by(sample))
+        let samples = lock(&self.through_gateway.clients.samples);
+        let mut latest = samples.iter().rev();
+        latest.any(|sample| sample.sent > since && sample.is_by(&[replica]))
     }
 
-    /// Stops asking, waits for the last answers and gives every request in the order of their numbers.
-    pub(crate) async fn finish(self) -> (Vec<Sample>, Stalls) {
-        self.shared.over.store(true, Ordering::Relaxed);
-        self.task.await.expect("the load does not panic");
-        let mut samples = std::mem::take(&mut *lock(&self.shared.samples));
-        samples.sort_unstable_by_key(|sample| sample.number);
-        (samples, self.heartbeat.stalls())
+    /// Stops asking and waits for the last answers; what came through the gateway, and what came past it.
+    pub(crate) async fn finish(self) -> (Vec<Sample>, Vec<Sample>) {
+        (self.through_gateway.finish().await, self.direct.finish().await)
     }
 }
 
-async fn generate(shared: Arc<Shared>) {
+impl Stream {
+    fn start(address: SocketAddr, rate: u32) -> Self {
+        let clients = Arc::new(Clients {
+            address,
+            idle: Mutex::default(),
+            opened: AtomicUsize::new(0),
+            samples: Mutex::default(),
+            over: AtomicBool::new(false),
+        });
+        let task = tokio::spawn(generate(Arc::clone(&clients), rate));
+        Self { clients, task }
+    }
+
+    async fn finish(self) -> Vec<Sample> {
+        self.clients.over.store(true, Ordering::Relaxed);
+        self.task.await.expect("the load does not panic");
+        let mut samples = std::mem::take(&mut *lock(&self.clients.samples));
+        samples.sort_unstable_by_key(|sample| sample.number);
+        samples
+    }
+}
+
+async fn generate(clients: Arc<Clients>, rate: u32) {
     let started = tokio::time::Instant::now();
     let mut requests = JoinSet::new();
     for number in 0.. {
-        sleep_until(started + Duration::from_secs(1) * number / RATE).await;
-        if shared.over.load(Ordering::Relaxed) {
+        sleep_until(started + Duration::from_secs(1) * number / rate).await;
+        if clients.over.load(Ordering::Relaxed) {
             break;
         }
         // A task each: none waits for another. When this loop is late itself, it is the machine that is, and the
         // request counts from when it really went out.
-        requests.spawn(ask(Arc::clone(&shared), number as usize));
+        requests.spawn(ask(Arc::clone(&clients), number as usize));
     }
     requests.join_all().await;
 }
 
-async fn ask(shared: Arc<Shared>, number: usize) {
+async fn ask(clients: Arc<Clients>, number: usize) {
     let sent = Instant::now();
-    let exchanged = timeout(PATIENCE, exchange(&shared, number)).await;
+    let exchanged = timeout(PATIENCE, clients.exchange(number)).await;
     let outcome = exchanged.unwrap_or_else(|_elapsed| Err(Failed::Broke(format!("no answer within {PATIENCE:?}"))));
-    lock(&shared.samples).push(Sample {
+    let answered = Instant::now();
+    lock(&clients.samples).push(Sample {
         number,
         sent,
-        answered: Instant::now(),
+        answered,
         outcome,
     });
 }
 
-async fn exchange(shared: &Shared, number: usize) -> Result<String, Failed> {
-    let new_client = number.is_multiple_of(NEW_CLIENT_EVERY);
-    let mut connection = match new_client {
-        true => Connection::open(shared.gateway).await?,
-        false => shared.kept_connection().await?,
-    };
-    let (request, expected) = request(number, new_client);
-    let answer = connection.exchange(&request).await?;
-    if !new_client && !answer.closes {
-        lock(&shared.idle).push_back(connection);
+impl Clients {
+    async fn exchange(&self, number: usize) -> Result<String, Failed> {
+        let new_client = number.is_multiple_of(NEW_CLIENT_EVERY);
+        let mut connection = match new_client {
+            true => Connection::open(self.address).await?,
+            false => self.kept_connection().await?,
+        };
+        let (request, expected) = request(number, new_client);
+        let answer = connection.exchange(&request).await?;
+        if !new_client && !answer.closes {
+            lock(&self.idle).push_back(connection);
+        }
+        answer.check(&expected)
     }
-    answer.check(&expected)
-}
 
-impl Shared {
     /// The one that is idle for longest, so that all of them are used; or a new one.
     async fn kept_connection(&self) -> Result<Connection, Failed> {
         let enough = self.opened.load(Ordering::Relaxed) >= KEPT_CONNECTIONS;
@@ -143,7 +172,7 @@ impl Shared {
             return Ok(idle);
         }
         self.opened.fetch_add(1, Ordering::Relaxed);
-        Connection::open(self.gateway).await
+        Connection::open(self.address).await
     }
 }
 
@@ -166,7 +195,7 @@ fn request(number: usize, new_client: bool) -> (String, Vec<f64>) {
     (request, vec![number as f64 / 2.0 + 2.0])
 }
 
-/// A connection to the gateway that reports what goes wrong instead of ending the test.
+/// A connection that reports what goes wrong instead of ending the test.
 struct Connection {
     stream: TcpStream,
     ahead: Vec<u8>,
@@ -180,8 +209,8 @@ struct Answer {
 }
 
 impl Connection {
-    async fn open(gateway: SocketAddr) -> Result<Self, Failed> {
-        let stream = TcpStream::connect(gateway).await.map_err(broke)?;
+    async fn open(address: SocketAddr) -> Result<Self, Failed> {
+        let stream = TcpStream::connect(address).await.map_err(broke)?;
         stream.set_nodelay(true).map_err(broke)?;
         Ok(Self {
             stream,

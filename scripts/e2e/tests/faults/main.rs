@@ -5,7 +5,7 @@
 //! load.rs     requests at fixed times, on kept connections and on new ones, GET and POST
 //! lab.rs      the gateway, the name server, the pods' addresses
 //! replica.rs  a replica that misbehaves on demand; where a real process can, it is ml-inference's
-//! machine.rs  how long the machine itself stood still
+//! machine.rs  whether the machine was busy with other things
 //! run.rs      the figures of one run and the bars they are held against
 //! ```
 //!
@@ -40,25 +40,25 @@ const WATCH_NEWS: Duration = Duration::from_millis(300);
 /// How long the figures after a fault are taken for, beyond the first seconds.
 const AFTER: Duration = Duration::from_millis(2500);
 
-/// Runs `scenario` alone, and once more when its times were too long on a machine that stood still meanwhile.
+/// A fault is tried at most so often while its times are too long on a busy machine. What is wrong with the gateway is wrong
+/// each time.
+const TRIES: usize = 3;
+
+/// Runs `scenario` alone.
 #[expect(clippy::print_stdout, reason = "the figures")]
 async fn measured(scenario: impl AsyncFn() -> Run) {
     static ALONE: Mutex<()> = Mutex::const_new(());
     let _alone = ALONE.lock().await;
-    let mut run = scenario().await;
-    println!("{}", run.figures());
-    if !run.slow.is_empty() && run.was_disturbed() {
-        println!("again, since the machine stood still meanwhile: {}", run.complaint());
-        run = scenario().await;
+    for tried in 1..=TRIES {
+        let run = scenario().await;
         println!("{}", run.figures());
+        if run.slow.is_empty() {
+            return;
+        }
+        let complaint = run.complaint();
+        assert!(run.was_disturbed() && tried < TRIES, "{complaint}");
+        println!("again, since the machine is busy: {complaint}");
     }
-    let warnings = run.warnings.join("\n");
-    assert!(
-        run.slow.is_empty(),
-        "{}: {:?}\nthe gateway:\n{warnings}",
-        run.fault,
-        run.slow
-    );
 }
 
 /// Replicas of the test's own.
@@ -144,14 +144,10 @@ async fn a_replica_that_closes_connections_without_a_word_costs_nothing() {
     measured(async || {
         let (run, ends) = misconduct("closes unannounced", Conduct::Closes).await;
         let struck = run.struck;
-        let by_it = run
-            .samples
-            .iter()
-            .filter(|sample| sample.sent > struck && sample.outcome == Ok("pod-1".to_owned()));
-        let by_all = run.samples.iter().filter(|sample| sample.sent > struck).count();
-        assert!(by_it.count() * 5 > by_all, "its answers are right: it keeps its share");
-        let _ = ends;
-        run.lost_nothing().settled().kept_nobody_waiting()
+        run.lost_nothing()
+            .kept_its_share("pod-1", struck, ends)
+            .settled()
+            .kept_nobody_waiting()
     })
     .await;
 }
@@ -320,8 +316,9 @@ async fn events_of_endpoint_slices_move_requests_at_once() {
         let load = lab.steady_load().await;
         let mut moments = Vec::new();
         let mut step = async |change: &dyn Fn()| {
+            let before = Instant::now();
             change();
-            moments.push(Instant::now());
+            moments.push((before, Instant::now()));
             sleep(STEP).await;
         };
         step(&|| {
@@ -343,14 +340,14 @@ async fn events_of_endpoint_slices_move_requests_at_once() {
         // Nothing is ready: what is leaving, but still serves, is better than an error.
         step(&|| api.put("first", slice(port, &[Pod::Unready(b.0), Pod::Leaving(c.0)]))).await;
         step(&|| api.put("first", slice(port, &[Pod::Ready(a.0), Pod::Ready(b.0)]))).await;
-        assert!(load.0.answered_by("pod-1", moments[4]), "it is ready again");
+        assert!(load.0.answered_by("pod-1", moments[4].1), "it is ready again");
         let ends = Instant::now();
-        let mut run = lab.finish("EndpointSlice events", load, moments[0]).await;
+        let mut run = lab.finish("EndpointSlice events", load, moments[0].0).await;
         for (out, from, until) in [
-            ("pod-1", moments[0], moments[4]),
-            ("pod-2", moments[1], moments[4]),
-            ("pod-4", moments[2], ends),
-            ("pod-3", moments[4], ends),
+            ("pod-1", moments[0].1, moments[4].0),
+            ("pod-2", moments[1].1, moments[4].0),
+            ("pod-4", moments[2].1, ends),
+            ("pod-3", moments[4].1, ends),
         ] {
             run = run
                 .left_alone(&[out], from + WATCH_NEWS, until)
