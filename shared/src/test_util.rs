@@ -4,12 +4,16 @@
 //! Process    starts a binary, keeps its output, waits for log lines and for its end
 //! RawClient  speaks HTTP/1.1 byte by byte: half requests, broken ones, slow ones
 //! Upstream   a scripted server: answers, hangs, resets, closes
+//! DnsServer  names and their addresses, as the test says
+//! ApiServer  a Kubernetes API server as far as EndpointSlices go: list and watch
 //! Scratch    a directory that is gone afterwards
 //! fuzz       mutates known inputs for as long as it is given
 //! ```
 //!
 //! Everything here panics when the world is not as the test says; the message carries the process's output.
 
+mod api_server;
+mod dns_server;
 mod fuzz;
 mod process;
 mod raw_client;
@@ -18,6 +22,8 @@ mod upstream;
 
 use std::time::Duration;
 
+pub use api_server::{ApiServer, Asked, Mood, NAMESPACE, Pod, SERVICE, slice, slice_with_ports};
+pub use dns_server::{DnsServer, Zone, pods};
 pub use fuzz::{Fuzzed, fuzz};
 pub use process::{Finished, Process};
 pub use raw_client::{RawClient, RawResponse};

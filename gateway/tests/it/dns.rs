@@ -4,8 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::common::{Gateway, problem};
-use crate::dns_server::{DnsServer, pods};
-use shared::test_util::{DEADLINE, Scratch, eventually};
+use shared::test_util::{DEADLINE, DnsServer, Scratch, eventually, pods};
 
 const NAME: &str = "ml-inference-service.mlops-lab.svc.cluster.local.";
 

@@ -5,11 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::api_server::{ApiServer, Asked, Mood, NAMESPACE, Pod, SERVICE, TlsFront, slice, slice_with_ports};
 use crate::common::{BINARY, Gateway, variables};
-use crate::dns_server::{DnsServer, pods};
+use crate::tls_front::TlsFront;
 use serde_json::Value;
-use shared::test_util::{DEADLINE, Process, Scratch, Upstream, eventually};
+use shared::test_util::{
+    ApiServer, Asked, DEADLINE, DnsServer, Mood, NAMESPACE, Pod, Process, SERVICE, Scratch, Upstream, eventually, pods,
+    slice, slice_with_ports,
+};
 use tokio::sync::Notify;
 
 const A: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 1);

@@ -1,9 +1,7 @@
 //! The real gateway binary on real sockets: routing, faults of upstreams, DNS, EndpointSlices, limits, start to exit.
 
-mod api_server;
 mod common;
 mod dns;
-mod dns_server;
 mod endpoint_slices;
 mod faults;
 mod http1;
@@ -13,4 +11,5 @@ mod limits;
 mod resilience;
 mod route_fuzz;
 mod routing;
+mod tls_front;
 mod upgrade;

@@ -42,15 +42,20 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Starts a replica on `port`, 0 for a free one, and waits until it is ready.
+    /// Starts a replica on `port` of 127.0.0.1, 0 for a free one, and waits until it is ready.
     pub async fn start(pod: &str, model_version: &str, port: u16) -> Self {
-        let port = port.to_string();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        Self::start_at(address, pod, model_version, "0.5").await
+    }
+
+    /// The same on an address of the test's choice, with so many seconds between SIGTERM and the last request accepted.
+    pub async fn start_at(address: SocketAddr, pod: &str, model_version: &str, drain_window: &str) -> Self {
         let environment = [
-            ("BIND_ADDRESS", "127.0.0.1"),
-            ("SERVICE_PORT", port.as_str()),
-            ("POD_NAME", pod),
-            ("MODEL_VERSION", model_version),
-            ("DRAIN_WINDOW", "0.5"),
+            ("BIND_ADDRESS", address.ip().to_string()),
+            ("SERVICE_PORT", address.port().to_string()),
+            ("POD_NAME", pod.to_owned()),
+            ("MODEL_VERSION", model_version.to_owned()),
+            ("DRAIN_WINDOW", drain_window.to_owned()),
         ];
         let process = Process::start(binary("ml-inference"), environment);
         let address = process.listening().await;

@@ -131,6 +131,10 @@ impl Process {
         format!("--- stdout of {}\n{stdout}--- stderr\n{stderr}---", self.child.id())
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal)
             .unwrap_or_else(|error| panic!("cannot send {signal:?}: {error}\n{}", self.output()));

@@ -2,27 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
-use shared::test_util::{Upstream, UpstreamConnection};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsAcceptor;
 
-pub(crate) const NAMESPACE: &str = "mlops-lab";
-pub(crate) const SERVICE: &str = "ml-inference-service";
+use super::{Upstream, UpstreamConnection};
+
+pub const NAMESPACE: &str = "mlops-lab";
+pub const SERVICE: &str = "ml-inference-service";
 
 /// How the next requests are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mood {
+pub enum Mood {
     Well,
     /// Every request gets this status.
     Refusing(u16),
@@ -36,12 +29,14 @@ pub(crate) enum Mood {
     Silent,
 }
 
-pub(crate) struct ApiServer {
-    pub(crate) address: SocketAddr,
+#[derive(Debug)]
+pub struct ApiServer {
+    pub address: SocketAddr,
     state: watch::Sender<State>,
     _upstream: Upstream,
 }
 
+#[derive(Debug)]
 struct State {
     slices: BTreeMap<String, Value>,
     version: u64,
@@ -56,14 +51,14 @@ struct State {
 
 /// A request as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Asked {
-    pub(crate) path: String,
-    pub(crate) query: BTreeMap<String, String>,
-    pub(crate) token: String,
+pub struct Asked {
+    pub path: String,
+    pub query: BTreeMap<String, String>,
+    pub token: String,
 }
 
 impl Asked {
-    pub(crate) fn is_watch(&self) -> bool {
+    pub fn is_watch(&self) -> bool {
         self.query.get("watch").is_some_and(|value| value == "true")
     }
 
@@ -93,12 +88,12 @@ impl Asked {
 }
 
 impl ApiServer {
-    pub(crate) async fn start(mood: Mood) -> Self {
+    pub async fn start(mood: Mood) -> Self {
         Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), mood, 100).await
     }
 
     /// On an address where one was before, from a version on.
-    pub(crate) async fn start_at(address: SocketAddr, mood: Mood, version: u64) -> Self {
+    pub async fn start_at(address: SocketAddr, mood: Mood, version: u64) -> Self {
         let state = watch::Sender::new(State {
             slices: BTreeMap::new(),
             version,
@@ -118,14 +113,14 @@ impl ApiServer {
     }
 
     /// Adds or changes a slice, and tells every watch.
-    pub(crate) fn put(&self, name: &str, slice: Value) {
+    pub fn put(&self, name: &str, slice: Value) {
         self.state.send_modify(|state| {
             let known = state.slices.contains_key(name);
             state.note(if known { "MODIFIED" } else { "ADDED" }, name, slice);
         });
     }
 
-    pub(crate) fn delete(&self, name: &str) {
+    pub fn delete(&self, name: &str) {
         self.state.send_modify(|state| {
             let last = state.slices.get(name).expect("a slice of this name").clone();
             state.note("DELETED", name, last);
@@ -133,7 +128,7 @@ impl ApiServer {
     }
 
     /// Tells every watch a version that other objects have reached.
-    pub(crate) fn bookmark(&self, version: u64) {
+    pub fn bookmark(&self, version: u64) {
         self.state.send_modify(|state| {
             let metadata = json!({"resourceVersion": version.to_string(), "creationTimestamp": null});
             let object = json!({"kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1", "metadata": metadata});
@@ -145,7 +140,7 @@ impl ApiServer {
     }
 
     /// Says to every watch that its version is too old. What happens in `meanwhile` no watch hears of.
-    pub(crate) fn expire(&self, meanwhile: impl FnOnce(&mut BTreeMap<String, Value>)) {
+    pub fn expire(&self, meanwhile: impl FnOnce(&mut BTreeMap<String, Value>)) {
         self.state.send_modify(|state| {
             meanwhile(&mut state.slices);
             state.version += 1;
@@ -157,33 +152,33 @@ impl ApiServer {
         });
     }
 
-    pub(crate) fn set_mood(&self, mood: Mood) {
+    pub fn set_mood(&self, mood: Mood) {
         self.state.send_modify(|state| state.mood = mood);
     }
 
     /// Breaks off every watch.
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         self.state.send_modify(|state| state.cuts += 1);
     }
 
     /// The only token it takes from now on.
-    pub(crate) fn expect_token(&self, token: &str) {
+    pub fn expect_token(&self, token: &str) {
         self.state.send_modify(|state| token.clone_into(&mut state.token));
     }
 
-    pub(crate) fn version(&self) -> u64 {
+    pub fn version(&self) -> u64 {
         self.state.borrow().version
     }
 
-    pub(crate) fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<Asked> {
         self.state.borrow().asked.clone()
     }
 
-    pub(crate) fn watches(&self) -> Vec<Asked> {
+    pub fn watches(&self) -> Vec<Asked> {
         self.asked().into_iter().filter(Asked::is_watch).collect()
     }
 
-    pub(crate) fn lists(&self) -> usize {
+    pub fn lists(&self) -> usize {
         self.asked().len() - self.watches().len()
     }
 }
@@ -275,66 +270,9 @@ async fn stream(mut connection: UpstreamConnection, mut state: watch::Receiver<S
     connection.send("0\r\n\r\n").await;
 }
 
-/// Speaks TLS before `server`, as an API server does.
-pub(crate) struct TlsFront {
-    pub(crate) address: SocketAddr,
-    /// The certificate of the authority that vouches for it.
-    pub(crate) ca: String,
-    task: JoinHandle<()>,
-}
-
-impl TlsFront {
-    pub(crate) async fn start(server: SocketAddr) -> Self {
-        let (ca, config) = certified();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        let task = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((client, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
-                connections.spawn(async move {
-                    // A client that does not trust the certificate leaves here.
-                    let Ok(mut client) = acceptor.accept(client).await else {
-                        return;
-                    };
-                    let mut server = TcpStream::connect(server).await.expect("the server is there");
-                    let _broken_off = copy_bidirectional(&mut client, &mut server).await;
-                });
-            }
-        });
-        Self { address, ca, task }
-    }
-}
-
-impl Drop for TlsFront {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// An authority of its own, and a server at 127.0.0.1 that it vouches for.
-fn certified() -> (String, ServerConfig) {
-    let mut authority = CertificateParams::new([]).expect("no name");
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority_key = KeyPair::generate().expect("a key");
-    let ca = authority.self_signed(&authority_key).expect("signs itself").pem();
-    let key = KeyPair::generate().expect("a key");
-    let server = CertificateParams::new(["127.0.0.1".to_owned()]).expect("an address");
-    let issuer = Issuer::new(authority, authority_key);
-    let certificate = server.signed_by(&key, &issuer).expect("signs").der().clone();
-    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-    let config = ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .expect("ring has them")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key);
-    (ca, config.expect("the key fits"))
-}
-
 /// The conditions that the control plane gives a pod.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Pod {
+pub enum Pod {
     Ready(Ipv4Addr),
     Unready(Ipv4Addr),
     /// Terminating, and still serving.
@@ -344,11 +282,11 @@ pub(crate) enum Pod {
 }
 
 /// A slice with one port, `http`.
-pub(crate) fn slice(port: u16, pods: &[Pod]) -> Value {
+pub fn slice(port: u16, pods: &[Pod]) -> Value {
     slice_with_ports(&[("http", port)], pods)
 }
 
-pub(crate) fn slice_with_ports(ports: &[(&str, u16)], pods: &[Pod]) -> Value {
+pub fn slice_with_ports(ports: &[(&str, u16)], pods: &[Pod]) -> Value {
     let port = |(name, port): &(&str, u16)| json!({"name": name, "port": port, "protocol": "TCP"});
     let ports: Vec<Value> = ports.iter().map(port).collect();
     let endpoint = |pod: &Pod| {

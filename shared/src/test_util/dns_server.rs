@@ -6,26 +6,28 @@ use std::sync::{Arc, Mutex};
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::{RData, Record, RecordType, rdata};
-use shared::test_util::Upstream;
 use tokio::net::UdpSocket;
 
+use super::Upstream;
+
 /// Answers A questions from a table, with a TTL of 0, and keeps what it was asked.
-pub(crate) struct DnsServer {
-    pub(crate) address: SocketAddr,
+#[derive(Debug)]
+pub struct DnsServer {
+    pub address: SocketAddr,
     zone: Arc<Mutex<Zone>>,
 }
 
-#[derive(Default)]
-pub(crate) struct Zone {
+#[derive(Debug, Default)]
+pub struct Zone {
     names: HashMap<String, Vec<Ipv4Addr>>,
-    pub(crate) broken: bool,
+    pub broken: bool,
     /// AAAA questions get no answer at all.
-    pub(crate) swallows_v6: bool,
-    pub(crate) asked: Vec<String>,
+    pub swallows_v6: bool,
+    pub asked: Vec<String>,
 }
 
 impl DnsServer {
-    pub(crate) async fn start() -> Self {
+    pub async fn start() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
         let address = socket.local_addr().expect("an address");
         let zone: Arc<Mutex<Zone>> = Arc::default();
@@ -45,11 +47,11 @@ impl DnsServer {
         Self { address, zone }
     }
 
-    pub(crate) fn set(&self, name: &str, addresses: &[Ipv4Addr]) {
+    pub fn set(&self, name: &str, addresses: &[Ipv4Addr]) {
         self.zone().names.insert(name.to_owned(), addresses.to_vec());
     }
 
-    pub(crate) fn zone(&self) -> std::sync::MutexGuard<'_, Zone> {
+    pub fn zone(&self) -> std::sync::MutexGuard<'_, Zone> {
         self.zone.lock().expect("the lock is whole")
     }
 }
@@ -76,7 +78,7 @@ fn answer(question: &Message, zone: &mut Zone) -> Message {
 }
 
 /// The same port on several loopback addresses, as pods have it.
-pub(crate) async fn pods(names: &'static [(&'static str, Ipv4Addr)]) -> Vec<Upstream> {
+pub async fn pods(names: &'static [(&'static str, Ipv4Addr)]) -> Vec<Upstream> {
     let mut port = 0;
     let mut upstreams = Vec::new();
     for (name, address) in names {
