@@ -150,6 +150,12 @@ impl Run {
         lost.map(|sample| sample.sent).max()
     }
 
+    /// The last request that `replica` answered, as far as it was sent after the fault.
+    pub(crate) fn last_answer_of(&self, replica: &str) -> Option<Instant> {
+        let its = between(&self.samples, self.struck, self.end()).filter(|sample| sample.is_by(&[replica]));
+        its.map(|sample| sample.sent).max()
+    }
+
     /// Whether the machine had other things to do.
     pub(crate) fn was_disturbed(&self) -> bool {
         let per_second = self.waited_for_cpu.div_f64((self.end() - self.began).as_secs_f64());
