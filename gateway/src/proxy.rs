@@ -68,7 +68,7 @@ impl Service<Box<Exchange>> for Proxy {
     }
 }
 
-async fn answer(worker: &Worker, exchange: Box<Exchange>) -> Result<Answer, ProxyError> {
+async fn answer(worker: &Worker, mut exchange: Box<Exchange>) -> Result<Answer, ProxyError> {
     let route = worker
         .routes
         .get(exchange.record.route.get().ok_or(ProxyError::NoRoute)?);
@@ -79,9 +79,8 @@ async fn answer(worker: &Worker, exchange: Box<Exchange>) -> Result<Answer, Prox
             content_type,
             body,
         } => {
-            if !matches!(*exchange.request.method(), Method::GET | Method::HEAD) {
-                let (head, body) = exchange.request.into_parts();
-                refuse_body(&head.headers, body);
+            if !matches!(exchange.head.method, Method::GET | Method::HEAD) {
+                refuse_body(&mut exchange);
                 return Err(ProxyError::MethodNotAllowed("GET, HEAD"));
             }
             let mut response = Response::new(ResponseBody::from(body.clone()));

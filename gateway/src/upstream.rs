@@ -8,6 +8,7 @@
 //!        └─ Lease         … with the connection that carries it
 //! ```
 
+mod added;
 pub mod balancer;
 mod connect;
 mod connection;
@@ -33,8 +34,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::info;
 
+pub use added::Added;
 pub use endpoint::{EjectionConfig, Endpoint, Outcome};
-pub use http1::{Http1Error, Unsent};
+pub use http1::{Http1Error, Unsent, keep_spare};
 pub use lease::{InFlight, Lease};
 
 use balancer::{Balancer, Pick};

@@ -207,7 +207,7 @@ impl Recorder {
             head_after: Duration::ZERO,
             model_version: None,
             ended: false,
-            is_head: exchange.request.method() == Method::HEAD,
+            is_head: exchange.head.method == Method::HEAD,
             bytes: 0,
             received: None,
             broke: None,
@@ -279,10 +279,10 @@ impl Drop for Recorder {
 impl Line {
     fn new(exchange: &Exchange) -> Self {
         Self {
-            version: exchange.request.version(),
-            method: exchange.request.method().clone(),
-            uri: exchange.request.uri().clone(),
-            probe: is_kubelet(exchange.request.headers()),
+            version: exchange.head.version,
+            method: exchange.head.method.clone(),
+            uri: exchange.head.uri.clone(),
+            probe: is_kubelet(&exchange.head.headers),
         }
     }
 

@@ -21,9 +21,9 @@ impl Check for ApiKey {
     fn check(&self, exchange: &Exchange) -> Result<(), ProxyError> {
         let route = exchange.record.route.get().map(|route| self.0.routes.get(route));
         let required = route.is_some_and(|route| route.require_api_key)
-            || self.0.routes.needs_key_when_decoded(exchange.request.uri().path());
+            || self.0.routes.needs_key_when_decoded(exchange.head.uri.path());
         match required {
-            true => check(exchange.request.headers(), self.0.api_key.as_ref()),
+            true => check(&exchange.head.headers, self.0.api_key.as_ref()),
             false => Ok(()),
         }
     }

@@ -16,7 +16,8 @@ pub(crate) struct BodyLimit(pub(crate) Rc<Worker>);
 impl Check for BodyLimit {
     fn check(&self, exchange: &Exchange) -> Result<(), ProxyError> {
         let limit = self.0.max_body_bytes;
-        match exchange.request.body().size_hint().lower() > limit {
+        let announced = exchange.body.as_ref().map_or(0, |body| body.size_hint().lower());
+        match announced > limit {
             true => Err(ProxyError::BodyTooLarge(limit)),
             false => Ok(()),
         }

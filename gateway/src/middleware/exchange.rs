@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Request, Response, Uri, request};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use shared::request_id::{RequestId, X_REQUEST_ID};
@@ -47,7 +47,9 @@ impl Peer {
 
 /// Passed from layer to layer as a box: moving the request itself through each of them would cost more.
 pub(crate) struct Exchange {
-    pub(crate) request: Request<Incoming>,
+    pub(crate) head: request::Parts,
+    /// Until it is read, sent on or refused.
+    pub(crate) body: Option<Incoming>,
     pub(crate) present: Present,
     pub(crate) record: Rc<Record>,
 }
@@ -154,10 +156,12 @@ where
         let id = own.and_then(RequestId::from_client);
         let id = id.unwrap_or_else(|| RequestId::generate(fastrand::u128(..)));
         let record = Record::new(id, Rc::clone(&self.peer));
+        let (head, body) = request.into_parts();
         ExchangeFuture {
             record: Rc::clone(&record),
             inner: self.inner.call(Box::new(Exchange {
-                request,
+                head,
+                body: Some(body),
                 present,
                 record,
             })),

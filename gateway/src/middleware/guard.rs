@@ -4,8 +4,6 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
-use http::HeaderMap;
-use hyper::body::Incoming;
 use shared::serve::{expects_continue, linger};
 use tower::{Layer, Service};
 
@@ -17,8 +15,10 @@ pub(crate) trait Check: Clone {
 }
 
 /// Lets the client of a request that ends here come to read its answer: what it still sends is read for a while.
-pub(crate) fn refuse_body(headers: &HeaderMap, body: Incoming) {
-    if !expects_continue(headers) {
+pub(crate) fn refuse_body(exchange: &mut Exchange) {
+    if let Some(body) = exchange.body.take()
+        && !expects_continue(&exchange.head.headers)
+    {
         linger(body);
     }
 }
@@ -57,12 +57,11 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, exchange: Box<Exchange>) -> Self::Future {
+    fn call(&mut self, mut exchange: Box<Exchange>) -> Self::Future {
         match self.check.check(&exchange) {
             Ok(()) => Either::Left(self.inner.call(exchange)),
             Err(error) => {
-                let (head, body) = exchange.request.into_parts();
-                refuse_body(&head.headers, body);
+                refuse_body(&mut exchange);
                 Either::Right(ready(Err(error)))
             }
         }

@@ -16,6 +16,8 @@ pub(crate) struct Present {
     pub(crate) forwarded_for: bool,
     /// A client's deadline, in either form.
     pub(crate) timeout: bool,
+    /// Any header that the gateway says itself, whatever a client puts into it.
+    pub(crate) replaced: bool,
     /// A backend's word on its load.
     pub(crate) load_report: bool,
 }
@@ -30,9 +32,10 @@ impl Present {
                 "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" => present.hop_by_hop = true,
                 "upgrade" => (present.hop_by_hop, present.upgrade) = (true, true),
                 "expect" => present.expect = true,
-                "x-request-id" => present.request_id = true,
-                "x-forwarded-for" => present.forwarded_for = true,
-                "x-request-timeout-ms" | "grpc-timeout" => present.timeout = true,
+                "x-request-id" => (present.request_id, present.replaced) = (true, true),
+                "x-forwarded-for" => (present.forwarded_for, present.replaced) = (true, true),
+                "x-request-timeout-ms" | "grpc-timeout" => (present.timeout, present.replaced) = (true, true),
+                "x-real-ip" | "x-forwarded-proto" => present.replaced = true,
                 "endpoint-load-metrics" => present.load_report = true,
                 _ => {}
             }

@@ -17,11 +17,11 @@ pub(crate) struct Routing(pub(crate) Rc<Worker>);
 
 impl Check for Routing {
     fn check(&self, exchange: &Exchange) -> Result<(), ProxyError> {
-        if exchange.request.method() == Method::CONNECT {
+        if exchange.head.method == Method::CONNECT {
             return Err(ProxyError::Tunnel);
         }
         check_host(exchange)?;
-        let path = exchange.request.uri().path();
+        let path = exchange.head.uri.path();
         if is_unsafe(path) {
             return Err(ProxyError::UnsafePath);
         }
@@ -34,15 +34,15 @@ impl Check for Routing {
 /// A request says exactly once to whom it speaks. In HTTP/1 that was seen to before it became one; in HTTP/2 the word is
 /// `:authority`, `Host`, or both alike (RFC 9113 section 8.3.1).
 fn check_host(exchange: &Exchange) -> Result<(), ProxyError> {
-    if exchange.request.version() != Version::HTTP_2 {
+    if exchange.head.version != Version::HTTP_2 {
         return Ok(());
     }
     let authority = exchange
-        .request
-        .uri()
+        .head
+        .uri
         .authority()
         .map(|authority| authority.as_str().as_bytes());
-    let host = exchange.request.headers().get(HOST).map(HeaderValue::as_bytes);
+    let host = exchange.head.headers.get(HOST).map(HeaderValue::as_bytes);
     let named = match (authority, host) {
         (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => None,
         (authority, host) => authority.or(host),

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use crate::error::ProxyError;
 use crate::middleware::present::Present;
 
-pub(super) const X_REQUEST_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-request-timeout-ms");
-pub(super) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+pub(super) static X_REQUEST_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-request-timeout-ms");
+pub(super) static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// What both headers can say at most, in their own digits.
 const MOST_DIGITS: usize = 8;
 
@@ -40,8 +40,8 @@ impl Deadline {
                 by_grpc: false,
             });
         }
-        let own = timeout_in(headers, X_REQUEST_TIMEOUT_MS, "x-request-timeout-ms", millis)?;
-        let grpc = timeout_in(headers, GRPC_TIMEOUT, "grpc-timeout", grpc_timeout)?;
+        let own = timeout_in(headers, &X_REQUEST_TIMEOUT_MS, "x-request-timeout-ms", millis)?;
+        let grpc = timeout_in(headers, &GRPC_TIMEOUT, "grpc-timeout", grpc_timeout)?;
         let shortest = own.into_iter().chain(grpc).min();
         Ok(Self {
             client: shortest.map(|timeout| started + timeout),
@@ -64,27 +64,35 @@ impl Deadline {
         self.client.is_some_and(|client| client <= now)
     }
 
-    /// Tells the upstream how long its answer is waited for.
-    pub(super) fn pass_on(&self, headers: &mut HeaderMap, default: &HeaderValue, now: Instant) {
+    /// What the upstream is told of how long its answer is waited for; `default` without a client's deadline.
+    pub(super) fn left(&self, default: &HeaderValue, now: Instant) -> TimeLeft {
         let Some(_) = self.client else {
-            headers.insert(X_REQUEST_TIMEOUT_MS, default.clone());
-            return;
+            return TimeLeft {
+                millis: default.clone(),
+                grpc: None,
+            };
         };
         let left = self.after(now).saturating_duration_since(now);
         // Rounded up: 0 would be no timeout in either form.
         let millis = left.as_micros().div_ceil(1000).clamp(1, 99_999_999) as u64;
-        headers.insert(X_REQUEST_TIMEOUT_MS, HeaderValue::from(millis));
-        if self.by_grpc
-            && let Ok(value) = HeaderValue::try_from(format!("{millis}m"))
-        {
-            headers.insert(GRPC_TIMEOUT, value);
+        let in_grpcs_form = || HeaderValue::try_from(format!("{millis}m")).expect("digits and a letter");
+        TimeLeft {
+            millis: HeaderValue::from(millis),
+            grpc: self.by_grpc.then(in_grpcs_form),
         }
     }
 }
 
+/// The time that an upstream has, as `x-request-timeout-ms` and, where the client spoke so, as `grpc-timeout`.
+#[derive(Debug)]
+pub(super) struct TimeLeft {
+    pub(super) millis: HeaderValue,
+    pub(super) grpc: Option<HeaderValue>,
+}
+
 fn timeout_in(
     headers: &HeaderMap,
-    name: HeaderName,
+    name: &HeaderName,
     shown: &'static str,
     parse: fn(&str) -> Option<Duration>,
 ) -> Result<Option<Duration>, ProxyError> {
@@ -139,8 +147,8 @@ mod tests {
     #[test]
     fn the_shorter_of_both_counts_and_what_remains_is_passed_on() {
         let mut headers = HeaderMap::new();
-        headers.insert(X_REQUEST_TIMEOUT_MS, HeaderValue::from_static("500"));
-        headers.insert(GRPC_TIMEOUT, HeaderValue::from_static("2S"));
+        headers.insert(&X_REQUEST_TIMEOUT_MS, HeaderValue::from_static("500"));
+        headers.insert(&GRPC_TIMEOUT, HeaderValue::from_static("2S"));
         let started = Instant::now();
         let deadline = Deadline::of(
             &headers,
@@ -151,28 +159,22 @@ mod tests {
         .expect("both are right");
         assert_eq!(deadline.client, Some(started + Duration::from_millis(500)));
         let later = started + Duration::from_millis(200);
-        deadline.pass_on(&mut headers, &HeaderValue::from_static("30000"), later);
-        assert_eq!(headers[X_REQUEST_TIMEOUT_MS], "300");
-        assert_eq!(headers[GRPC_TIMEOUT], "300m");
+        let left = deadline.left(&HeaderValue::from_static("30000"), later);
+        assert_eq!(left.millis, "300");
+        assert_eq!(left.grpc.expect("the client spoke so"), "300m");
         assert!(!deadline.has_passed(later));
         assert!(deadline.has_passed(started + Duration::from_millis(500)));
     }
 
     #[test]
     fn without_a_client_deadline_silence_is_what_is_bounded() {
-        let mut headers = HeaderMap::new();
         let started = Instant::now();
-        let deadline = Deadline::of(
-            &headers,
-            Present::in_headers(&headers),
-            started,
-            Duration::from_secs(30),
-        )
-        .expect("there is none");
+        let none = Present::default();
+        let deadline = Deadline::of(&HeaderMap::new(), none, started, Duration::from_secs(30)).expect("there is none");
         let moved = started + Duration::from_secs(100);
         assert_eq!(deadline.after(moved), moved + Duration::from_secs(30));
-        deadline.pass_on(&mut headers, &HeaderValue::from_static("30000"), moved);
-        assert_eq!(headers[X_REQUEST_TIMEOUT_MS], "30000");
-        assert!(!headers.contains_key(GRPC_TIMEOUT));
+        let left = deadline.left(&HeaderValue::from_static("30000"), moved);
+        assert_eq!(left.millis, "30000");
+        assert_eq!(left.grpc, None);
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Response, StatusCode, Version, request};
+use http::{HeaderValue, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -20,7 +20,7 @@ use crate::middleware::exchange::{Answer, Exchange, Record};
 use crate::middleware::guard::refuse_body;
 use crate::middleware::present::Present;
 use crate::route::Forward;
-use crate::upstream::{Attempts, ClusterWorker, Lease};
+use crate::upstream::{Attempts, ClusterWorker, Lease, keep_spare};
 
 /// A body up to this size on an idempotent route is read first, so that it can be sent again. It is what
 /// linkerd and agentgateway keep, and far above the size of a usual inference request.
@@ -93,7 +93,7 @@ fn abandon(upload: Option<Rc<ClientBody>>, error: ProxyError) -> ProxyError {
 async fn ask(
     cluster: &ClusterWorker,
     route: &Forward,
-    mut outgoing: Outgoing,
+    outgoing: Outgoing,
     record: &Record,
     asked: Instant,
 ) -> Result<(Response<()>, Present, Lease), ProxyError> {
@@ -109,8 +109,9 @@ async fn ask(
         let mut lease = cluster.connection(&mut attempts).await?;
         let address = lease.endpoint().address;
         record.endpoint.set(Some(address));
-        deadline.pass_on(&mut outgoing.head.headers, &route.timeout_header, lease.sent_at());
-        lease.start(&outgoing.head, &outgoing.body, unsent.take());
+        let left = deadline.left(&route.timeout_header, lease.sent_at());
+        let added = headers::added(record, &outgoing.forwarded_for, &left);
+        lease.start(&outgoing.exchange.head, &added, &outgoing.body, unsent.take());
         let failure = match send(&mut lease, upload.as_deref(), &deadline, &retry).await {
             Ok(mut response) => {
                 let now = Instant::now();
@@ -121,6 +122,7 @@ async fn ask(
                 }
                 if !retry.wants_another(&response, address, now) {
                     record.upstream_answered(now);
+                    keep_spare(outgoing.exchange.head.headers);
                     return Ok((response, present, lease));
                 }
                 Failure::Answered
@@ -177,8 +179,9 @@ async fn send(
 
 /// A request as the upstream gets it. It stays where it is until it is answered, so that it can go out again.
 struct Outgoing {
-    head: request::Parts,
+    exchange: Box<Exchange>,
     body: RequestBody,
+    forwarded_for: HeaderValue,
     /// Whether it may go out again after it may have been seen.
     replayable: bool,
     deadline: Deadline,
@@ -187,33 +190,33 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    async fn prepare(worker: &Worker, route: &Forward, exchange: Box<Exchange>) -> Result<Self, ProxyError> {
-        let Exchange {
-            request,
-            present,
-            record,
-        } = *exchange;
-        let (mut head, incoming) = request.into_parts();
-        let deadline = match Deadline::of(&head.headers, present, record.started, route.timeout) {
+    async fn prepare(worker: &Worker, route: &Forward, mut exchange: Box<Exchange>) -> Result<Self, ProxyError> {
+        let (present, started) = (exchange.present, exchange.record.started);
+        let deadline = match Deadline::of(&exchange.head.headers, present, started, route.timeout) {
             Ok(deadline) => deadline,
             Err(error) => {
-                refuse_body(&head.headers, incoming);
+                refuse_body(&mut exchange);
                 return Err(error);
             }
         };
-        let upgrade = upgrade::asked(&head, present);
-        let idempotent = route.idempotent || head.method.is_idempotent();
-        let body = if incoming.is_end_stream() {
-            RequestBody::Whole(Bytes::new())
-        } else if idempotent && upgrade.is_none() && is_replayable(&incoming) {
-            let began = Instant::now();
-            let whole = Box::pin(read_whole(incoming, deadline.after(began))).await?;
-            record.body_wait.set(began.elapsed());
-            RequestBody::Whole(whole)
-        } else {
-            RequestBody::Streaming(ClientBody::new(incoming, &head.headers, worker.max_body_bytes))
+        let upgrade = upgrade::asked(&exchange.head, present);
+        let idempotent = route.idempotent || exchange.head.method.is_idempotent();
+        let incoming = exchange.body.take().filter(|incoming| !incoming.is_end_stream());
+        let body = match incoming {
+            None => RequestBody::Whole(Bytes::new()),
+            Some(incoming) if idempotent && upgrade.is_none() && is_replayable(&incoming) => {
+                let began = Instant::now();
+                let whole = Box::pin(read_whole(incoming, deadline.after(began))).await?;
+                exchange.record.body_wait.set(began.elapsed());
+                RequestBody::Whole(whole)
+            }
+            Some(incoming) => {
+                let limit = worker.max_body_bytes;
+                RequestBody::Streaming(ClientBody::new(incoming, &exchange.head.headers, limit))
+            }
         };
-        headers::to_upstream(&mut head, present, &record, &route.cluster_name);
+        let Exchange { head, record, .. } = &mut *exchange;
+        let forwarded_for = headers::to_upstream(head, present, &record.peer, &route.cluster_name);
         if let Some(protocols) = &upgrade {
             upgrade::announce(&mut head.headers, protocols.clone());
         }
@@ -222,8 +225,9 @@ impl Outgoing {
 
         Ok(Self {
             replayable: idempotent && matches!(body, RequestBody::Whole(_)),
-            head,
+            exchange,
             body,
+            forwarded_for,
             deadline,
             upgrade,
         })

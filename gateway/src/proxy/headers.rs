@@ -1,36 +1,59 @@
 //! The headers a proxy takes away and adds, RFC 9110 section 7.6.
 
-use std::net::IpAddr;
-
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request;
 use http::{HeaderMap, HeaderValue, Uri, Version};
 use shared::request_id::X_REQUEST_ID;
 use tokio::time::Instant;
 
-use crate::middleware::exchange::Record;
+use super::deadline::{GRPC_TIMEOUT, TimeLeft, X_REQUEST_TIMEOUT_MS};
+use crate::middleware::exchange::{Peer, Record};
 use crate::middleware::present::Present;
-use crate::upstream::Endpoint;
 use crate::upstream::moment::Moment;
+use crate::upstream::{Added, Endpoint};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static REQUEST_ID: HeaderName = X_REQUEST_ID;
+static X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static HTTP: HeaderValue = HeaderValue::from_static("http");
 const ENDPOINT_LOAD_METRICS: HeaderName = HeaderName::from_static("endpoint-load-metrics");
-const HTTP: HeaderValue = HeaderValue::from_static("http");
 
-/// The headers that [`to_upstream`] and the deadline add to most requests: room for them is made once.
-const ADDED: usize = 5;
+/// What the gateway tells the upstream of a request, in place of all that its client put under these names.
+pub(super) fn added<'a>(record: &'a Record, forwarded_for: &'a HeaderValue, left: &'a TimeLeft) -> Added<'a> {
+    Added([
+        Some((&X_REAL_IP, &record.peer.header)),
+        Some((&REQUEST_ID, record.id.header_value())),
+        Some((&X_FORWARDED_FOR, forwarded_for)),
+        Some((&X_FORWARDED_PROTO, &HTTP)),
+        Some((&X_REQUEST_TIMEOUT_MS, &left.millis)),
+        left.grpc.as_ref().map(|left| (&GRPC_TIMEOUT, left)),
+    ])
+}
 
-/// Prepares a client's request for the upstream. What the gateway adds is added last, so that no
-/// `Connection` header can name it and have it removed.
-pub(super) fn to_upstream(parts: &mut request::Parts, present: Present, record: &Record, cluster: &str) {
+/// Prepares a client's request for the upstream, and says for whom it is forwarded. What is [`added`] does not stand
+/// among its headers, so that no `Connection` header can name it and have it removed.
+pub(super) fn to_upstream(parts: &mut request::Parts, present: Present, peer: &Peer, cluster: &str) -> HeaderValue {
     let headers = &mut parts.headers;
-    let peer = &record.peer;
-    headers.reserve(ADDED);
     strip_hop_by_hop(headers, present);
+    let forwarded_for = match present.forwarded_for {
+        true => forwarded_for(headers, peer),
+        false => peer.header.clone(),
+    };
+    if present.replaced {
+        for name in [
+            &X_REAL_IP,
+            &REQUEST_ID,
+            &X_FORWARDED_FOR,
+            &X_FORWARDED_PROTO,
+            &X_REQUEST_TIMEOUT_MS,
+            &GRPC_TIMEOUT,
+        ] {
+            headers.remove(name);
+        }
+    }
     if present.expect {
         // It is between the client and us: hyper says `100 Continue` when the body is first asked for.
         headers.remove(EXPECT);
@@ -39,15 +62,7 @@ pub(super) fn to_upstream(parts: &mut request::Parts, present: Present, record: 
         join_cookies(headers);
     }
     set_host(headers, &parts.uri, cluster);
-    headers.insert(X_REAL_IP, peer.header.clone());
-    headers.insert(X_REQUEST_ID, record.id.header_value().clone());
-    match present.forwarded_for {
-        true => append_forwarded_for(headers, peer.address),
-        false => {
-            headers.insert(X_FORWARDED_FOR, peer.header.clone());
-        }
-    }
-    headers.insert(X_FORWARDED_PROTO, HTTP);
+    forwarded_for
 }
 
 /// Prepares an upstream's answer for the client.
@@ -125,23 +140,18 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-fn append_forwarded_for(headers: &mut HeaderMap, peer: IpAddr) {
-    let earlier = headers
-        .get_all(X_FORWARDED_FOR)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let mut chain: Vec<&str> = earlier.collect();
-    let peer = peer.to_string();
-    chain.push(&peer);
-    if let Ok(joined) = HeaderValue::from_str(&chain.join(", ")) {
-        headers.insert(X_FORWARDED_FOR, joined);
-    }
+/// The chain that the client sent, and the client.
+fn forwarded_for(headers: &HeaderMap, peer: &Peer) -> HeaderValue {
+    let earlier = headers.get_all(&X_FORWARDED_FOR).iter();
+    let mut chain: Vec<&str> = earlier.filter_map(|value| value.to_str().ok()).collect();
+    let own = peer.address.to_string();
+    chain.push(&own);
+    HeaderValue::from_str(&chain.join(", ")).unwrap_or_else(|_| peer.header.clone())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::middleware::exchange::Peer;
     use http::Request;
     use shared::request_id::RequestId;
     use shared::serve::Takeover;
@@ -151,7 +161,15 @@ mod tests {
         let peer = Peer::new(([192, 0, 2, 7], 4711).into(), Takeover::default());
         let record = Record::new(RequestId::generate(1), peer);
         let present = Present::in_headers(&parts.headers);
-        to_upstream(&mut parts, present, &record, "a:1");
+        let forwarded_for = to_upstream(&mut parts, present, &record.peer, "a:1");
+        let left = TimeLeft {
+            millis: HeaderValue::from(30_000),
+            grpc: None,
+        };
+        for (name, value) in added(&record, &forwarded_for, &left).iter() {
+            let others = parts.headers.insert(name, value.clone());
+            assert_eq!(others, None, "{name} is said once");
+        }
         parts.headers
     }
 
@@ -188,12 +206,15 @@ mod tests {
                 .header("x-forwarded-for", "198.51.100.1")
                 .header("x-real-ip", "1.1.1.1")
                 .header("x-forwarded-proto", "https")
+                .header("x-request-id", "own")
+                .header("x-request-timeout-ms", "1")
                 .body(())
                 .expect("a request"),
         );
         assert_eq!(headers["x-forwarded-for"], "203.0.113.9, 198.51.100.1, 192.0.2.7");
         assert_eq!(headers["x-real-ip"], "192.0.2.7");
         assert_eq!(headers["x-forwarded-proto"], "http");
+        assert_eq!(headers["x-request-timeout-ms"], "30000");
     }
 
     #[test]

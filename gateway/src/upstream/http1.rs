@@ -26,7 +26,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
+use super::Added;
 use crate::body::RequestBody;
+pub use decode::keep_spare;
 use decode::{Decoder, Head, Part};
 use encode::Encoder;
 
@@ -116,11 +118,11 @@ impl Http1 {
     }
 
     /// Takes on a request. Nothing is written yet.
-    pub(super) fn start(&mut self, head: &request::Parts, body: &RequestBody) {
+    pub(super) fn start(&mut self, head: &request::Parts, added: &Added<'_>, body: &RequestBody) {
         self.head_out.clear();
         self.sent = 0;
         self.is_head_request = head.method == Method::HEAD;
-        let encoder = encode::head(&mut self.head_out, head, body);
+        let encoder = encode::head(&mut self.head_out, head, added, body);
         match body {
             RequestBody::Whole(bytes) if bytes.is_empty() => {}
             RequestBody::Whole(bytes) => self.enqueue(bytes.clone()),

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::http1::{Http1Error, Unsent};
 use super::moment::Moment;
 use super::pool::{Counted, Shelf};
-use super::{Endpoint, Outcome};
+use super::{Added, Endpoint, Outcome};
 use crate::body::RequestBody;
 
 /// A request in an endpoint's hand, from the choice to the end of its answer: dropping it frees the place.
@@ -104,10 +104,10 @@ impl Lease {
     }
 
     /// Takes on a request, one that no other connection has seen or one that another left unwritten.
-    pub fn start(&mut self, head: &request::Parts, body: &RequestBody, unsent: Option<Unsent>) {
+    pub fn start(&mut self, head: &request::Parts, added: &Added<'_>, body: &RequestBody, unsent: Option<Unsent>) {
         match unsent {
             Some(unsent) => self.connection.get().http.start_unsent(unsent),
-            None => self.connection.get().http.start(head, body),
+            None => self.connection.get().http.start(head, added, body),
         }
     }
 

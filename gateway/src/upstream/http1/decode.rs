@@ -1,5 +1,7 @@
 //! Answers out of bytes.
 
+use std::cell::Cell;
+
 use bytes::{Buf, Bytes};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Response, StatusCode};
@@ -13,6 +15,18 @@ const MAX_HEADERS: usize = 100;
 /// A chunk's size line with its extensions, and all trailers together.
 const MAX_CHUNK_LINE: usize = 4096;
 const MAX_TRAILERS: usize = 16 * 1024;
+
+thread_local! {
+    /// The header map of the last request that was answered, for the next answer: one is needed whenever the other
+    /// has done its work.
+    static SPARE: Cell<HeaderMap> = Cell::default();
+}
+
+/// Keeps a header map for the next answer of this worker.
+pub fn keep_spare(mut headers: HeaderMap) {
+    headers.clear();
+    SPARE.set(headers);
+}
 
 pub(super) struct Head {
     pub(super) response: Response<()>,
@@ -43,6 +57,7 @@ pub(super) fn head(bytes: &Bytes, is_head_request: bool) -> Result<Option<(Head,
     let mut response = Response::new(());
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    *headers = SPARE.take();
     headers.reserve(answer.headers.len() + 1);
     let mut seen = Seen::default();
     for header in answer.headers.iter() {

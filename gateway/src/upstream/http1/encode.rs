@@ -5,11 +5,12 @@ use std::io::Write;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, Method, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
 use http_body::{Body, Frame};
 
 use super::{Http1Error, SMALL};
 use crate::body::RequestBody;
+use crate::upstream::Added;
 
 /// How a body's end is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,21 +21,25 @@ pub(super) enum Encoder {
 }
 
 /// Writes the head of a request and says how its body is framed.
-pub(super) fn head(out: &mut Vec<u8>, head: &request::Parts, body: &RequestBody) -> Encoder {
+pub(super) fn head(out: &mut Vec<u8>, head: &request::Parts, added: &Added<'_>, body: &RequestBody) -> Encoder {
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    for (name, value) in &head.headers {
-        out.extend_from_slice(name.as_str().as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
+    for (name, value) in head.headers.iter().chain(added.iter()) {
+        field(out, name, value);
     }
     let encoder = framing(out, head, body);
     out.extend_from_slice(b"\r\n");
     encoder
+}
+
+fn field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Announces the body, where the head does not yet.
@@ -125,9 +130,6 @@ pub(super) fn is_allowed_trailer(name: &HeaderName) -> bool {
 
 fn write_trailers(out: &mut Vec<u8>, trailers: &HeaderMap) {
     for (name, value) in trailers.iter().filter(|(name, _)| is_allowed_trailer(name)) {
-        out.extend_from_slice(name.as_str().as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
+        field(out, name, value);
     }
 }
