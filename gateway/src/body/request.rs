@@ -48,6 +48,23 @@ enum State {
     Ended,
 }
 
+impl RequestBody {
+    /// The client's body, when it streams.
+    pub fn upload(&self) -> Option<&ClientBody> {
+        match self {
+            Self::Streaming(upload) => Some(upload),
+            Self::Whole(_) => None,
+        }
+    }
+
+    pub fn into_upload(self) -> Option<Rc<ClientBody>> {
+        match self {
+            Self::Streaming(upload) => Some(upload),
+            Self::Whole(_) => None,
+        }
+    }
+}
+
 impl ClientBody {
     pub fn new(incoming: Incoming, headers: &HeaderMap, limit: u64) -> Rc<Self> {
         Rc::new(Self {

@@ -121,7 +121,7 @@ impl RecordedBody {
         takeover.set(async move |stream, ahead| {
             let gauge = recorder.metrics().tunnels.clone();
             gauge.inc();
-            let _open = InFlight(gauge);
+            let _open = Open(gauge);
             recorder.tunnel_ended(tunnel.run(stream, ahead).await);
         });
         Self {
@@ -161,6 +161,15 @@ impl Body for RecordedBody {
     }
 }
 
+/// A tunnel, counted as open.
+struct Open(IntGauge);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// Everything a log line says, and the count of the request as in flight.
 struct Recorder {
     worker: Rc<Worker>,
@@ -177,7 +186,6 @@ struct Recorder {
     /// What came from the client through a tunnel.
     received: Option<u64>,
     broke: Option<String>,
-    _in_flight: InFlight,
 }
 
 /// What only the log line needs.
@@ -186,14 +194,6 @@ struct Line {
     method: Method,
     uri: Uri,
     probe: bool,
-}
-
-struct InFlight(IntGauge);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 impl Recorder {
@@ -211,7 +211,6 @@ impl Recorder {
             bytes: 0,
             received: None,
             broke: None,
-            _in_flight: InFlight(worker.metrics.in_flight.clone()),
         }
     }
 
@@ -247,6 +246,7 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
+        self.worker.metrics.in_flight.dec();
         let duration = self.record.started.elapsed();
         let upstream = self.record.upstream_time();
         let others = upstream.unwrap_or_default() + self.record.body_wait.get();

@@ -31,11 +31,19 @@ pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Box<Exch
     cluster.retry_budget.note_request();
     let record = Rc::clone(&exchange.record);
     let outgoing = Outgoing::prepare(worker, route, exchange).await?;
-    let (upload, deadline, upgrade) = (outgoing.upload(), outgoing.deadline, outgoing.upgrade.clone());
 
     let asked = Instant::now();
     record.ask_upstream(asked);
-    let answered = ask(cluster, route, outgoing, &record, asked).await;
+    let answered = ask(cluster, route, &outgoing, &record, asked).await;
+    let Outgoing {
+        exchange,
+        body,
+        deadline,
+        upgrade,
+        ..
+    } = outgoing;
+    let upload = body.into_upload();
+    keep_spare(exchange.head.headers);
     let (response, present, lease) = match answered {
         Ok((response, present, lease)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             let switched = switch(worker, upgrade, response, present, lease);
@@ -93,11 +101,11 @@ fn abandon(upload: Option<Rc<ClientBody>>, error: ProxyError) -> ProxyError {
 async fn ask(
     cluster: &ClusterWorker,
     route: &Forward,
-    outgoing: Outgoing,
+    outgoing: &Outgoing,
     record: &Record,
     asked: Instant,
 ) -> Result<(Response<()>, Present, Lease), ProxyError> {
-    let (upload, deadline) = (outgoing.upload(), outgoing.deadline);
+    let deadline = &outgoing.deadline;
     let connect_by = deadline.at_most(asked + cluster.limits.connect_timeout);
     let mut attempts = Attempts::new(asked, connect_by, deadline.after(asked));
     // A tunnel uses its connection up, so there is no sense in risking one that may have gone stale.
@@ -109,10 +117,11 @@ async fn ask(
         let mut lease = cluster.connection(&mut attempts).await?;
         let address = lease.endpoint().address;
         record.endpoint.set(Some(address));
-        let left = deadline.left(&route.timeout_header, lease.sent_at());
-        let added = headers::added(record, &outgoing.forwarded_for, &left);
-        lease.start(&outgoing.exchange.head, &added, &outgoing.body, unsent.take());
-        let failure = match send(&mut lease, upload.as_deref(), &deadline, &retry).await {
+        match unsent.take() {
+            Some(unsent) => lease.start_unsent(*unsent),
+            None => outgoing.start(&mut lease, route, record),
+        }
+        let failure = match send(&mut lease, outgoing.body.upload(), deadline, &retry).await {
             Ok(mut response) => {
                 let now = Instant::now();
                 lease.note(retry::judge(&response), now);
@@ -122,7 +131,6 @@ async fn ask(
                 }
                 if !retry.wants_another(&response, address, now) {
                     record.upstream_answered(now);
-                    keep_spare(outgoing.exchange.head.headers);
                     return Ok((response, present, lease));
                 }
                 Failure::Answered
@@ -169,10 +177,7 @@ async fn send(
         return Err(Failure::Other(fault));
     }
     Err(match lease.take_unsent() {
-        Some(unsent) => Failure::NotWritten {
-            unsent: Box::new(unsent),
-            error,
-        },
+        Some(unsent) => Failure::NotWritten { unsent, error },
         None => Failure::Broke(error),
     })
 }
@@ -233,12 +238,11 @@ impl Outgoing {
         })
     }
 
-    /// The client's body, when it streams.
-    fn upload(&self) -> Option<Rc<ClientBody>> {
-        match &self.body {
-            RequestBody::Streaming(upload) => Some(Rc::clone(upload)),
-            RequestBody::Whole(_) => None,
-        }
+    /// Gives the request to a connection.
+    fn start(&self, lease: &mut Lease, route: &Forward, record: &Record) {
+        let left = self.deadline.left(&route.timeout_header, lease.sent_at());
+        let added = headers::added(record, &self.forwarded_for, &left);
+        lease.start(&self.exchange.head, &added, &self.body);
     }
 }
 

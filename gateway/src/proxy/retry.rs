@@ -99,7 +99,7 @@ impl<'a> Retry<'a> {
         failure: Failure,
         lease: &mut Lease,
         attempts: &mut Attempts,
-    ) -> Result<Option<Unsent>, ProxyError> {
+    ) -> Result<Option<Box<Unsent>>, ProxyError> {
         let metrics = &self.cluster.cluster.metrics;
         let now = Instant::now();
         // A pooled connection that went stale says nothing about its endpoint; a new one that failed does.
@@ -116,7 +116,7 @@ impl<'a> Retry<'a> {
                     return Err(ProxyError::Upstream(error));
                 }
                 metrics.retries_unsent.inc();
-                Ok(Some(*unsent))
+                Ok(Some(unsent))
             }
             Failure::Broke(error) => {
                 if !lease.reused {

@@ -103,12 +103,14 @@ impl Lease {
         self.sent
     }
 
-    /// Takes on a request, one that no other connection has seen or one that another left unwritten.
-    pub fn start(&mut self, head: &request::Parts, added: &Added<'_>, body: &RequestBody, unsent: Option<Unsent>) {
-        match unsent {
-            Some(unsent) => self.connection.get().http.start_unsent(unsent),
-            None => self.connection.get().http.start(head, added, body),
-        }
+    /// Takes on a request.
+    pub fn start(&mut self, head: &request::Parts, added: &Added<'_>, body: &RequestBody) {
+        self.connection.get().http.start(head, added, body);
+    }
+
+    /// Takes on a request that another connection left unwritten.
+    pub fn start_unsent(&mut self, unsent: Unsent) {
+        self.connection.get().http.start_unsent(unsent);
     }
 
     pub fn answered_at(&self) -> Instant {
@@ -125,8 +127,8 @@ impl Lease {
     }
 
     /// The request, whole, if nothing of it was written.
-    pub fn take_unsent(&mut self) -> Option<Unsent> {
-        self.connection.get().http.take_unsent()
+    pub fn take_unsent(&mut self) -> Option<Box<Unsent>> {
+        self.connection.get().http.take_unsent().map(Box::new)
     }
 
     /// Notes what came of the request, once.

@@ -122,6 +122,7 @@ fn builder(limits: &ConnectionLimits) -> http1::Builder {
     builder
         // What it would do is done below it, with an answer to the client.
         .header_read_timeout(None)
+        .half_close(true)
         .max_header_size(limits.head.max_bytes)
         .max_buf_size(limits.head.max_bytes);
     if limits.head.max_headers > HYPERS_OWN_MAX_HEADERS {

@@ -3,6 +3,7 @@
 //! hyper hands a head and a body over as two buffers, for a vectored write. For large bodies that saves a copy; for a
 //! small message the kernel's work on the vector costs more than copying a few hundred bytes.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,6 +12,10 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 
 /// Messages up to this size are copied together.
 const SMALL: usize = 2048;
+
+thread_local! {
+    static MESSAGE: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(SMALL));
+}
 
 #[derive(Debug)]
 pub struct SmallWrites<T>(pub T);
@@ -39,13 +44,13 @@ impl<T: Write + Unpin> Write for SmallWrites<T> {
         if total > SMALL {
             return inner.poll_write_vectored(cx, bufs);
         }
-        let mut message = [0; SMALL];
-        let mut filled = 0;
-        for buf in bufs {
-            message[filled..filled + buf.len()].copy_from_slice(buf);
-            filled += buf.len();
-        }
-        inner.poll_write(cx, &message[..filled])
+        MESSAGE.with_borrow_mut(|message| {
+            message.clear();
+            for buf in bufs {
+                message.extend_from_slice(buf);
+            }
+            inner.poll_write(cx, message)
+        })
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -20,6 +20,11 @@ use super::ConnectionLimits;
 use super::deadline::Deadline;
 use super::http1::{Refusal, Validator};
 
+thread_local! {
+    /// Where what comes early lands, while a request is being answered.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; 8 * 1024]);
+}
+
 /// How far a connection's requests have come, known to its socket and to its service.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -153,11 +158,11 @@ impl Wire {
         self.stream
     }
 
-    /// Ready when the connection has idled for too long, and when something other than HTTP/1 comes next: a refusal
+    /// Ready when the client has left or idled for too long, and when something other than HTTP/1 comes next: a refusal
     /// that is to be answered, or HTTP/2. To be polled
     /// whenever hyper has nothing to do: it does not ask for more in every case in which it waits for more.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.refusal_to_answer().is_some() || self.validator.is_http2() {
+        if self.refusal_to_answer().is_some() || self.validator.is_http2() || self.poll_left(cx).is_ready() {
             return Poll::Ready(());
         }
         let awaited = if self.validator.is_in_head() {
@@ -183,6 +188,28 @@ impl Wire {
                 }
             }
         }
+    }
+
+    /// Ready when a client leaves that waits for an answer. hyper would find out too, but it takes a new buffer for
+    /// that with every request.
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.all_answered() || self.validator.is_in_body() || self.validator.refusal().is_some() {
+            return Poll::Pending;
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            // One read ahead is enough, unless it may be another protocol's beginning or has to become a whole head.
+            while self.cleared == 0 && self.held.len() < self.limits.head.max_bytes {
+                let mut buffer = ReadBuf::new(scratch);
+                let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
+                if read.is_err() || buffer.filled().is_empty() {
+                    return Poll::Ready(());
+                }
+                self.held.extend_from_slice(buffer.filled());
+                self.cleared = self.validator.advance(&self.held);
+                self.note_upgrade();
+            }
+            Poll::Pending
+        })
     }
 
     fn all_answered(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Answers out of bytes.
 
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
@@ -44,9 +45,10 @@ impl Head {
 
 /// The head at the start of `bytes` and its length, if it is there as a whole.
 pub(super) fn head(bytes: &Bytes, is_head_request: bool) -> Result<Option<(Head, usize)>, Http1Error> {
-    let mut parsed = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut answer = httparse::Response::new(&mut parsed);
-    let length = match answer.parse(bytes) {
+    let mut parsed = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut answer = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let length = match parser.parse_response_with_uninit_headers(&mut answer, bytes, &mut parsed) {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) => return Ok(None),
         Err(error) => return Err(Http1Error::Invalid(explain(error))),
