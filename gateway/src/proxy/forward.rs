@@ -20,7 +20,7 @@ use crate::middleware::exchange::{Answer, Exchange, Record};
 use crate::middleware::guard::refuse_body;
 use crate::middleware::present::Present;
 use crate::route::Forward;
-use crate::upstream::{Attempts, ClusterWorker, Lease, keep_spare};
+use crate::upstream::{Attempts, ClusterWorker, Lease, Unsent, keep_spare};
 
 /// A body up to this size on an idempotent route is read first, so that it can be sent again. It is what
 /// linkerd and agentgateway keep, and far above the size of a usual inference request.
@@ -111,7 +111,7 @@ async fn ask(
     // A tunnel uses its connection up, so there is no sense in risking one that may have gone stale.
     attempts.fresh = outgoing.upgrade.is_some();
     let retry = Retry::new(cluster, route, outgoing.replayable);
-    let mut unsent = None;
+    let mut unsent: Option<Box<Unsent>> = None;
     loop {
         record.attempts.set(retry.note_attempt());
         let mut lease = cluster.connection(&mut attempts).await?;
