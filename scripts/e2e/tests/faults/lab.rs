@@ -145,6 +145,21 @@ impl Lab {
         .await;
     }
 
+    /// Waits until a request waits for this pod, for longer than one that is answered would.
+    pub(crate) async fn waits_for(&self, pod: SocketAddr) {
+        let url = format!("http://{}/metrics", self.admin);
+        let mut looks = 0;
+        eventually("a request waits for the pod", DEADLINE, async || {
+            let metrics = self.client.get(&url).send().await.expect("an answer");
+            let metrics = metrics.text().await.expect("text");
+            let of_pod = |line: &&str| line.contains("endpoint_requests_in_flight{") && line.contains(&pod.to_string());
+            let waits = metrics.lines().find(of_pod).is_some_and(|line| !line.ends_with(" 0"));
+            looks = if waits { looks + 1 } else { 0 };
+            looks > 3
+        })
+        .await;
+    }
+
     /// Puts the gateway under load; returns when the steady time is over, with the moment at which it began.
     pub(crate) async fn steady_load(&self) -> (Load, Instant) {
         let load = Load::start(self.address, self.beside.address);

@@ -144,6 +144,7 @@ async fn a_replica_that_closes_connections_without_a_word_costs_nothing() {
     measured(async || {
         let (run, ends) = misconduct("closes unannounced", Conduct::Closes).await;
         let struck = run.struck;
+        assert!(!run.resent.is_empty(), "requests met connections that were closing");
         run.lost_nothing()
             .kept_its_share("pod-1", struck, ends)
             .settled()
@@ -160,10 +161,14 @@ async fn a_killed_replica_takes_no_request_with_it() {
         let lab = Lab::by_dns(&network, &[one.1.address, two.1.address, three.1.address]).await;
         let load = lab.steady_load().await;
         let struck = Instant::now();
+        // Frozen first, so that it has requests in hand.
+        one.1.process.signal(Signal::STOP);
+        lab.waits_for(one.1.address).await;
         one.1.process.signal(Signal::KILL);
         sleep(FIRST + AFTER).await;
         let ends = Instant::now();
         let run = lab.finish("kill -9", load, struck).await;
+        assert!(!run.resent.is_empty(), "requests met their end with it");
         run.lost_nothing()
             .diverted(&["pod-1"], struck, ends, SEEN)
             .settled()

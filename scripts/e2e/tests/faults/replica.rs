@@ -20,7 +20,8 @@ pub(crate) enum Conduct {
     Fails,
     /// Takes connections and requests, and does nothing.
     Silent,
-    /// The right answer, after which the connection is closed though nothing said so.
+    /// One right answer a connection, which is closed after it though nothing said so: every other one only when the next
+    /// request is there, as if the two had crossed.
     Closes,
 }
 
@@ -53,6 +54,8 @@ impl Replica {
 }
 
 async fn serve(mut connection: UpstreamConnection, name: Arc<str>, conduct: watch::Receiver<Conduct>) {
+    let crosses = connection.number % 2 == 1;
+    let mut answered = 0;
     while let Some((_, body)) = connection.read_request().await {
         let conduct = *conduct.borrow();
         match conduct {
@@ -62,13 +65,15 @@ async fn serve(mut connection: UpstreamConnection, name: Arc<str>, conduct: watc
                 continue;
             }
             Conduct::Answers(after) => sleep(after).await,
+            Conduct::Closes if crosses && answered > 0 => return,
             Conduct::Closes => sleep(SERVICE_TIME).await,
         }
         let answer = json!({"predictions": predictions(&body)}).to_string();
         let length = answer.len();
         let head = format!("HTTP/1.1 200 OK\r\nx-served-by: {name}\r\ncontent-length: {length}\r\n\r\n");
         connection.send(head + &answer).await;
-        if conduct == Conduct::Closes {
+        answered += 1;
+        if conduct == Conduct::Closes && !crosses {
             return;
         }
     }

@@ -28,7 +28,7 @@ const RARE: usize = 50;
 /// A machine is busy that lets a request past the gateway wait this long,
 const BUSY: Duration = Duration::from_millis(10);
 /// or the gateway wait for a CPU for so much of each second, all its threads together.
-const BUSY_PER_SECOND: Duration = Duration::from_millis(20);
+const BUSY_PER_SECOND: Duration = Duration::from_millis(30);
 
 pub(crate) struct Run {
     pub(crate) fault: &'static str,
