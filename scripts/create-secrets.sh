@@ -19,6 +19,9 @@ Makes, with random values, the Secrets that are not there yet and leaves those t
 To read a value later:
   kubectl -n mlops-lab get secret api-credentials -o jsonpath='{.data.API_KEY}' | base64 -d
 
+To replace API_KEY, keep the old value as API_KEY_PREVIOUS until every client has the new one: running gateways accept both,
+and take up the change of the Secret by themselves.
+
 Exit status: 0 both are there, 1 something failed, 2 wrong arguments, 3 no kubectl, cluster or namespace.
 EOF
 }

@@ -13,12 +13,15 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use prometheus::Registry;
 use serde_json::json;
+use shared::config::Progress;
 use shared::lifecycle::PhaseWatch;
 use shared::problem::Problem;
 use shared::telemetry::metrics;
+use tokio::sync::watch;
 use tracing::{debug, error};
 
-use crate::route::{RouteTable, Target};
+use crate::reload::Snapshot;
+use crate::route::Target;
 use crate::upstream::moment::Moment;
 use crate::upstream::{Cluster, Endpoint};
 
@@ -26,8 +29,8 @@ use crate::upstream::{Cluster, Endpoint};
 pub struct Status {
     pub phase: PhaseWatch,
     pub registry: Registry,
-    pub routes: Arc<RouteTable>,
-    pub clusters: Vec<Arc<Cluster>>,
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    pub reloads: Arc<Progress>,
     pub pod_name: String,
     pub environment: String,
     pub workers: usize,
@@ -98,8 +101,10 @@ impl Status {
     }
 
     fn json(&self) -> String {
-        let clusters: Vec<_> = self.clusters.iter().map(|cluster| cluster_json(cluster)).collect();
-        let routes: Vec<_> = self
+        let snapshot = Arc::clone(&self.snapshots.borrow());
+        let clusters: Vec<_> = snapshot.clusters.iter().map(|cluster| cluster_json(cluster)).collect();
+        let reloads = self.reloads.state();
+        let routes: Vec<_> = snapshot
             .routes
             .iter()
             .map(|route| match &route.target {
@@ -115,6 +120,12 @@ impl Status {
             "draining": self.phase.is_draining(),
             "uptime_seconds": self.started.elapsed().as_secs(),
             "workers": self.workers,
+            "config": {
+                "generation": reloads.generation,
+                "age_seconds": reloads.since.elapsed().as_secs(),
+                "refused": reloads.refused,
+                "at_restart": reloads.at_restart,
+            },
             "clusters": clusters,
             "routes": routes,
         });
@@ -142,7 +153,7 @@ fn endpoint_json(endpoint: &Endpoint, now: Moment) -> serde_json::Value {
     let (successes, failures) = endpoint.totals();
     json!({
         "address": endpoint.address.to_string(),
-        "weight": endpoint.weight,
+        "weight": endpoint.weight(),
         "ejected": endpoint.is_ejected(),
         "healthy": endpoint.is_healthy(),
         "in_flight": endpoint.load().in_flight(),

@@ -9,33 +9,32 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use shared::config::{Progress, Reloader};
 use shared::control;
-use shared::http_client;
 use shared::lifecycle::{Drained, Lifecycle, Phase, Signals, drain};
 use shared::serve::{self, Workers};
 use shared::telemetry::metrics::ConnectionMetrics;
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::info;
 
 use crate::admin::{Admin, Status};
 use crate::config::Config;
-use crate::metrics::{EndpointCollector, Metrics, NONE};
-use crate::proxy::Worker;
-use crate::route::RouteTable;
+use crate::metrics::{EndpointCollector, Metrics};
+use crate::proxy::{CurrentWorker, Worker};
+use crate::reload::{Control, Snapshot};
 use crate::stack::stack;
-use crate::upstream::health_check;
 use crate::upstream::retry_budget::TICK;
-use crate::upstream::{Cluster, ClusterWorker, discovery};
 
 /// How often a worker looks for idle upstream connections that are past their time, in ticks.
 const SWEEP_EVERY: u64 = 5;
 
 /// Runs the gateway until it is told to stop.
-pub fn run(config: Config) -> ExitCode {
-    control::run(config.logging, serve_until_stopped(config))
+pub fn run(config: Config, reloader: Reloader<Config>) -> ExitCode {
+    control::run(config.logging, serve_until_stopped(config, reloader))
 }
 
-async fn serve_until_stopped(config: Config) -> Result<Drained, Box<dyn Error>> {
+async fn serve_until_stopped(config: Config, reloader: Reloader<Config>) -> Result<Drained, Box<dyn Error>> {
     let started = Instant::now();
     let mut signals = Signals::install()?;
     let lifecycle = Lifecycle::default();
@@ -43,35 +42,23 @@ async fn serve_until_stopped(config: Config) -> Result<Drained, Box<dyn Error>> 
     let admin_lifecycle = Lifecycle::default();
 
     let metrics = Metrics::new()?;
-    let clusters: Vec<Arc<Cluster>> = config
-        .clusters
-        .iter()
-        .map(|cluster| Arc::new(Cluster::new(cluster.clone(), metrics.cluster(&cluster.name))))
-        .collect();
-    metrics
-        .registry
-        .register(Box::new(EndpointCollector::new(clusters.clone())?))?;
-    let routes = Arc::new(RouteTable::new(
-        &config.routes,
-        &config.clusters,
-        config.upstream.request_timeout,
-        &metrics,
-    ));
-
     // Both ports first: a port in use is the most likely reason not to start.
     let listeners = serve::bind(config.listen, config.workers)?;
     let admin_listener = serve::bind(config.admin, 1)?;
     info!(address = %listeners.address, environment = config.environment, workers = config.workers, "listening");
     info!(address = %admin_listener.address, "admin listening");
 
-    discovery::start(&config, &clusters)?;
-    check_health(&clusters)?;
-    tokio::task::spawn_local(judge(clusters.clone()));
+    let mut control = Control::start(&config, &metrics)?;
+    let snapshots = control.subscribe();
+    let collector = EndpointCollector::new(snapshots.clone())?;
+    metrics.registry.register(Box::new(collector))?;
+    tokio::task::spawn_local(judge(snapshots.clone()));
+    let reloads = Arc::new(Progress::default());
     let admin = Admin(Arc::new(Status {
         phase: lifecycle.watch(),
         registry: metrics.registry.clone(),
-        routes: Arc::clone(&routes),
-        clusters: clusters.clone(),
+        snapshots: snapshots.clone(),
+        reloads: Arc::clone(&reloads),
         pod_name: config.pod_name.clone(),
         environment: config.environment.clone(),
         workers: config.workers,
@@ -87,8 +74,10 @@ async fn serve_until_stopped(config: Config) -> Result<Drained, Box<dyn Error>> 
     );
 
     let connections = metrics.connections.clone();
-    let mut workers = start_workers(&config, listeners, &lifecycle, clusters, routes, metrics)?;
+    let reload_metrics = metrics.reloads.clone();
+    let mut workers = start_workers(&config, listeners, &lifecycle, snapshots.clone(), metrics)?;
     lifecycle.enter(Phase::Serving);
+    tokio::task::spawn_local(reloader.follow(reload_metrics, reloads, move |config| control.apply(&config)));
 
     let signal = tokio::select! {
         signal = signals.next() => signal,
@@ -96,76 +85,63 @@ async fn serve_until_stopped(config: Config) -> Result<Drained, Box<dyn Error>> 
     };
     info!(?signal, "stopping");
     let open = &connections.open;
-    Ok(drain(&lifecycle, config.drain, &mut signals, workers.all_ended(), open).await)
+    let times = snapshots.borrow().drain;
+    Ok(drain(&lifecycle, times, &mut signals, workers.all_ended(), open).await)
 }
 
 fn start_workers(
     config: &Config,
     listeners: serve::Listeners,
     lifecycle: &Lifecycle,
-    clusters: Vec<Arc<Cluster>>,
-    routes: Arc<RouteTable>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
     metrics: Metrics,
 ) -> std::io::Result<Workers> {
     let connection_metrics = metrics.connections.clone();
-    let (access_log, max_body_bytes) = (config.access_log, config.max_body_bytes);
-    let tunnel_idle_timeout = config.tunnel_idle_timeout;
-    let (upstream, api_key) = (config.upstream, config.api_key.clone());
     serve::spawn(
         listeners,
         config.connections,
         &lifecycle.watch(),
         &connection_metrics,
         move || {
-            let worker = Rc::new(Worker {
-                routes: Arc::clone(&routes),
-                clusters: clusters
-                    .iter()
-                    .map(|cluster| ClusterWorker::new(Arc::clone(cluster), upstream))
-                    .collect(),
-                unrouted: metrics.route(NONE, NONE),
-                metrics: metrics.clone(),
-                access_log,
-                max_body_bytes,
-                tunnel_idle_timeout,
-                api_key: api_key.clone(),
-            });
+            let mut snapshots = snapshots.clone();
+            let snapshot = Arc::clone(&snapshots.borrow_and_update());
+            let worker = CurrentWorker::new(Worker::new(&snapshot, &metrics, None));
             tokio::task::spawn_local(tend(Rc::clone(&worker)));
+            tokio::task::spawn_local(follow(snapshots, Rc::clone(&worker), metrics.clone()));
             move |peer, takeover| stack(&worker, peer, takeover)
         },
     )
 }
 
 /// What a worker sees to besides requests.
-async fn tend(worker: Rc<Worker>) {
+async fn tend(worker: Rc<CurrentWorker>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for tick in 0_u64.. {
         ticks.tick().await;
         let sweep = tick.is_multiple_of(SWEEP_EVERY);
-        for cluster in &worker.clusters {
+        for cluster in &worker.get().clusters {
             cluster.tick(sweep);
         }
     }
 }
 
+/// Has a worker's new requests use the settings that hold.
+async fn follow(mut snapshots: watch::Receiver<Arc<Snapshot>>, worker: Rc<CurrentWorker>, metrics: Metrics) {
+    while snapshots.changed().await.is_ok() {
+        let snapshot = Arc::clone(&snapshots.borrow_and_update());
+        let before = worker.get();
+        worker.set(Worker::new(&snapshot, &metrics, Some(&before)));
+    }
+}
+
 /// Judges endpoints by their success rate.
-async fn judge(clusters: Vec<Arc<Cluster>>) {
+async fn judge(snapshots: watch::Receiver<Arc<Snapshot>>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        clusters.iter().for_each(|cluster| cluster.judge());
+        let snapshot = Arc::clone(&snapshots.borrow());
+        snapshot.clusters.iter().for_each(|cluster| cluster.judge());
     }
-}
-
-/// Starts the active health checks of the clusters that have some.
-fn check_health(clusters: &[Arc<Cluster>]) -> Result<(), Box<dyn Error>> {
-    for cluster in clusters {
-        if let Some(check) = &cluster.config.health_check {
-            let client = http_client::client(check.timeout)?;
-            tokio::task::spawn_local(health_check::run(Arc::clone(cluster), check.clone(), client));
-        }
-    }
-    Ok(())
 }

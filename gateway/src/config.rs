@@ -41,49 +41,56 @@ const WORKERS: Setting = Setting::new(
     "a whole number from 0 to 256",
     "worker threads; 0 is one per CPU the pod may use",
 );
-const ACCESS_LOG: Setting = Setting::new("ACCESS_LOG", "true", "true or false", "one log line a request");
+const ACCESS_LOG: Setting = Setting::new("ACCESS_LOG", "true", "true or false", "one log line a request").live();
 const CONNECT_TIMEOUT: Setting = Setting::new(
     "CONNECT_TIMEOUT",
     "10",
     MILLIS_OR_SECONDS,
     "longest time spent on connecting to a cluster, over all attempts of one request",
-);
+)
+.live();
 const CONNECT_ATTEMPT_TIMEOUT: Setting = Setting::new(
     "CONNECT_ATTEMPT_TIMEOUT",
     "1",
     MILLIS_OR_SECONDS,
     "longest single attempt to connect to an endpoint, within CONNECT_TIMEOUT",
-);
+)
+.live();
 const MAX_ATTEMPTS: Setting = Setting::new(
     "MAX_ATTEMPTS",
     "3",
     "a whole number from 1 to 10",
     "how often one request may be sent, the first time included; only where a resend is safe",
-);
+)
+.live();
 const MAX_BODY_BYTES: Setting = Setting::new(
     "MAX_BODY_BYTES",
     "64Mi",
     BYTES,
     "largest request body; larger ones are answered 413",
-);
+)
+.live();
 const MAX_IDLE_CONNECTIONS: Setting = Setting::new(
     "MAX_IDLE_CONNECTIONS",
     "256",
     "a whole number from 0 to 100000",
     "idle upstream connections kept per endpoint and worker",
-);
+)
+.live();
 const IDLE_TIMEOUT: Setting = Setting::new(
     "IDLE_TIMEOUT",
     "30",
     MILLIS_OR_SECONDS,
     "idle upstream connections are closed after this; keep it below the upstream's own keep-alive timeout",
-);
+)
+.live();
 const TUNNEL_IDLE_TIMEOUT: Setting = Setting::new(
     "TUNNEL_IDLE_TIMEOUT",
     "3600",
     MILLIS_OR_SECONDS,
     "a WebSocket, or another connection that was upgraded, ends when no byte passes for this long",
-);
+)
+.live();
 const DNS_SERVERS: Setting = Setting::new(
     "DNS_SERVERS",
     "",
@@ -147,7 +154,13 @@ const KUBERNETES_RETRY: Setting = Setting::new(
 const API_KEY: Setting = Setting::secret(
     "API_KEY",
     "what a route with require_api_key expects in X-API-Key or as Bearer token",
-);
+)
+.live();
+const API_KEY_PREVIOUS: Setting = Setting::secret(
+    "API_KEY_PREVIOUS",
+    "also accepted where API_KEY is, while clients change over to a new one",
+)
+.live();
 const JWT_SECRET: Setting = Setting::secret(
     "JWT_SECRET",
     "signing secret for tokens; loaded and kept for the routes that will check them",
@@ -195,7 +208,9 @@ const SETTINGS: &[Setting] = &[
     KUBERNETES_RETRY,
     common::DRAIN_WINDOW,
     common::DRAIN_TIMEOUT,
+    common::RELOAD_INTERVAL,
     API_KEY,
+    API_KEY_PREVIOUS,
     JWT_SECRET,
 ];
 
@@ -207,6 +222,7 @@ pub const PROGRAM: Program = Program {
     documents: &["clusters", "routes"],
     default_document: include_str!("../default.yaml"),
     default_file: "/etc/gateway/gateway.yaml",
+    default_config_dirs: "/etc/shared-config",
     default_secret_dir: "/etc/secrets/api-credentials",
     file_note: "The file may also hold `clusters` and `routes`; without them the routes of the lab apply:\n\
                 /predict, /v1 and /v2 to ml-inference-service:5000, /health and /status answered here.",
@@ -228,7 +244,8 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     pub dns: DnsConfig,
     pub kubernetes: KubernetesConfig,
-    pub api_key: Option<Secret>,
+    /// Every key that is accepted.
+    pub api_keys: Vec<Secret>,
     /// Held for token checks; nothing reads it yet.
     pub jwt_secret: Option<Secret>,
     pub clusters: Vec<ClusterConfig>,
@@ -239,7 +256,7 @@ pub struct Config {
 }
 
 /// What holds for every cluster.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpstreamConfig {
     pub request_timeout: Duration,
     pub connect_timeout: Duration,
@@ -339,7 +356,10 @@ impl Config {
                 max_ttl,
             },
             kubernetes: KubernetesConfig::from_settings(settings),
-            api_key: settings.get_secret(&API_KEY),
+            api_keys: [API_KEY, API_KEY_PREVIOUS]
+                .iter()
+                .filter_map(|key| settings.get_secret(key))
+                .collect(),
             jwt_secret: settings.get_secret(&JWT_SECRET),
             clusters: Vec::new(),
             routes: Vec::new(),
@@ -365,7 +385,7 @@ impl Config {
             routes.fault("expected at least one route; leave `routes` out for the default ones");
         }
         let keyed = self.routes.iter().any(|route| route.require_api_key);
-        if keyed && self.api_key.is_none() {
+        if keyed && self.api_keys.is_empty() {
             routes.fault("a route has require_api_key, but API_KEY is not set");
         }
         faults.extend(routes.take_faults());

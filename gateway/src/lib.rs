@@ -19,6 +19,7 @@ pub mod error;
 pub mod metrics;
 mod middleware;
 mod proxy;
+pub mod reload;
 pub mod route;
 mod stack;
 pub mod upstream;

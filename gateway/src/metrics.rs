@@ -9,7 +9,7 @@ use http::StatusCode;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
-use shared::telemetry::metrics::{ConnectionMetrics, LATENCY_BUCKETS, registry};
+use shared::telemetry::metrics::{ConnectionMetrics, LATENCY_BUCKETS, ReloadMetrics, registry};
 
 pub use endpoints::EndpointCollector;
 
@@ -38,6 +38,7 @@ pub struct Metrics {
     dns_failures: IntCounterVec,
     discovery: IntGaugeVec,
     kubernetes_failures: IntCounterVec,
+    pub reloads: ReloadMetrics,
 }
 
 impl Metrics {
@@ -63,6 +64,7 @@ impl Metrics {
         registry.register(Box::new(in_flight.clone()))?;
         Ok(Self {
             connections: ConnectionMetrics::register(&registry, "gateway")?,
+            reloads: ReloadMetrics::register(&registry, "gateway")?,
             in_flight,
             requests: counters(
                 "gateway_requests_total",
@@ -140,6 +142,17 @@ impl Metrics {
             overhead: self.overhead.with_label_values(&[route, cluster]),
             aborted: self.aborted.with_label_values(&[route, cluster]),
             tunnels: self.tunnels.with_label_values(&[route, cluster]),
+        }
+    }
+
+    /// Shows no more what is known of a cluster that is gone. What was counted stays counted.
+    pub fn forget_cluster(&self, cluster: &str) {
+        for gauge in [&self.endpoints, &self.upstream_connections] {
+            // The only failure is that there is none, which is what is wanted.
+            let _none = gauge.remove_label_values(&[cluster]);
+        }
+        for tier in Tier::ALL {
+            let _none = self.discovery.remove_label_values(&[cluster, tier.as_str()]);
         }
     }
 

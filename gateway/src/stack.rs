@@ -17,31 +17,30 @@ use crate::middleware::error_response::ErrorResponseLayer;
 use crate::middleware::exchange::{ExchangeLayer, Peer};
 use crate::middleware::guard::GuardLayer;
 use crate::middleware::routing::Routing;
-use crate::proxy::{Proxy, Worker};
+use crate::proxy::{CurrentWorker, Proxy};
 
 /// Everything that one client connection's requests pass through.
 pub(crate) fn stack(
-    worker: &Rc<Worker>,
+    worker: &Rc<CurrentWorker>,
     peer: SocketAddr,
     takeover: Takeover,
 ) -> TowerToHyperService<
     impl Service<Request<Incoming>, Response = Response<RecordedBody>, Error = Infallible, Future: 'static> + Clone + use<>,
 > {
-    let worker = || Rc::clone(worker);
     TowerToHyperService::new(
         ServiceBuilder::new()
-            // First: everything below, and every answer, has a request id.
-            .layer(ExchangeLayer::new(Peer::new(peer, takeover)))
+            // First: everything below, and every answer, has a request id, and the settings of this moment.
+            .layer(ExchangeLayer::new(Rc::clone(worker), Peer::new(peer, takeover)))
             // Around all that can answer: each request gets its line and its measurements, errors too.
-            .layer(AccessLogLayer::new(worker()))
+            .layer(AccessLogLayer)
             // Below the log, so that it sees the status an error became.
             .layer(ErrorResponseLayer)
             // The layers below ask the route what it wants.
-            .layer(GuardLayer(Routing(worker())))
+            .layer(GuardLayer(Routing))
             // Before a body is read for anyone, and before a key is looked at.
-            .layer(GuardLayer(BodyLimit(worker())))
+            .layer(GuardLayer(BodyLimit))
             // Last: what passes here is forwarded.
-            .layer(GuardLayer(ApiKey(worker())))
-            .service(Proxy::new(worker())),
+            .layer(GuardLayer(ApiKey))
+            .service(Proxy),
     )
 }

@@ -66,7 +66,7 @@ pub struct EndpointSet {
 
 impl EndpointSet {
     pub fn new(version: u64, endpoints: Vec<Arc<Endpoint>>) -> Self {
-        let heaviest = endpoints.iter().map(|endpoint| endpoint.weight).max().unwrap_or(1);
+        let heaviest = endpoints.iter().map(|endpoint| endpoint.weight()).max().unwrap_or(1);
         Self {
             version,
             endpoints,
@@ -102,6 +102,12 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new(config: ClusterConfig, metrics: ClusterMetrics) -> Self {
+        Self::after(config, metrics, None)
+    }
+
+    /// A cluster in the place of `before`, which has the same name and other settings: it begins with the endpoints known
+    /// there and with what is known of them.
+    pub fn after(config: ClusterConfig, metrics: ClusterMetrics, before: Option<&Self>) -> Self {
         let tier = match (&config.endpoints, &config.discovery) {
             (Some(_), _) => Tier::Fixed,
             (None, Discovery::Dns) => Tier::Dns,
@@ -117,6 +123,18 @@ impl Cluster {
             look_again: Notify::new(),
         };
         cluster.enter(tier);
+        if let Some(before) = before {
+            let set = before.endpoints();
+            if cluster.config.health_check.is_none() {
+                // Nobody would find out that it is well again.
+                let now = Moment::now();
+                set.endpoints
+                    .iter()
+                    .for_each(|endpoint| endpoint.set_healthy(true, now));
+            }
+            cluster.version.store(set.version, Ordering::Release);
+            cluster.set.store(set);
+        }
         if let Some(endpoints) = &cluster.config.endpoints {
             let weights = endpoints.iter().copied().collect();
             let addresses: Vec<SocketAddr> = endpoints.iter().map(|(address, _)| *address).collect();
@@ -151,12 +169,9 @@ impl Cluster {
         let mut addresses = addresses.to_vec();
         addresses.sort_unstable();
         addresses.dedup();
-        if current
-            .endpoints
-            .iter()
-            .map(|endpoint| endpoint.address)
-            .eq(addresses.iter().copied())
-        {
+        let weight = |address: &SocketAddr| weights.get(address).copied().unwrap_or(1);
+        let known = current.endpoints.iter().map(|known| (known.address, known.weight()));
+        if known.eq(addresses.iter().map(|address| (*address, weight(address)))) {
             return;
         }
         let now = Moment::now();
@@ -167,11 +182,11 @@ impl Cluster {
             .map(|endpoint| (endpoint.address, endpoint))
             .collect();
         let endpoint = |address: &SocketAddr| match known.get(address) {
-            Some(endpoint) => Arc::clone(endpoint),
-            None => {
-                let weight = weights.get(address).copied().unwrap_or(1);
-                Arc::new(Endpoint::new(*address, weight, latency, now))
+            Some(endpoint) => {
+                endpoint.set_weight(weight(address));
+                Arc::clone(endpoint)
             }
+            None => Arc::new(Endpoint::new(*address, weight(address), latency, now)),
         };
         let endpoints: Vec<Arc<Endpoint>> = addresses.iter().map(endpoint).collect();
         let list: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();

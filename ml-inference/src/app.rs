@@ -5,15 +5,21 @@
 //! worker threads                               └─ answer requests: probes at once, predictions once loaded
 //! ```
 
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::io;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use shared::config::Reloader;
 use shared::control;
-use shared::lifecycle::{Drained, Lifecycle, Phase, Signals, drain};
+use shared::lifecycle::{DrainTimes, Drained, Lifecycle, Phase, Signals, drain};
 use shared::serve::{self, BindError};
+use shared::telemetry::logging;
 use tracing::info;
+use tracing::level_filters::LevelFilter;
 
 use crate::config::Config;
 use crate::engine::Engine;
@@ -38,11 +44,11 @@ enum AppError {
 }
 
 /// Runs the service to its end.
-pub fn run(config: Config) -> ExitCode {
-    control::run(config.logging, serve(config))
+pub fn run(config: Config, reloader: Reloader<Config>) -> ExitCode {
+    control::run(config.logging, serve(config, reloader))
 }
 
-async fn serve(config: Config) -> Result<Drained, AppError> {
+async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, AppError> {
     let mut signals = Signals::install().map_err(AppError::Signals)?;
     info!(
         service = config.service_name,
@@ -50,7 +56,7 @@ async fn serve(config: Config) -> Result<Drained, AppError> {
         environment = config.environment,
         workers = config.workers,
         threads_per_run = config.threads_per_run,
-        batch_size = config.batch_size,
+        batch_size = config.limits.batch_size,
         "starting"
     );
 
@@ -78,7 +84,7 @@ async fn serve(config: Config) -> Result<Drained, AppError> {
     .map_err(AppError::Spawn)?;
 
     let started = Instant::now();
-    let engine = Engine::load(config.model, &config.model_version, config.batch_size, &metrics);
+    let engine = Engine::load(config.model, &config.model_version, &metrics);
     info!(
         model = config.model.name(),
         model_version = config.model_version.as_str(),
@@ -89,11 +95,31 @@ async fn serve(config: Config) -> Result<Drained, AppError> {
     state.publish(engine);
     lifecycle.enter(Phase::Serving);
 
+    let drain_times = Rc::new(Cell::new(config.drain));
+    let apply = take_up(config.logging.level, Arc::clone(&state), Rc::clone(&drain_times));
+    tokio::task::spawn_local(reloader.follow(metrics.reloads.clone(), Arc::default(), apply));
+
     let signal = tokio::select! {
         signal = signals.next() => signal,
         () = workers.one_ended() => return Err(AppError::WorkerGone),
     };
     info!(?signal, "asked to end");
     let open = &metrics.connections.open;
-    Ok(drain(&lifecycle, config.drain, &mut signals, workers.all_ended(), open).await)
+    Ok(drain(&lifecycle, drain_times.get(), &mut signals, workers.all_ended(), open).await)
+}
+
+/// What is done with settings that changed.
+fn take_up(
+    mut level: LevelFilter,
+    state: Arc<State>,
+    drain_times: Rc<Cell<DrainTimes>>,
+) -> impl FnMut(Config) -> Result<(), Infallible> {
+    move |config| {
+        state.limit(config.limits);
+        drain_times.set(config.drain);
+        if std::mem::replace(&mut level, config.logging.level) != level {
+            logging::set_level(level);
+        }
+        Ok(())
+    }
 }

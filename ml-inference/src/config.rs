@@ -21,6 +21,7 @@ pub const PROGRAM: Program = Program {
     documents: &[],
     default_document: "",
     default_file: "/etc/ml-inference/ml-inference.yaml",
+    default_config_dirs: "/etc/shared-config:/etc/ml-config",
     default_secret_dir: "/etc/secrets/ml-registry-credentials",
     file_note: "The file is optional and holds one setting a line, such as `batch_size: 64`.",
 };
@@ -60,7 +61,8 @@ const BATCH_SIZE: Setting = Setting::new(
     "32",
     "a whole number from 1 to 65536",
     "the most rows that one run of the model gets; larger requests are cut",
-);
+)
+.live();
 const INTRA_OP_PARALLELISM: Setting = Setting::new(
     "TENSORFLOW_INTRA_OP_PARALLELISM",
     "0",
@@ -78,7 +80,8 @@ const MAX_BODY_BYTES: Setting = Setting::new(
     "16Mi",
     units::BYTES,
     "largest request body, and the most memory its numbers may take at 8 bytes each; larger ones are answered 413",
-);
+)
+.live();
 const REQUEST_TIMEOUT: Setting = Setting {
     about: "longest time a request's body may take to arrive; later ones are answered 408",
     ..common::REQUEST_TIMEOUT
@@ -119,6 +122,7 @@ pub const SETTINGS: &[Setting] = &[
     serve::HTTP2_PING_TIMEOUT,
     common::DRAIN_WINDOW,
     common::DRAIN_TIMEOUT,
+    common::RELOAD_INTERVAL,
     common::POD_NAME,
     REGISTRY_USER,
     REGISTRY_PASSWORD,
@@ -139,17 +143,25 @@ pub struct Config {
     pub environment: String,
     pub model: BuiltIn,
     pub model_version: ModelVersion,
-    pub batch_size: usize,
     /// Worker threads: each runs one model at a time.
     pub workers: usize,
     /// Kept for runtimes that have threads of their own; the built-in models do not.
     pub threads_per_run: usize,
-    pub max_body_bytes: usize,
-    pub request_timeout: Duration,
+    pub limits: Limits,
     pub connections: ConnectionLimits,
     pub drain: DrainTimes,
     pub logging: Logging,
     pub registry: RegistryCredentials,
+}
+
+/// What one request may take. It may change while the service runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Rows that one run of a model gets.
+    pub batch_size: usize,
+    pub max_body_bytes: usize,
+    /// How long a body may take to arrive.
+    pub request_timeout: Duration,
 }
 
 /// Read at the start, so that a Secret that cannot be read shows at once.
@@ -175,11 +187,13 @@ pub fn parse(settings: &mut Settings) -> Config {
         environment: settings.get(&common::ENVIRONMENT, |text| units::name(text, LONGEST_NAME)),
         model: settings.get(&MODEL_NAME, BuiltIn::parse),
         model_version: settings.get(&MODEL_VERSION, ModelVersion::parse),
-        batch_size: settings.get(&BATCH_SIZE, |text| units::whole(text, 1..=LARGEST_BATCH)),
         workers: workers(most_runs, serve::usable_cpus()),
         threads_per_run: settings.get(&INTRA_OP_PARALLELISM, |text| units::whole(text, 0..=MOST_THREADS)),
-        max_body_bytes: settings.get(&MAX_BODY_BYTES, |text| usize::try_from(units::bytes(text)?).ok()),
-        request_timeout: settings.get(&REQUEST_TIMEOUT, units::seconds),
+        limits: Limits {
+            batch_size: settings.get(&BATCH_SIZE, |text| units::whole(text, 1..=LARGEST_BATCH)),
+            max_body_bytes: settings.get(&MAX_BODY_BYTES, |text| usize::try_from(units::bytes(text)?).ok()),
+            request_timeout: settings.get(&REQUEST_TIMEOUT, units::seconds),
+        },
         connections: ConnectionLimits::from_settings(settings),
         drain: DrainTimes {
             window: settings.get(&common::DRAIN_WINDOW, units::seconds_or_zero),

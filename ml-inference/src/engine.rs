@@ -19,7 +19,6 @@ pub struct Engine {
     pub served: LoadedModel,
     /// The lesson's `features` contract is always answered by this one.
     pub sum: LoadedModel,
-    batch_size: usize,
 }
 
 #[derive(Debug)]
@@ -37,7 +36,7 @@ pub enum EngineError {
 }
 
 impl Engine {
-    pub fn load(served: BuiltIn, version: &ModelVersion, batch_size: usize, metrics: &Metrics) -> Self {
+    pub fn load(served: BuiltIn, version: &ModelVersion, metrics: &Metrics) -> Self {
         let load = |built_in| LoadedModel {
             model: Model::built_in(built_in, version.clone()),
             duration: metrics.inference_duration(BuiltIn::name(built_in)),
@@ -45,20 +44,19 @@ impl Engine {
         Self {
             served: load(served),
             sum: load(BuiltIn::Sum),
-            batch_size,
         }
     }
 
-    pub fn run(&self, loaded: &LoadedModel, input: &Tensor) -> Result<Tensor, EngineError> {
+    pub fn run(&self, loaded: &LoadedModel, input: &Tensor, batch_size: usize) -> Result<Tensor, EngineError> {
         let runtime = &loaded.model.runtime;
         let started = Instant::now();
         let mut shape = vec![input.rows()];
         shape.extend(runtime.output_row(input.row_shape()));
         let mut output = Vec::with_capacity(shape.iter().product());
-        for (index, batch) in input.batches(self.batch_size).enumerate() {
+        for (index, batch) in input.batches(batch_size).enumerate() {
             runtime.run(batch, &mut output).map_err(|error| match error {
                 RuntimeError::Overflow { row } => RuntimeError::Overflow {
-                    row: index * self.batch_size + row,
+                    row: index * batch_size + row,
                 },
             })?;
         }
@@ -75,10 +73,10 @@ mod tests {
     use crate::runtime::ModelRuntime;
     use crate::tensor::Batch;
 
-    fn engine(batch_size: usize) -> Engine {
+    fn engine() -> Engine {
         let metrics = Metrics::new().expect("registers");
         let version = ModelVersion::parse("1.0").expect("a version");
-        Engine::load(BuiltIn::HalfPlusTwo, &version, batch_size, &metrics)
+        Engine::load(BuiltIn::HalfPlusTwo, &version, &metrics)
     }
 
     fn tensor(shape: &[usize], values: &[f64]) -> Tensor {
@@ -87,24 +85,24 @@ mod tests {
 
     #[test]
     fn half_plus_two_keeps_the_shape() {
-        let engine = engine(32);
-        let output = engine.run(&engine.served, &tensor(&[2, 2], &[0.0, 1.0, 2.0, -5.0]));
+        let engine = engine();
+        let output = engine.run(&engine.served, &tensor(&[2, 2], &[0.0, 1.0, 2.0, -5.0]), 32);
         assert_eq!(output, Ok(tensor(&[2, 2], &[2.0, 2.5, 3.0, -0.5])));
     }
 
     #[test]
     fn sum_gives_one_number_a_row() {
-        let engine = engine(32);
-        let output = engine.run(&engine.sum, &tensor(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        let engine = engine();
+        let output = engine.run(&engine.sum, &tensor(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), 32);
         assert_eq!(output, Ok(tensor(&[2], &[6.0, 15.0])));
     }
 
     #[test]
     fn an_overflow_names_the_row_of_the_request_and_not_of_the_batch() {
-        let engine = engine(2);
+        let engine = engine();
         let mut values = vec![1.0; 8];
         values[6..].fill(f64::MAX);
-        let output = engine.run(&engine.sum, &tensor(&[4, 2], &values));
+        let output = engine.run(&engine.sum, &tensor(&[4, 2], &values), 2);
         assert_eq!(output, Err(RuntimeError::Overflow { row: 3 }.into()));
     }
 
@@ -128,12 +126,12 @@ mod tests {
 
     #[test]
     fn no_call_of_the_runtime_sees_more_rows_than_the_batch_size() {
-        let mut engine = engine(32);
+        let mut engine = engine();
         let recorder = Recorder::default();
         let calls = Arc::clone(&recorder.calls);
         engine.served.model.runtime = Box::new(recorder);
         let input = tensor(&[100], &[1.5; 100]);
-        assert_eq!(engine.run(&engine.served, &input), Ok(input));
+        assert_eq!(engine.run(&engine.served, &input, 32), Ok(input));
         assert_eq!(*calls.lock().unwrap(), [32, 32, 32, 4]);
     }
 
@@ -154,9 +152,9 @@ mod tests {
 
     #[test]
     fn a_careless_runtime_is_an_error() {
-        let mut engine = engine(32);
+        let mut engine = engine();
         engine.served.model.runtime = Box::new(Careless);
-        let output = engine.run(&engine.served, &tensor(&[1], &[1.0]));
+        let output = engine.run(&engine.served, &tensor(&[1], &[1.0]), 32);
         assert_eq!(output, Err(EngineError::BadOutput));
     }
 }

@@ -8,8 +8,8 @@ mod probes;
 mod router;
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
@@ -19,7 +19,7 @@ use shared::lifecycle::PhaseWatch;
 pub use body::BodyError;
 pub use router::{Route, answer};
 
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::engine::Engine;
 use crate::error::RequestError;
 use crate::metrics::Metrics;
@@ -40,8 +40,7 @@ pub struct State {
     engine: OnceLock<Engine>,
     phase: PhaseWatch,
     service_name: String,
-    max_body_bytes: usize,
-    request_timeout: Duration,
+    limits: ArcSwap<Limits>,
 }
 
 impl State {
@@ -53,9 +52,13 @@ impl State {
             engine: OnceLock::new(),
             phase,
             service_name: config.service_name.clone(),
-            max_body_bytes: config.max_body_bytes,
-            request_timeout: config.request_timeout,
+            limits: ArcSwap::from_pointee(config.limits),
         }
+    }
+
+    /// From here on requests have these limits.
+    pub fn limit(&self, limits: Limits) {
+        self.limits.store(Arc::new(limits));
     }
 
     /// From here on predictions are answered.

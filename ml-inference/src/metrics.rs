@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use http::{Method, StatusCode};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use prometheus::{Registry, core::Collector};
-use shared::telemetry::metrics::{ConnectionMetrics, LATENCY_BUCKETS, registry};
+use shared::telemetry::metrics::{ConnectionMetrics, LATENCY_BUCKETS, ReloadMetrics, registry};
 
 use crate::http::Route;
 use crate::model::Model;
@@ -29,6 +29,7 @@ type Cells<T, const N: usize> = [OnceLock<T>; N];
 pub struct Metrics {
     pub registry: Registry,
     pub connections: ConnectionMetrics,
+    pub reloads: ReloadMetrics,
     pub in_flight: IntGauge,
     requests: IntCounterVec,
     request_cells: [[Cells<IntCounter, { CODES.len() }>; METHODS.len()]; Route::COUNT],
@@ -43,6 +44,7 @@ impl Metrics {
         let registry = registry(PREFIX, env!("CARGO_PKG_VERSION"))?;
         let connections = ConnectionMetrics::register(&registry, PREFIX)?;
         Ok(Self {
+            reloads: ReloadMetrics::register(&registry, PREFIX)?,
             in_flight: add(
                 &registry,
                 IntGauge::new(

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{Faults, Layers, Setting, Settings};
+use crate::config::{Faults, Layers, Reloader, Setting, Settings};
 
 /// `EX_CONFIG` of sysexits.h: what a service exits with when its settings cannot stand.
 pub const EXIT_CONFIG: u8 = 78;
@@ -74,18 +74,21 @@ pub struct Program {
     pub documents: &'static [&'static str],
     pub default_document: &'static str,
     pub default_file: &'static str,
+    /// Colon-separated.
+    pub default_config_dirs: &'static str,
     pub default_secret_dir: &'static str,
     pub file_note: &'static str,
 }
 
 impl Program {
     /// Loads the settings and does what the command line asks for. `parse` makes the service's own
-    /// typed settings, `describe` prints the part of them that is no plain setting, `run` is the service.
+    /// typed settings, `describe` prints the part of them that is no plain setting, `run` is the service, which also
+    /// gets what follows changes of its settings.
     pub fn main<S>(
         &self,
-        parse: impl FnOnce(&mut Settings) -> S,
+        parse: fn(&mut Settings) -> S,
         describe: impl FnOnce(&S) -> String,
-        run: impl FnOnce(S) -> ExitCode,
+        run: impl FnOnce(S, Reloader<S>) -> ExitCode,
     ) -> ExitCode {
         let arguments = match self::parse(std::env::args_os().skip(1)) {
             Ok(arguments) => arguments,
@@ -105,17 +108,16 @@ impl Program {
             documents: self.documents,
             default_document: self.default_document,
             default_file: self.default_file,
+            default_config_dirs: self.default_config_dirs,
             default_secret_dir: self.default_secret_dir,
             file: arguments.config_file,
             variables: environment(),
         };
-        let mut settings = layers.load();
-        let parsed = parse(&mut settings);
-        let printed = settings.print();
-        match (arguments.command, settings.finish(parsed)) {
-            (Command::PrintConfig, Ok(parsed)) => say(&(printed + &describe(&parsed))),
+        let (parsed, reloader) = Reloader::start(layers, parse);
+        match (arguments.command, parsed) {
+            (Command::PrintConfig, Ok(parsed)) => say(&(reloader.current().print() + &describe(&parsed))),
             (Command::PrintConfig, Err(faults)) => {
-                let printed = say(&printed);
+                let printed = say(&reloader.current().print());
                 self.refuse(&faults);
                 if printed == ExitCode::SUCCESS {
                     ExitCode::from(EXIT_CONFIG)
@@ -125,7 +127,7 @@ impl Program {
             }
             (_, Err(faults)) => self.refuse(&faults),
             (Command::Check, Ok(_)) => say("ok\n"),
-            (_, Ok(parsed)) => run(parsed),
+            (_, Ok(parsed)) => run(parsed, reloader),
         }
     }
 
@@ -147,12 +149,15 @@ Usage: {program} [--config FILE] [--check | --print-config]
   -V, --version    the version
 
 Settings, weakest layer first: default, file (the names in lower case), environment variable,
-secret file (a file a key in SECRET_DIRS, a colon-separated list, default {secrets}).
+file a key in CONFIG_DIRS (default {configs}),
+secret file a key in SECRET_DIRS (default {secrets}); both are colon-separated lists.
+What is marked `live` may change in a running process; so may the file's other parts.
 {note}
 ",
             about = self.about,
             program = self.name,
             file = self.default_file,
+            configs = self.default_config_dirs,
             secrets = self.default_secret_dir,
             note = self.file_note,
         );
@@ -162,8 +167,9 @@ secret file (a file a key in SECRET_DIRS, a colon-separated list, default {secre
                 (false, "") => "no default".to_owned(),
                 (false, default) => format!("default {default}"),
             };
+            let live = if setting.live { ", live" } else { "" };
             text.push_str(&format!(
-                "\n  {} ({default})\n      {}\n      {}\n",
+                "\n  {} ({default}{live})\n      {}\n      {}\n",
                 setting.name, setting.about, setting.expects
             ));
         }

@@ -1,7 +1,8 @@
 //! Settings as Kubernetes hands them out.
 //!
 //! ```text
-//! defaults  <  mounted file (ConfigMap)  <  environment (envFrom)  <  secret files (Secret volume)
+//! defaults  <  mounted file  <  environment (envFrom)  <  mounted directories  <  secret files
+//!              (gateway.yaml)                              (ConfigMap volumes)     (Secret volumes)
 //! ```
 //!
 //! Each service declares its settings as a table of [`Setting`]s; `--help`, `--print-config` and the
@@ -10,6 +11,9 @@
 //! [`Fault`] and the default stands in for it until [`Settings::finish`], so that one start reports
 //! every fault at once instead of the first.
 //!
+//! A directory outranks the environment, because a variable is what a ConfigMap said when the container started and the
+//! mounted file is what it says now. [`Reloader`] follows the files of a running process.
+//!
 //! Environment variables are read by their exact names only. Kubernetes adds a family of variables for
 //! every Service of the namespace (`ML_INFERENCE_SERVICE_PORT=tcp://10.0.0.1:5000`), and a reader
 //! that collects by prefix would take those for settings.
@@ -17,13 +21,15 @@
 mod fault;
 mod layers;
 mod node;
+mod reload;
 mod secret;
 pub mod source;
 pub mod units;
 
 pub use fault::{Fault, Faults};
-pub use layers::{Layers, Settings};
+pub use layers::{Changes, Layers, Settings};
 pub use node::Node;
+pub use reload::{Progress, Reload, Reloader};
 pub use secret::Secret;
 
 /// One setting: its row in `--help` and the name every layer knows it by.
@@ -39,6 +45,8 @@ pub struct Setting {
     pub about: &'static str,
     /// Never printed, and refused in the mounted file: a ConfigMap is no place for a secret.
     pub secret: bool,
+    /// A running process takes up a change.
+    pub live: bool,
 }
 
 impl Setting {
@@ -49,6 +57,7 @@ impl Setting {
             expects,
             about,
             secret: false,
+            live: false,
         }
     }
 
@@ -59,7 +68,13 @@ impl Setting {
             expects: "any text",
             about,
             secret: true,
+            live: false,
         }
+    }
+
+    /// The same setting, taken up by a running process.
+    pub const fn live(self) -> Self {
+        Self { live: true, ..self }
     }
 
     /// The setting's key in the mounted file and inside the `config` crate.
@@ -84,7 +99,8 @@ pub mod common {
         "info",
         "one of trace, debug, info, warn, error",
         "least severe level that is logged; probes and scrapes are logged at debug",
-    );
+    )
+    .live();
     pub const LOG_FORMAT: Setting = Setting::new(
         "LOG_FORMAT",
         "auto",
@@ -96,7 +112,8 @@ pub mod common {
         "30",
         MILLIS_OR_SECONDS,
         "longest silence while a request is being answered",
-    );
+    )
+    .live();
     pub const KEEPALIVE_TIMEOUT: Setting = Setting::new(
         "KEEPALIVE_TIMEOUT",
         "75",
@@ -114,12 +131,20 @@ pub mod common {
         "5",
         SECONDS_OR_ZERO,
         "after SIGTERM: how long to go on accepting while not ready, so that every router hears of it",
-    );
+    )
+    .live();
     pub const DRAIN_TIMEOUT: Setting = Setting::new(
         "DRAIN_TIMEOUT",
         "20",
         SECONDS_OR_ZERO,
         "after the window: how long requests in flight may take to finish",
+    )
+    .live();
+    pub const RELOAD_INTERVAL: Setting = Setting::new(
+        "RELOAD_INTERVAL",
+        "1",
+        SECONDS_OR_ZERO,
+        "how often the mounted files are looked at; what has changed holds once two looks see the same, 0: never",
     );
     pub const POD_NAME: Setting = Setting::new(
         "POD_NAME",

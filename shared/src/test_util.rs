@@ -6,6 +6,7 @@
 //! Upstream   a scripted server: answers, hangs, resets, closes
 //! DnsServer  names and their addresses, as the test says
 //! ApiServer  a Kubernetes API server as far as EndpointSlices go: list and watch
+//! Mount      a directory that changes at once, as a ConfigMap or a Secret
 //! Scratch    a directory that is gone afterwards
 //! fuzz       mutates known inputs for as long as it is given
 //! ```
@@ -15,6 +16,7 @@
 mod api_server;
 mod dns_server;
 mod fuzz;
+mod mount;
 mod process;
 mod raw_client;
 mod scratch;
@@ -25,6 +27,7 @@ use std::time::Duration;
 pub use api_server::{ApiServer, Asked, Mood, NAMESPACE, Pod, SERVICE, slice, slice_with_ports};
 pub use dns_server::{DnsServer, Zone, pods};
 pub use fuzz::{Fuzzed, fuzz};
+pub use mount::Mount;
 pub use process::{Finished, Process};
 pub use raw_client::{RawClient, RawResponse};
 pub use rustix::process::Signal;

@@ -22,6 +22,7 @@ fn layers() -> Layers {
         documents: &["routes"],
         default_document: "routes: [{prefix: /default}]",
         default_file: "/nowhere/settings.yaml",
+        default_config_dirs: "/nowhere/config",
         default_secret_dir: "/nowhere/secrets",
         file: None,
         variables: BTreeMap::new(),
@@ -59,7 +60,7 @@ fn token(settings: &mut Settings) -> Option<String> {
     settings.get_secret(&TOKEN).map(|secret| secret.expose().to_owned())
 }
 
-fn faults(settings: Settings) -> Vec<String> {
+fn faults(mut settings: Settings) -> Vec<String> {
     match settings.finish(()) {
         Ok(()) => Vec::new(),
         Err(Faults(faults)) => faults.iter().map(ToString::to_string).collect(),

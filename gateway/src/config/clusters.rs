@@ -96,7 +96,7 @@ impl fmt::Display for Authority {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ClusterConfig {
     /// The name as written, the label in metrics, logs and status.
     pub name: String,

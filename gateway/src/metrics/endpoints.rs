@@ -5,14 +5,16 @@ use std::sync::Arc;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts};
+use tokio::sync::watch;
 
+use crate::reload::Snapshot;
+use crate::upstream::Endpoint;
 use crate::upstream::moment::Moment;
-use crate::upstream::{Cluster, Endpoint};
 
 const LABELS: [&str; 2] = ["cluster", "endpoint"];
 
 pub struct EndpointCollector {
-    clusters: Vec<Arc<Cluster>>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
     /// What the families are called; their values are made anew for each scrape.
     descriptions: Vec<Desc>,
 }
@@ -27,7 +29,7 @@ struct Families {
 }
 
 impl EndpointCollector {
-    pub fn new(clusters: Vec<Arc<Cluster>>) -> prometheus::Result<Self> {
+    pub fn new(snapshots: watch::Receiver<Arc<Snapshot>>) -> prometheus::Result<Self> {
         let families = Families::new()?;
         let descriptions = families
             .all()
@@ -35,7 +37,10 @@ impl EndpointCollector {
             .flat_map(|family| family.desc())
             .cloned()
             .collect();
-        Ok(Self { clusters, descriptions })
+        Ok(Self {
+            snapshots,
+            descriptions,
+        })
     }
 }
 
@@ -47,7 +52,8 @@ impl Collector for EndpointCollector {
     fn collect(&self) -> Vec<MetricFamily> {
         let families = Families::new().expect("the same families were made at the start");
         let now = Moment::now();
-        for cluster in &self.clusters {
+        let snapshot = Arc::clone(&self.snapshots.borrow());
+        for cluster in &snapshot.clusters {
             let name = cluster.config.name.as_str();
             families
                 .queue

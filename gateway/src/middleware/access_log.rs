@@ -20,37 +20,24 @@ use tracing::{debug, info};
 use super::exchange::{Answer, Exchange, Record};
 use crate::body::{BodyError, Ended, ResponseBody, Tunnel};
 use crate::metrics::RouteMetrics;
-use crate::proxy::Worker;
 use crate::route::{Route, Target};
 
 const X_MODEL_VERSION: &str = "x-model-version";
 
 #[derive(Clone)]
-pub(crate) struct AccessLogLayer {
-    worker: Rc<Worker>,
-}
-
-impl AccessLogLayer {
-    pub(crate) fn new(worker: Rc<Worker>) -> Self {
-        Self { worker }
-    }
-}
+pub(crate) struct AccessLogLayer;
 
 impl<S> Layer<S> for AccessLogLayer {
     type Service = AccessLog<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        AccessLog {
-            inner,
-            worker: Rc::clone(&self.worker),
-        }
+        AccessLog { inner }
     }
 }
 
 #[derive(Clone)]
 pub(crate) struct AccessLog<S> {
     inner: S,
-    worker: Rc<Worker>,
 }
 
 impl<S> Service<Box<Exchange>> for AccessLog<S>
@@ -67,7 +54,7 @@ where
 
     fn call(&mut self, exchange: Box<Exchange>) -> Self::Future {
         AccessLogFuture {
-            recorder: Some(Box::new(Recorder::new(&exchange, &self.worker))),
+            recorder: Some(Box::new(Recorder::new(&exchange))),
             inner: self.inner.call(exchange),
         }
     }
@@ -172,7 +159,6 @@ impl Drop for Open {
 
 /// Everything a log line says, and the count of the request as in flight.
 struct Recorder {
-    worker: Rc<Worker>,
     line: Option<Line>,
     record: Rc<Record>,
     status: Option<StatusCode>,
@@ -197,10 +183,10 @@ struct Line {
 }
 
 impl Recorder {
-    fn new(exchange: &Exchange, worker: &Rc<Worker>) -> Self {
+    fn new(exchange: &Exchange) -> Self {
+        let worker = &exchange.record.worker;
         worker.metrics.in_flight.inc();
         Self {
-            worker: Rc::clone(worker),
             line: worker.access_log.then(|| Line::new(exchange)),
             record: Rc::clone(&exchange.record),
             status: None,
@@ -231,11 +217,15 @@ impl Recorder {
     }
 
     fn route(&self) -> Option<&Route> {
-        self.record.route.get().map(|route| self.worker.routes.get(route))
+        self.record
+            .route
+            .get()
+            .map(|route| self.record.worker.routes.get(route))
     }
 
     fn metrics(&self) -> &RouteMetrics {
-        self.route().map_or(&self.worker.unrouted, |route| &route.metrics)
+        self.route()
+            .map_or(&self.record.worker.unrouted, |route| &route.metrics)
     }
 
     /// Whether the answer ended before its end: the client left or the upstream broke off.
@@ -246,7 +236,7 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        self.worker.metrics.in_flight.dec();
+        self.record.worker.metrics.in_flight.dec();
         let duration = self.record.started.elapsed();
         let upstream = self.record.upstream_time();
         let others = upstream.unwrap_or_default() + self.record.body_wait.get();

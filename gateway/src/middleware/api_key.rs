@@ -1,41 +1,40 @@
 //! The key of the lab's Step 7: `X-API-Key`, or `Authorization: Bearer` as RFC 6750 writes it.
 
-use std::rc::Rc;
-
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use shared::config::Secret;
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 
 use super::exchange::Exchange;
 use super::guard::Check;
 use crate::error::ProxyError;
-use crate::proxy::Worker;
 
 const X_API_KEY: &str = "x-api-key";
 
 #[derive(Clone)]
-pub(crate) struct ApiKey(pub(crate) Rc<Worker>);
+pub(crate) struct ApiKey;
 
 impl Check for ApiKey {
     fn check(&self, exchange: &Exchange) -> Result<(), ProxyError> {
-        let route = exchange.record.route.get().map(|route| self.0.routes.get(route));
+        let worker = &exchange.record.worker;
+        let route = exchange.record.route.get().map(|route| worker.routes.get(route));
         let required = route.is_some_and(|route| route.require_api_key)
-            || self.0.routes.needs_key_when_decoded(exchange.head.uri.path());
+            || worker.routes.needs_key_when_decoded(exchange.head.uri.path());
         match required {
-            true => check(&exchange.head.headers, self.0.api_key.as_ref()),
+            true => check(&exchange.head.headers, &worker.api_keys),
             false => Ok(()),
         }
     }
 }
 
-fn check(headers: &HeaderMap, expected: Option<&Secret>) -> Result<(), ProxyError> {
+fn check(headers: &HeaderMap, accepted: &[Secret]) -> Result<(), ProxyError> {
     let given = presented(headers).ok_or(ProxyError::ApiKeyMissing)?;
-    // Settings without a key do not pass validation; were there none, no key could be right.
-    let expected = expected.ok_or(ProxyError::ApiKeyWrong)?;
     // In constant time for keys of the same length: a comparison that stops at the first difference
     // tells how much of a guess was right.
-    match bool::from(given.ct_eq(expected.expose().as_bytes())) {
+    let is_one = accepted.iter().fold(Choice::from(0), |is_one, key| {
+        is_one | given.ct_eq(key.expose().as_bytes())
+    });
+    match bool::from(is_one) {
         true => Ok(()),
         false => Err(ProxyError::ApiKeyWrong),
     }
@@ -61,7 +60,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         let name = HeaderName::from_bytes(name.as_bytes()).expect("a header name");
         headers.insert(name, HeaderValue::from_str(value).expect("a header value"));
-        check(&headers, Some(&Secret::new("right-key")))
+        check(&headers, &[Secret::new("right-key"), Secret::new("old-key")])
     }
 
     #[test]
@@ -69,6 +68,7 @@ mod tests {
         assert!(checked("x-api-key", "right-key").is_ok());
         assert!(checked("authorization", "Bearer right-key").is_ok());
         assert!(checked("authorization", "bearer  right-key").is_ok());
+        assert!(checked("x-api-key", "old-key").is_ok(), "the previous one counts too");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use tower::{Layer, Service};
 
 use super::present::Present;
 use crate::body::ResponseBody;
+use crate::proxy::{CurrentWorker, Worker};
 use crate::route::decode_unreserved;
 
 /// The client's side of a connection.
@@ -56,8 +57,9 @@ pub(crate) struct Exchange {
 
 /// What is known of a request from the start, and what becomes known on its way, for its log line and its metrics. It
 /// is shared with the access log, which has to know it also when the client leaves before there is an answer.
-#[derive(Debug)]
 pub(crate) struct Record {
+    /// The settings as they were when it came: they hold for all of it.
+    pub(crate) worker: Rc<Worker>,
     pub(crate) id: RequestId,
     pub(crate) peer: Rc<Peer>,
     /// When the request's head was there.
@@ -74,8 +76,9 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(id: RequestId, peer: Rc<Peer>) -> Rc<Self> {
+    pub(crate) fn new(worker: Rc<Worker>, id: RequestId, peer: Rc<Peer>) -> Rc<Self> {
         Rc::new(Self {
+            worker,
             id,
             peer,
             started: Instant::now(),
@@ -108,12 +111,13 @@ pub(crate) type Answer = Response<ResponseBody>;
 
 #[derive(Clone)]
 pub(crate) struct ExchangeLayer {
+    worker: Rc<CurrentWorker>,
     peer: Rc<Peer>,
 }
 
 impl ExchangeLayer {
-    pub(crate) fn new(peer: Rc<Peer>) -> Self {
-        Self { peer }
+    pub(crate) fn new(worker: Rc<CurrentWorker>, peer: Rc<Peer>) -> Self {
+        Self { worker, peer }
     }
 }
 
@@ -123,6 +127,7 @@ impl<S> Layer<S> for ExchangeLayer {
     fn layer(&self, inner: S) -> Self::Service {
         ExchangeService {
             inner,
+            worker: Rc::clone(&self.worker),
             peer: Rc::clone(&self.peer),
         }
     }
@@ -131,6 +136,7 @@ impl<S> Layer<S> for ExchangeLayer {
 #[derive(Clone)]
 pub(crate) struct ExchangeService<S> {
     inner: S,
+    worker: Rc<CurrentWorker>,
     peer: Rc<Peer>,
 }
 
@@ -155,7 +161,7 @@ where
             .flatten();
         let id = own.and_then(RequestId::from_client);
         let id = id.unwrap_or_else(|| RequestId::generate(fastrand::u128(..)));
-        let record = Record::new(id, Rc::clone(&self.peer));
+        let record = Record::new(self.worker.get(), id, Rc::clone(&self.peer));
         let (head, body) = request.into_parts();
         ExchangeFuture {
             record: Rc::clone(&record),

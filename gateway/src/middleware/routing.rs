@@ -1,7 +1,5 @@
 //! Finds the route, or ends the request here.
 
-use std::rc::Rc;
-
 use http::header::HOST;
 use http::{HeaderValue, Method, Version};
 use shared::serve::http1::is_host;
@@ -9,11 +7,10 @@ use shared::serve::http1::is_host;
 use super::exchange::Exchange;
 use super::guard::Check;
 use crate::error::ProxyError;
-use crate::proxy::Worker;
 use crate::route::is_unsafe;
 
 #[derive(Clone)]
-pub(crate) struct Routing(pub(crate) Rc<Worker>);
+pub(crate) struct Routing;
 
 impl Check for Routing {
     fn check(&self, exchange: &Exchange) -> Result<(), ProxyError> {
@@ -25,7 +22,7 @@ impl Check for Routing {
         if is_unsafe(path) {
             return Err(ProxyError::UnsafePath);
         }
-        let route = self.0.routes.find(path).ok_or(ProxyError::NoRoute)?;
+        let route = exchange.record.worker.routes.find(path).ok_or(ProxyError::NoRoute)?;
         exchange.record.route.set(Some(route));
         Ok(())
     }

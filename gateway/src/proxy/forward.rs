@@ -241,7 +241,7 @@ impl Outgoing {
     /// Gives the request to a connection.
     fn start(&self, lease: &mut Lease, route: &Forward, record: &Record) {
         let left = self.deadline.left(&route.timeout_header, lease.sent_at());
-        let added = headers::added(record, &self.forwarded_for, &left);
+        let added = headers::added(&record.peer, &record.id, &self.forwarded_for, &left);
         lease.start(&self.exchange.head, &added, &self.body);
     }
 }

@@ -3,11 +3,11 @@
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request;
 use http::{HeaderMap, HeaderValue, Uri, Version};
-use shared::request_id::X_REQUEST_ID;
+use shared::request_id::{RequestId, X_REQUEST_ID};
 use tokio::time::Instant;
 
 use super::deadline::{GRPC_TIMEOUT, TimeLeft, X_REQUEST_TIMEOUT_MS};
-use crate::middleware::exchange::{Peer, Record};
+use crate::middleware::exchange::Peer;
 use crate::middleware::present::Present;
 use crate::upstream::moment::Moment;
 use crate::upstream::{Added, Endpoint};
@@ -22,10 +22,15 @@ static HTTP: HeaderValue = HeaderValue::from_static("http");
 const ENDPOINT_LOAD_METRICS: HeaderName = HeaderName::from_static("endpoint-load-metrics");
 
 /// What the gateway tells the upstream of a request, in place of all that its client put under these names.
-pub(super) fn added<'a>(record: &'a Record, forwarded_for: &'a HeaderValue, left: &'a TimeLeft) -> Added<'a> {
+pub(super) fn added<'a>(
+    peer: &'a Peer,
+    id: &'a RequestId,
+    forwarded_for: &'a HeaderValue,
+    left: &'a TimeLeft,
+) -> Added<'a> {
     Added([
-        Some((&X_REAL_IP, &record.peer.header)),
-        Some((&REQUEST_ID, record.id.header_value())),
+        Some((&X_REAL_IP, &peer.header)),
+        Some((&REQUEST_ID, id.header_value())),
         Some((&X_FORWARDED_FOR, forwarded_for)),
         Some((&X_FORWARDED_PROTO, &HTTP)),
         Some((&X_REQUEST_TIMEOUT_MS, &left.millis)),
@@ -153,20 +158,19 @@ fn forwarded_for(headers: &HeaderMap, peer: &Peer) -> HeaderValue {
 mod tests {
     use super::*;
     use http::Request;
-    use shared::request_id::RequestId;
     use shared::serve::Takeover;
 
     fn prepared(request: Request<()>) -> HeaderMap {
         let (mut parts, ()) = request.into_parts();
         let peer = Peer::new(([192, 0, 2, 7], 4711).into(), Takeover::default());
-        let record = Record::new(RequestId::generate(1), peer);
+        let id = RequestId::generate(1);
         let present = Present::in_headers(&parts.headers);
-        let forwarded_for = to_upstream(&mut parts, present, &record.peer, "a:1");
+        let forwarded_for = to_upstream(&mut parts, present, &peer, "a:1");
         let left = TimeLeft {
             millis: HeaderValue::from(30_000),
             grpc: None,
         };
-        for (name, value) in added(&record, &forwarded_for, &left).iter() {
+        for (name, value) in added(&peer, &id, &forwarded_for, &left).iter() {
             let others = parts.headers.insert(name, value.clone());
             assert_eq!(others, None, "{name} is said once");
         }

@@ -129,7 +129,7 @@ impl Balancer {
     }
 
     fn takes_turn(&self, endpoint: &Endpoint, heaviest: u32, now: Moment) -> bool {
-        if self.slow_start.is_zero() && endpoint.weight == heaviest {
+        if self.slow_start.is_zero() && endpoint.weight() == heaviest {
             return true;
         }
         fastrand::f64() * f64::from(heaviest) < endpoint.share(self.slow_start, now)

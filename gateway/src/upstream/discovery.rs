@@ -7,15 +7,19 @@
 //!              └─ dns, while the API server does not give them
 //! ```
 //!
-//! All of it runs on the control thread for as long as the gateway does; workers only read what is published.
+//! All of it runs on the control thread for as long as the settings name the cluster; workers only read what is
+//! published.
 
 pub mod dns;
 pub mod kubernetes;
 
 use std::sync::Arc;
 
+use hickory_resolver::TokioResolver;
+use tokio::task::JoinHandle;
+
 use super::Cluster;
-use crate::config::{Config, Discovery};
+use crate::config::{Config, Discovery, DnsConfig, KubernetesConfig};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -41,29 +45,47 @@ impl Tier {
     }
 }
 
-/// Follows every cluster that has no fixed list.
-pub fn start(config: &Config, clusters: &[Arc<Cluster>]) -> Result<(), dns::DnsError> {
-    let discovered: Vec<&Arc<Cluster>> = clusters
-        .iter()
-        .filter(|cluster| cluster.config.endpoints.is_none())
-        .collect();
-    if discovered.is_empty() {
-        return Ok(());
+/// Finds out where clusters are.
+pub struct Discoverer {
+    dns: DnsConfig,
+    kubernetes: KubernetesConfig,
+    /// Made for the first cluster that needs it: a fixed list works without DNS.
+    resolver: Option<TokioResolver>,
+}
+
+impl Discoverer {
+    pub fn new(config: &Config) -> Self {
+        Self {
+            dns: config.dns.clone(),
+            kubernetes: config.kubernetes.clone(),
+            resolver: None,
+        }
     }
-    let resolver = dns::resolver(&config.dns)?;
-    for cluster in discovered {
+
+    /// Follows a cluster that has no fixed list, until the task is aborted.
+    pub fn follow(&mut self, cluster: &Arc<Cluster>) -> Result<Option<JoinHandle<()>>, dns::DnsError> {
+        if cluster.config.endpoints.is_some() {
+            return Ok(None);
+        }
+        let resolver = match &self.resolver {
+            Some(resolver) => resolver.clone(),
+            None => self.resolver.insert(dns::resolver(&self.dns)?).clone(),
+        };
         let by_dns = dns::Follower {
             cluster: Arc::clone(cluster),
-            resolver: resolver.clone(),
-            config: config.dns.clone(),
+            resolver,
+            config: self.dns.clone(),
         };
-        match &cluster.config.discovery {
-            Discovery::Dns => tokio::task::spawn_local(async move { by_dns.follow().await }),
+        Ok(Some(match &cluster.config.discovery {
+            Discovery::Dns => tokio::task::spawn_local(async move {
+                by_dns.follow().await;
+            }),
             Discovery::Kubernetes(service) => {
-                let follower = kubernetes::Follower::new(config.kubernetes.clone(), service.clone(), by_dns);
-                tokio::task::spawn_local(async move { follower.follow().await })
+                let follower = kubernetes::Follower::new(self.kubernetes.clone(), service.clone(), by_dns);
+                tokio::task::spawn_local(async move {
+                    follower.follow().await;
+                })
             }
-        };
+        }))
     }
-    Ok(())
 }

@@ -25,7 +25,7 @@ const HINT_HOLDS: Duration = Duration::from_secs(1);
 pub struct Endpoint {
     pub address: SocketAddr,
     /// Its part of the requests, relative to the others'.
-    pub weight: u32,
+    weight: AtomicU32,
     /// When it was first seen, or came back: the start of a slow start.
     started_at: AtomicU64,
     load: Load,
@@ -61,7 +61,7 @@ impl Endpoint {
     pub fn new(address: SocketAddr, weight: u32, latency: u64, now: Moment) -> Self {
         Self {
             address,
-            weight,
+            weight: AtomicU32::new(weight),
             started_at: AtomicU64::new(now.nanos()),
             load: Load::starting_at(latency, now),
             outlier: Outlier::default(),
@@ -120,9 +120,17 @@ impl Endpoint {
         self.hinted_at.store(now.nanos(), Ordering::Relaxed);
     }
 
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_weight(&self, weight: u32) {
+        self.weight.store(weight, Ordering::Relaxed);
+    }
+
     /// The weight, or the part of it that a slow start allows.
     pub fn share(&self, slow_start: Duration, now: Moment) -> f64 {
-        let weight = f64::from(self.weight);
+        let weight = f64::from(self.weight());
         if slow_start.is_zero() {
             return weight;
         }

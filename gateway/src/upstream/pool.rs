@@ -100,6 +100,14 @@ impl Drop for Counted {
     }
 }
 
+/// A pool ends when the settings of its cluster change; what is in use comes back to its shelf before that ends too.
+impl Drop for Shelf {
+    fn drop(&mut self) {
+        let idle = self.idle.take().len();
+        self.owner.cluster.metrics.connections.sub(idle as i64);
+    }
+}
+
 impl Shelf {
     fn new(endpoint: &Arc<Endpoint>, owner: &Rc<Owner>) -> Self {
         Self {

@@ -8,6 +8,7 @@ mod http1;
 mod http2;
 mod lifecycle;
 mod limits;
+mod reload;
 mod resilience;
 mod route_fuzz;
 mod routing;

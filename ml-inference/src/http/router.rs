@@ -115,14 +115,15 @@ fn show(state: &State) -> Result<Response<Answer>, RequestError> {
 
 /// POST: the model run on what the client sent, whatever its Content-Type says (`curl -d` says a form).
 async fn predict(state: &State, request: Request<Incoming>) -> Result<Response<Answer>, RequestError> {
+    let allowed = **state.limits.load();
     let limits = BodyLimits {
-        bytes: state.max_body_bytes,
-        time: state.request_timeout,
+        bytes: allowed.max_body_bytes,
+        time: allowed.request_timeout,
     };
     let (head, body) = request.into_parts();
     let text = body::read(&head.headers, body, limits).await?;
     // A number takes 8 bytes in memory and as few as two in the text.
-    let most_numbers = (state.max_body_bytes / size_of::<f64>()).max(1);
+    let most_numbers = (allowed.max_body_bytes / size_of::<f64>()).max(1);
     let question = lab::parse(&text, most_numbers)?;
     drop(text);
     match question {
@@ -137,13 +138,13 @@ async fn predict(state: &State, request: Request<Incoming>) -> Result<Response<A
 
 fn predictions(state: &State, input: &Tensor) -> Result<Response<Answer>, RequestError> {
     let engine = state.engine()?;
-    let output = engine.run(&engine.served, input)?;
+    let output = engine.run(&engine.served, input, state.limits.load().batch_size)?;
     Ok(json(lab::predictions(&output, &engine.served.model)))
 }
 
 fn prediction(state: &State, input: &Tensor) -> Result<Response<Answer>, RequestError> {
     let engine = state.engine()?;
-    let output = engine.run(&engine.sum, input)?;
+    let output = engine.run(&engine.sum, input, state.limits.load().batch_size)?;
     Ok(json(lab::prediction(&output, &state.model_label)))
 }
 

@@ -142,7 +142,7 @@ mod tests {
     fn engine() -> Engine {
         let metrics = Metrics::new().expect("registers");
         let version = ModelVersion::parse("1.0").expect("a version");
-        Engine::load(BuiltIn::HalfPlusTwo, &version, 32, &metrics)
+        Engine::load(BuiltIn::HalfPlusTwo, &version, &metrics)
     }
 
     fn instances(text: &str) -> Tensor {
@@ -239,7 +239,7 @@ mod tests {
             prop_assert!(same, "{:?} became {:?}", numbers, input.values());
 
             let engine = engine();
-            let output = engine.run(&engine.served, &input).expect("runs");
+            let output = engine.run(&engine.served, &input, 32).expect("runs");
             let body = predictions(&output, &engine.served.model);
             let body: Value = serde_json::from_slice(&body).expect("JSON");
             let answered: Vec<f64> = serde_json::from_value(body["predictions"].clone()).expect("numbers");

@@ -34,8 +34,8 @@ async fn help_lists_every_setting_with_its_default() {
     for text in [
         "SERVICE_PORT (default 5000)",
         "MODEL_NAME (default half_plus_two)",
-        "BATCH_SIZE (default 32)",
-        "MAX_BODY_BYTES (default 16Mi)",
+        "BATCH_SIZE (default 32, live)",
+        "MAX_BODY_BYTES (default 16Mi, live)",
         "REGISTRY_PASSWORD (secret)",
         "/etc/ml-inference/ml-inference.yaml",
         "/etc/secrets/ml-registry-credentials",

@@ -398,13 +398,18 @@ fn files_are_mounted_where_the_services_look() {
         let default_directory = Path::new(program.default_file).parent().expect("a file in a directory");
         for mount in list(&container(&deployment)["volumeMounts"]) {
             let path = text(&mount["mountPath"]);
-            let known = Path::new(&path) == default_directory || path == program.default_secret_dir;
+            let known = Path::new(&path) == default_directory
+                || path == program.default_secret_dir
+                || program
+                    .default_config_dirs
+                    .split(':')
+                    .any(|directory| directory == path);
             assert!(known, "{place}: {} does not look into {path}", program.name);
             assert!(mount["subPath"].is_badvalue(), "{place}: a subPath mount never changes");
         }
     }
     let base = render("deploy/base");
-    for (deployment, mounts) in [("api-gateway", 2), ("ml-inference", 1)] {
+    for (deployment, mounts) in [("api-gateway", 3), ("ml-inference", 3)] {
         let container = container(find(&base, "Deployment", deployment));
         assert_eq!(list(&container["volumeMounts"]).len(), mounts, "{deployment}");
     }

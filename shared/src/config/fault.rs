@@ -35,6 +35,14 @@ impl Faults {
     }
 }
 
+impl Faults {
+    /// All of them in one line, for the log.
+    pub fn in_one_line(&self) -> String {
+        let faults: Vec<String> = self.0.iter().map(Fault::to_string).collect();
+        faults.join("; ")
+    }
+}
+
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();

@@ -1,24 +1,29 @@
 //! The layers merged, and typed values taken out of them.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use config::{Config, File, FileFormat, Map, Source, Value, ValueKind};
 
 use super::secret::REDACTED;
-use super::source::{DEFAULT_ORIGIN, Defaults, Environment, SecretDir};
+use super::source::{DEFAULT_ORIGIN, Defaults, Environment, KeyDir};
 use super::{Fault, Faults, Node, Secret, Setting, common, units};
 
 pub(super) const CONFIG_FILE: &str = "CONFIG_FILE";
+pub(super) const CONFIG_DIRS: &str = "CONFIG_DIRS";
 pub(super) const SECRET_DIRS: &str = "SECRET_DIRS";
 
 /// Where one service's settings come from.
+#[derive(Clone)]
 pub struct Layers {
     pub settings: Vec<Setting>,
     /// Keys of the mounted file that hold more than one value, such as `routes`, with their defaults as YAML.
     pub documents: &'static [&'static str],
     pub default_document: &'static str,
     pub default_file: &'static str,
+    /// Colon-separated.
+    pub default_config_dirs: &'static str,
     pub default_secret_dir: &'static str,
     /// `--config FILE`, stronger than the variable `CONFIG_FILE`.
     pub file: Option<PathBuf>,
@@ -27,7 +32,7 @@ pub struct Layers {
 
 impl Layers {
     /// Reads and merges every layer. What cannot be read becomes a fault of the result.
-    pub fn load(self) -> Settings {
+    pub fn load(&self) -> Settings {
         let mut faults = Faults::default();
         let mut builder = Config::builder()
             .add_source(Defaults(self.settings.clone()))
@@ -41,7 +46,7 @@ impl Layers {
             settings: self.settings.clone(),
             variables: self.variables.clone(),
         });
-        for source in self.secret_dirs(&mut faults) {
+        for source in self.key_dirs(&mut faults) {
             faults.0.extend(source.faults());
             builder = builder.add_source(source);
         }
@@ -54,8 +59,9 @@ impl Layers {
             }
         };
         Settings {
-            settings: self.settings,
+            settings: self.settings.clone(),
             values,
+            documents: self.documents,
             file: file.path,
             faults,
         }
@@ -125,23 +131,45 @@ impl Layers {
         }
     }
 
-    fn secret_dirs(&self, faults: &mut Faults) -> Vec<SecretDir> {
-        let named = self.variables.get(SECRET_DIRS);
-        let directories = named.map_or(self.default_secret_dir, String::as_str);
+    /// The mounted directories, those of secrets last.
+    fn key_dirs(&self, faults: &mut Faults) -> Vec<KeyDir> {
         let mut sources = Vec::new();
-        for directory in directories.split(':').filter(|directory| !directory.is_empty()) {
-            let directory = PathBuf::from(directory);
-            if directory.is_dir() {
-                sources.push(SecretDir {
-                    settings: self.settings.clone(),
-                    directory,
-                });
-            } else if named.is_some() {
-                let problem = format!("{} is not a directory", directory.display());
-                faults.push("environment", SECRET_DIRS, problem);
+        for (variable, default, secret) in [
+            (CONFIG_DIRS, self.default_config_dirs, false),
+            (SECRET_DIRS, self.default_secret_dir, true),
+        ] {
+            let named = self.variables.get(variable);
+            let directories = named.map_or(default, String::as_str);
+            for directory in directories.split(':').filter(|directory| !directory.is_empty()) {
+                let directory = PathBuf::from(directory);
+                if directory.is_dir() {
+                    sources.push(KeyDir {
+                        settings: self.settings.clone(),
+                        directory,
+                        secret,
+                    });
+                } else if named.is_some() {
+                    let problem = format!("{} is not a directory", directory.display());
+                    faults.push("environment", variable, problem);
+                }
             }
         }
         sources
+    }
+
+    /// A number that changes when any file of these layers does.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let mut take = |path: &Path| match std::fs::read(path) {
+            Ok(bytes) => (path, bytes).hash(&mut hasher),
+            Err(error) => (path, error.kind()).hash(&mut hasher),
+        };
+        take(&self.file().path);
+        // What is wrong with a directory is told when the layers are loaded.
+        for directory in self.key_dirs(&mut Faults::default()) {
+            directory.paths().for_each(|(_, path)| take(&path));
+        }
+        hasher.finish()
     }
 }
 
@@ -181,9 +209,18 @@ impl Source for MountedFile {
     }
 }
 
+/// The settings that a reload changes.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Changes {
+    pub live: Vec<&'static str>,
+    /// Those that only the next start of the process takes up.
+    pub at_restart: Vec<&'static str>,
+}
+
 /// The merged layers of one start.
 pub struct Settings {
     settings: Vec<Setting>,
+    documents: &'static [&'static str],
     /// Secrets among them: nothing here is `Debug`.
     values: Map<String, Value>,
     file: PathBuf,
@@ -251,11 +288,30 @@ impl Settings {
     }
 
     /// `value` when nothing was wrong, else every fault.
-    pub fn finish<T>(self, value: T) -> Result<T, Faults> {
+    pub fn finish<T>(&mut self, value: T) -> Result<T, Faults> {
         match self.faults.0.is_empty() {
             true => Ok(value),
-            false => Err(self.faults),
+            false => Err(std::mem::take(&mut self.faults)),
         }
+    }
+
+    /// What differs from `before`, by name: settings, and parts of the file.
+    pub fn changes_since(&self, before: &Self) -> Changes {
+        let differs = |key: &str| {
+            let kind = |settings: &Self| settings.values.get(key).map(|value| value.kind.clone());
+            kind(self) != kind(before)
+        };
+        let changed = self.settings.iter().filter(|setting| differs(&setting.key()));
+        let (live, at_restart): (Vec<&Setting>, Vec<&Setting>) = changed.partition(|setting| setting.live);
+        let names = |settings: Vec<&Setting>| settings.iter().map(|setting| setting.name).collect();
+        let mut changes = Changes {
+            live: names(live),
+            at_restart: names(at_restart),
+        };
+        changes
+            .live
+            .extend(self.documents.iter().copied().filter(|key| differs(key)));
+        changes
     }
 
     /// Every effective setting with its source, secrets redacted: what `--print-config` shows.

@@ -1,5 +1,5 @@
 //! The layers that the `config` crate does not bring: the declared defaults, the environment by exact
-//! name, and a Secret mounted as a directory.
+//! name, and ConfigMaps and Secrets mounted as directories.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,8 +13,8 @@ use super::{Fault, Setting};
 pub const DEFAULT_ORIGIN: &str = "default";
 pub const ENVIRONMENT_ORIGIN: &str = "environment";
 
-/// A secret file larger than this is not a credential but a mistake.
-const LARGEST_SECRET: u64 = 64 * 1024;
+/// A file larger than this holds no setting but a mistake.
+const LARGEST_FILE: u64 = 64 * 1024;
 
 fn value(origin: &str, text: impl Into<String>) -> Value {
     Value::new(Some(&origin.to_owned()), text.into())
@@ -80,22 +80,25 @@ fn is_service_link(name: &str, text: &str) -> bool {
     name.ends_with("_PORT") && scheme.iter().any(|prefix| text.starts_with(prefix))
 }
 
-/// A directory with one file a key, as the kubelet mounts a Secret.
+/// A directory with one file a key, as the kubelet mounts a ConfigMap or a Secret. Other files in it are other
+/// programs' settings.
 #[derive(Debug, Clone)]
-pub struct SecretDir {
+pub struct KeyDir {
     pub settings: Vec<Setting>,
     pub directory: PathBuf,
+    /// It holds secrets, and nothing else counts in it; otherwise secrets are what does not count.
+    pub secret: bool,
 }
 
-impl SecretDir {
+impl KeyDir {
     fn read(&self, file: &Path) -> io::Result<Option<String>> {
         let size = match std::fs::metadata(file) {
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        if size > LARGEST_SECRET {
-            let problem = format!("holds {size} bytes, more than a secret's limit of {LARGEST_SECRET}");
+        if size > LARGEST_FILE {
+            let problem = format!("holds {size} bytes, more than a setting's limit of {LARGEST_FILE}");
             return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
         }
         let text = std::fs::read(file)?;
@@ -105,13 +108,18 @@ impl SecretDir {
         Ok(Some(without_line_break(&text).to_owned()))
     }
 
-    /// Each secret file that is there, read or not.
+    /// Where the settings that count here may stand.
+    pub fn paths(&self) -> impl Iterator<Item = (&Setting, PathBuf)> {
+        let counting = self.settings.iter().filter(|setting| setting.secret == self.secret);
+        counting.map(|setting| (setting, self.directory.join(setting.name)))
+    }
+
+    /// Each file that is there, read or not.
     fn files(&self) -> impl Iterator<Item = (&Setting, String, io::Result<String>)> {
-        let secrets = self.settings.iter().filter(|setting| setting.secret);
-        secrets.filter_map(|setting| {
-            let file = self.directory.join(setting.name);
+        let kind = if self.secret { "secret file" } else { "file" };
+        self.paths().filter_map(move |(setting, file)| {
             let text = self.read(&file).transpose()?;
-            Some((setting, format!("secret file {}", file.display()), text))
+            Some((setting, format!("{kind} {}", file.display()), text))
         })
     }
 
@@ -135,7 +143,7 @@ fn without_line_break(text: &str) -> &str {
     text.strip_suffix('\r').unwrap_or(text)
 }
 
-impl Source for SecretDir {
+impl Source for KeyDir {
     fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
         Box::new(self.clone())
     }

@@ -1,15 +1,20 @@
 //! Log lines: JSON in a pod, text at a terminal.
 
 use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
 
 use http::HeaderValue;
+use tracing::error;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::config::{Settings, common};
+
+/// The installed logging's filter.
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -33,12 +38,7 @@ impl Logging {
 
     /// Makes this the process's logging; every line goes to standard output, where the kubelet reads.
     pub fn install(self) -> Result<(), TryInitError> {
-        // The resolver's own notes on every lookup belong to whoever debugs the resolver.
-        let filter = Targets::new()
-            .with_default(self.level)
-            .with_target("hickory_resolver", self.level.min(LevelFilter::WARN))
-            .with_target("hickory_proto", self.level.min(LevelFilter::WARN))
-            .with_target("hickory_net", self.level.min(LevelFilter::WARN));
+        let (filter, handle) = reload::Layer::new(filter(self.level));
         let lines = match self.format {
             Format::Json => fmt::layer()
                 .json()
@@ -50,8 +50,30 @@ impl Logging {
         };
         tracing_subscriber::registry()
             .with(lines.with_filter(filter))
-            .try_init()
+            .try_init()?;
+        // There is none before: `try_init` succeeds once in a process.
+        let _first = FILTER.set(handle);
+        Ok(())
     }
+}
+
+/// Changes the level of the installed logging. What is logged at no level costs nothing after it either: the decision is
+/// kept where the line stands.
+pub fn set_level(level: LevelFilter) {
+    if let Some(handle) = FILTER.get()
+        && let Err(error) = handle.reload(filter(level))
+    {
+        error!(%error, "cannot change the level of logging");
+    }
+}
+
+fn filter(level: LevelFilter) -> Targets {
+    // The resolver's own notes on every lookup belong to whoever debugs the resolver.
+    Targets::new()
+        .with_default(level)
+        .with_target("hickory_resolver", level.min(LevelFilter::WARN))
+        .with_target("hickory_proto", level.min(LevelFilter::WARN))
+        .with_target("hickory_net", level.min(LevelFilter::WARN))
 }
 
 fn parse_level(text: &str) -> Option<LevelFilter> {

@@ -1,0 +1,148 @@
+//! Settings that change while the gateway runs.
+//!
+//! ```text
+//! files ─► Reloader: read, parse, check ─► Control: build ─► Snapshot ─► workers: new requests; status; metrics
+//!                     └─ refused: one log line, a metric, /status.json; the snapshot before stays
+//! ```
+//!
+//! A snapshot is published whole. A request keeps the one it began with to the end of its answer. A cluster whose
+//! settings stayed is the same object in both, with its endpoints, its connections and what is known of them; one whose
+//! settings changed begins with the endpoints of the one before.
+
+use std::error::Error;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::config::Secret;
+use shared::http_client;
+use shared::lifecycle::DrainTimes;
+use shared::telemetry::logging;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::level_filters::LevelFilter;
+
+use crate::config::{Config, UpstreamConfig};
+use crate::metrics::Metrics;
+use crate::route::RouteTable;
+use crate::upstream::discovery::Discoverer;
+use crate::upstream::{Cluster, health_check};
+
+/// The settings that may change, as requests use them.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub routes: Arc<RouteTable>,
+    /// In the order of the configuration, as routes refer to them.
+    pub clusters: Vec<Arc<Cluster>>,
+    pub upstream: UpstreamConfig,
+    pub access_log: bool,
+    pub max_body_bytes: u64,
+    pub tunnel_idle_timeout: Duration,
+    pub api_keys: Vec<Secret>,
+    pub drain: DrainTimes,
+}
+
+/// A cluster and the tasks that look after it for as long as a snapshot names it.
+struct Tended {
+    cluster: Arc<Cluster>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Tended {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Makes snapshots and publishes them.
+pub struct Control {
+    metrics: Metrics,
+    discoverer: Discoverer,
+    tended: Vec<Rc<Tended>>,
+    level: LevelFilter,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+}
+
+impl Control {
+    /// The first settings, with everything they need started.
+    pub fn start(config: &Config, metrics: &Metrics) -> Result<Self, Box<dyn Error>> {
+        let mut discoverer = Discoverer::new(config);
+        let tended = tend(config, metrics, &mut discoverer, &[])?;
+        Ok(Self {
+            metrics: metrics.clone(),
+            discoverer,
+            level: config.logging.level,
+            snapshots: watch::Sender::new(snapshot(config, metrics, &tended)),
+            tended,
+        })
+    }
+
+    /// The snapshot that holds, and each one after it.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.subscribe()
+    }
+
+    /// Takes up other settings, whole or not at all.
+    pub fn apply(&mut self, config: &Config) -> Result<(), Box<dyn Error>> {
+        let tended = tend(config, &self.metrics, &mut self.discoverer, &self.tended)?;
+        self.snapshots.send_replace(snapshot(config, &self.metrics, &tended));
+        for before in std::mem::replace(&mut self.tended, tended) {
+            let name = &before.cluster.config.name;
+            if find(&self.tended, name).is_none() {
+                self.metrics.forget_cluster(name);
+            }
+        }
+        if std::mem::replace(&mut self.level, config.logging.level) != self.level {
+            logging::set_level(self.level);
+        }
+        Ok(())
+    }
+}
+
+fn find<'a>(tended: &'a [Rc<Tended>], name: &str) -> Option<&'a Rc<Tended>> {
+    tended.iter().find(|tended| tended.cluster.config.name == name)
+}
+
+/// The clusters of `config`: as they are in `before`, or new.
+fn tend(
+    config: &Config,
+    metrics: &Metrics,
+    discoverer: &mut Discoverer,
+    before: &[Rc<Tended>],
+) -> Result<Vec<Rc<Tended>>, Box<dyn Error>> {
+    let mut tended = Vec::with_capacity(config.clusters.len());
+    for config in &config.clusters {
+        let known = find(before, &config.name);
+        if let Some(same) = known.filter(|known| known.cluster.config == *config) {
+            tended.push(Rc::clone(same));
+            continue;
+        }
+        let kin = known.filter(|known| known.cluster.config.authority == config.authority);
+        let metrics = metrics.cluster(&config.name);
+        let cluster = Arc::new(Cluster::after(config.clone(), metrics, kin.map(|kin| &*kin.cluster)));
+        let mut tasks = Vec::new();
+        tasks.extend(discoverer.follow(&cluster)?);
+        if let Some(check) = &config.health_check {
+            let client = http_client::client(check.timeout)?;
+            let checks = health_check::run(Arc::clone(&cluster), check.clone(), client);
+            tasks.push(tokio::task::spawn_local(checks));
+        }
+        tended.push(Rc::new(Tended { cluster, tasks }));
+    }
+    Ok(tended)
+}
+
+fn snapshot(config: &Config, metrics: &Metrics, tended: &[Rc<Tended>]) -> Arc<Snapshot> {
+    let timeout = config.upstream.request_timeout;
+    let routes = RouteTable::new(&config.routes, &config.clusters, timeout, metrics);
+    Arc::new(Snapshot {
+        routes: Arc::new(routes),
+        clusters: tended.iter().map(|tended| Arc::clone(&tended.cluster)).collect(),
+        upstream: config.upstream,
+        access_log: config.access_log,
+        max_body_bytes: config.max_body_bytes,
+        tunnel_idle_timeout: config.tunnel_idle_timeout,
+        api_keys: config.api_keys.clone(),
+        drain: config.drain,
+    })
+}

@@ -1,0 +1,303 @@
+//! Settings that change while requests come in.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use serde_json::Value;
+use shared::test_util::{DEADLINE, Mount, Upstream, eventually};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::common::{Gateway, yaml};
+
+/// Looks often, so that no test has to wait for a second.
+const OFTEN: (&str, &str) = ("RELOAD_INTERVAL", "0.01");
+
+/// A gateway whose file is in a mounted directory.
+struct Live {
+    gateway: Gateway,
+    mount: Mount,
+}
+
+impl Live {
+    async fn start(yaml: &str, environment: &[(&str, &str)]) -> Self {
+        let mount = Mount::new("gateway-config", &[("gateway.yaml", yaml)]);
+        let file = mount.file("gateway.yaml");
+        let file = file.to_str().expect("UTF-8");
+        let environment = [environment, &[("CONFIG_FILE", file), OFTEN, ("WORKERS", "2")]].concat();
+        let gateway = Gateway::start("", &environment).await;
+        Self { gateway, mount }
+    }
+
+    async fn config(&self) -> Value {
+        let status: Value = self.gateway.admin("/status.json").await.json().await.expect("JSON");
+        status["config"].clone()
+    }
+
+    /// Publishes another file and waits until it holds or is refused.
+    async fn publish(&mut self, yaml: &str) -> Value {
+        let before = self.config().await;
+        self.mount.publish(&[("gateway.yaml", yaml)]);
+        eventually("the file is judged", DEADLINE, async || self.config().await != before).await;
+        self.config().await
+    }
+}
+
+async fn answering(body: &'static str) -> Upstream {
+    Upstream::start(move |mut connection| async move { connection.answer_all(body).await }).await
+}
+
+#[tokio::test]
+async fn a_route_changes_for_new_requests_and_not_for_those_in_flight() {
+    let (asked, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let slow = Upstream::start({
+        let (asked, release) = (Arc::clone(&asked), Arc::clone(&release));
+        move |mut connection| {
+            let (asked, release) = (Arc::clone(&asked), Arc::clone(&release));
+            async move {
+                while connection.read_request().await.is_some() {
+                    asked.notify_one();
+                    release.notified().await;
+                    connection.answer(200, "late").await;
+                }
+            }
+        }
+    })
+    .await;
+    let other = answering("other").await;
+    let mut live = Live::start(&yaml(&[slow.address]), &[]).await;
+    let url = live.gateway.url("/predict");
+    let in_flight = tokio::spawn(live.gateway.client.get(url).send());
+    asked.notified().await;
+
+    let state = live
+        .publish(&yaml(&[other.address]).replace("/predict", "/v2/predict"))
+        .await;
+    assert_eq!((&state["generation"], &state["refused"]), (&2.into(), &Value::Null));
+    let response = live.gateway.get("/v2/predict").await;
+    assert_eq!(response.text().await.expect("text"), "other");
+    assert_eq!(live.gateway.get("/predict").await.status(), 404);
+
+    release.notify_one();
+    let response = in_flight.await.expect("no panic").expect("an answer");
+    assert_eq!(
+        (response.status().as_u16(), response.text().await.expect("text")),
+        (200, "late".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn weights_move_requests_and_what_stays_keeps_its_connections() {
+    let (first, second) = (answering("first").await, answering("second").await);
+    let weighted = |first_weight: u32, second_weight: u32| {
+        let endpoint = |address: SocketAddr, weight: u32| format!("{{ address: \"{address}\", weight: {weight} }}");
+        let list = [
+            endpoint(first.address, first_weight),
+            endpoint(second.address, second_weight),
+        ]
+        .join(", ");
+        let text = yaml(&[]).replace("endpoints: []", &format!("endpoints: [{list}]"));
+        text + "  - { prefix: /same, cluster: \"backend:5000\" }\n"
+    };
+    let mut live = Live::start(&weighted(1, 1), &[("WORKERS", "1")]).await;
+    let share = async |gateway: &Gateway| {
+        let mut firsts = 0;
+        for _ in 0..40 {
+            firsts += usize::from(gateway.get("/predict").await.text().await.expect("text") == "first");
+        }
+        firsts
+    };
+    let even = share(&live.gateway).await;
+    assert!((15..=25).contains(&even), "{even} of 40");
+    live.publish(&weighted(3, 1)).await;
+    let most = share(&live.gateway).await;
+    assert!((25..=35).contains(&most), "{most} of 40");
+
+    // A route that changes leaves the cluster alone: no connection is opened for it.
+    let before = first.accepted() + second.accepted();
+    live.publish(&weighted(3, 1).replace("/same", "/another")).await;
+    let most = share(&live.gateway).await;
+    assert!((25..=35).contains(&most), "{most} of 40");
+    assert_eq!(first.accepted() + second.accepted(), before);
+}
+
+#[tokio::test]
+async fn a_broken_file_is_refused_with_its_faults_and_the_old_settings_hold() {
+    let upstream = answering("ok").await;
+    let good = yaml(&[upstream.address]);
+    let mut live = Live::start(&good, &[]).await;
+    let state = live.publish(&good.replace("prefix: /raw", "prefix: raw")).await;
+    assert_eq!(state["generation"], 1);
+    let refused = state["refused"].as_str().expect("it is refused");
+    assert!(refused.contains("routes[1].prefix (file "), "{refused}");
+    let line = live
+        .gateway
+        .process
+        .log_line("the changed settings are refused, those before them hold")
+        .await;
+    assert_eq!(
+        (line["level"].as_str(), line["problem"].as_str()),
+        (Some("ERROR"), Some(refused))
+    );
+    assert_eq!(live.gateway.metric("gateway_config_last_reload_successful").await, 0.0);
+    assert_eq!(
+        live.gateway
+            .metric("gateway_config_reloads_total{result=\"refused\"}")
+            .await,
+        1.0
+    );
+    assert_eq!(live.gateway.get("/raw").await.status(), 200);
+
+    let state = live.publish(&good.replace("/raw", "/cooked")).await;
+    assert_eq!((&state["generation"], &state["refused"]), (&2.into(), &Value::Null));
+    assert_eq!(live.gateway.metric("gateway_config_last_reload_successful").await, 1.0);
+    assert_eq!(live.gateway.get("/cooked").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_setting_that_waits_for_a_restart_is_named() {
+    let upstream = answering("ok").await;
+    let good = yaml(&[upstream.address]);
+    let mut live = Live::start(&good, &[]).await;
+    let state = live
+        .publish(&format!("max_headers: 50\nmax_body_bytes: 10\n{good}"))
+        .await;
+    assert_eq!(state["at_restart"], serde_json::json!(["MAX_HEADERS"]));
+    assert_eq!(live.gateway.post("/predict", "more than ten bytes").await.status(), 413);
+    let line = live.gateway.process.log_line("settings changed").await;
+    assert_eq!(line["changed"], "MAX_BODY_BYTES");
+}
+
+#[tokio::test]
+async fn a_key_is_replaced_without_a_moment_in_which_none_is_right() {
+    let upstream = answering("ok").await;
+    let keyed = yaml(&[upstream.address]).replace("idempotent: true", "idempotent: true, require_api_key: true");
+    let mut secret = Mount::new("api-credentials", &[("API_KEY", "old")]);
+    let directory = secret.path().to_str().expect("UTF-8").to_owned();
+    let live = Live::start(&keyed, &[("SECRET_DIRS", &directory)]).await;
+    let status = async |key: &str| {
+        let request = live
+            .gateway
+            .client
+            .get(live.gateway.url("/predict"))
+            .header("x-api-key", key);
+        request.send().await.expect("an answer").status().as_u16()
+    };
+    assert_eq!((status("old").await, status("new").await), (200, 401));
+
+    secret.publish(&[("API_KEY", "new"), ("API_KEY_PREVIOUS", "old")]);
+    eventually("the new key is accepted", DEADLINE, async || status("new").await == 200).await;
+    assert_eq!(status("old").await, 200, "both are");
+    secret.publish(&[("API_KEY", "new")]);
+    eventually("the old key is not", DEADLINE, async || status("old").await == 401).await;
+    assert_eq!(status("new").await, 200);
+    assert!(!live.gateway.process.output().contains("old"), "no key is logged");
+
+    // A route needs a key: without one, the Secret as it is now is refused.
+    secret.publish(&[]);
+    eventually("it is refused", DEADLINE, async || {
+        live.config().await["refused"].is_string()
+    })
+    .await;
+    assert_eq!(status("new").await, 200);
+}
+
+#[tokio::test]
+async fn the_log_level_changes_with_the_mounted_config_map() {
+    let upstream = answering("ok").await;
+    let mut shared = Mount::new("shared-config", &[("LOG_LEVEL", "info")]);
+    let directory = shared.path().to_str().expect("UTF-8").to_owned();
+    let live = Live::start(
+        &yaml(&[upstream.address]),
+        &[("CONFIG_DIRS", &directory), ("LOG_LEVEL", "error")],
+    )
+    .await;
+    let request = async |id: &str| {
+        let request = live
+            .gateway
+            .client
+            .get(live.gateway.url("/predict"))
+            .header("x-request-id", id);
+        assert_eq!(request.send().await.expect("an answer").status(), 200);
+    };
+    let is_logged = |id: &str| live.gateway.process.log().iter().any(|line| line["request_id"] == id);
+    request("first").await;
+    eventually("the request is logged", DEADLINE, async || is_logged("first")).await;
+
+    shared.publish(&[("LOG_LEVEL", "warn")]);
+    eventually("the settings change", DEADLINE, async || {
+        live.config().await["generation"] == 2
+    })
+    .await;
+    request("second").await;
+    shared.publish(&[("LOG_LEVEL", "debug")]);
+    eventually("the settings change", DEADLINE, async || {
+        live.config().await["generation"] == 3
+    })
+    .await;
+    request("third").await;
+    eventually("the request is logged", DEADLINE, async || is_logged("third")).await;
+    assert!(!is_logged("second"));
+}
+
+#[tokio::test]
+async fn two_hundred_reloads_under_load_fail_no_request() {
+    const RELOADS: usize = 200;
+    let upstreams = [answering("a").await, answering("b").await, answering("c").await];
+    let version = |turn: usize| {
+        let addresses: Vec<SocketAddr> = upstreams.iter().map(|upstream| upstream.address).collect();
+        let text = match turn % 4 {
+            // One endpoint less, another cluster's settings, another route, and a file that is none.
+            0 => yaml(&addresses[..2]),
+            1 => yaml(&addresses).replace("    endpoints:", "    balancer: round_robin\n    endpoints:"),
+            2 => yaml(&addresses).replace("/raw", &format!("/raw-{turn}")),
+            _ => yaml(&addresses) + "  - { prefix: nowhere",
+        };
+        format!("{text}# {turn}\n")
+    };
+    let mut live = Live::start(&version(1), &[]).await;
+    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut clients = JoinSet::new();
+    for client in 0..4 {
+        let (stop, answered, url) = (Arc::clone(&stop), Arc::clone(&answered), live.gateway.url("/predict"));
+        let reused = live.gateway.client.clone();
+        clients.spawn(async move {
+            while !stop.load(Ordering::SeqCst) {
+                // Two keep their connections, two open one for each request.
+                let request = match client % 2 {
+                    0 => reused.post(&url),
+                    _ => reused.post(&url).header("connection", "close"),
+                };
+                let response = request.body("{}").send().await.expect("an answer");
+                assert_eq!(response.status(), 200);
+                response.bytes().await.expect("a body");
+                answered.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+    }
+    let mut applied = 1;
+    for turn in 0..RELOADS {
+        let state = live.publish(&version(turn)).await;
+        let is_good = turn % 4 != 3;
+        applied += usize::from(is_good);
+        assert_eq!(state["refused"].is_null(), is_good, "{turn}: {state}");
+        assert_eq!(state["generation"], applied);
+    }
+    stop.store(true, Ordering::SeqCst);
+    let failed = clients.join_all();
+    tokio::time::timeout(DEADLINE, failed).await.expect("no client hangs");
+    assert!(
+        answered.load(Ordering::SeqCst) > RELOADS,
+        "requests came in all the time"
+    );
+    eventually("old connections are closed", DEADLINE, async || {
+        let open = live
+            .gateway
+            .metric("gateway_upstream_connections_open{cluster=\"backend:5000\"}")
+            .await;
+        // Four clients over two workers and three endpoints.
+        open <= 4.0 * 2.0 * 3.0
+    })
+    .await;
+}

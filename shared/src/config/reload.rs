@@ -1,0 +1,189 @@
+//! The settings of a running process, followed as their files change.
+//!
+//! The files are read again and again instead of being watched by inotify. That costs some system calls a second and
+//! sees every change: also through bind mounts of a virtual machine and network file systems, which raise no events, and
+//! on nodes where the instances of inotify (128 a user by default) are used up.
+
+use std::fmt::Display;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+
+use super::units::seconds_or_zero;
+use super::{Changes, Faults, Layers, Settings, common};
+use crate::telemetry::metrics::ReloadMetrics;
+
+/// Makes a service's settings of the merged layers, each time they change.
+pub struct Reloader<S> {
+    layers: Layers,
+    parse: fn(&mut Settings) -> S,
+    /// What the files were when they were last judged, valid or not.
+    judged: u64,
+    /// What they were at the last look.
+    seen: u64,
+    /// The settings that hold.
+    current: Settings,
+    interval: Duration,
+}
+
+/// New settings, all of them valid.
+#[derive(Debug)]
+pub struct Reload<S> {
+    pub settings: S,
+    pub changes: Changes,
+}
+
+impl<S> Reloader<S> {
+    /// Loads the layers for the first time.
+    pub fn start(layers: Layers, parse: fn(&mut Settings) -> S) -> (Result<S, Faults>, Self) {
+        let judged = layers.fingerprint();
+        let mut current = layers.load();
+        let interval = current.get(&common::RELOAD_INTERVAL, seconds_or_zero);
+        let parsed = parse(&mut current);
+        let parsed = current.finish(parsed);
+        let reloader = Self {
+            layers,
+            parse,
+            judged,
+            seen: judged,
+            current,
+            interval,
+        };
+        (parsed, reloader)
+    }
+
+    /// The settings that hold.
+    pub fn current(&self) -> &Settings {
+        &self.current
+    }
+
+    /// One look at the files. What they say counts when they are not as they were judged, the look before saw the same,
+    /// and they stayed so while they were read: a file that is being written is left alone.
+    pub fn look(&mut self) -> Option<Result<Reload<S>, Faults>> {
+        let print = self.layers.fingerprint();
+        let is_steady = std::mem::replace(&mut self.seen, print) == print;
+        if print == self.judged || !is_steady {
+            return None;
+        }
+        let mut settings = self.layers.load();
+        self.seen = self.layers.fingerprint();
+        if self.seen != print {
+            return None;
+        }
+        self.judged = print;
+        let parsed = (self.parse)(&mut settings);
+        Some(settings.finish(parsed).map(|parsed| {
+            let changes = settings.changes_since(&self.current);
+            self.current = settings;
+            Reload {
+                settings: parsed,
+                changes,
+            }
+        }))
+    }
+
+    /// Has `apply` take up every valid change for as long as the process runs, and tells of each: in the log, in
+    /// `metrics` and in `progress`. Settings that `apply` does not take leave the old ones in force.
+    pub async fn follow<E: Display>(
+        mut self,
+        metrics: ReloadMetrics,
+        progress: Arc<Progress>,
+        mut apply: impl FnMut(S) -> Result<(), E>,
+    ) {
+        metrics.applied_now();
+        if self.interval.is_zero() {
+            // `apply` may own what the settings of the start need.
+            return pending().await;
+        }
+        let mut ticks = interval(self.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let Some(looked) = self.look() else { continue };
+            let applied = looked.map_err(|faults| faults.in_one_line()).and_then(|reload| {
+                let changes = reload.changes;
+                apply(reload.settings)
+                    .map_err(|error| error.to_string())
+                    .map(|()| changes)
+            });
+            match applied {
+                Ok(changes) => {
+                    metrics.applied_now();
+                    progress.applied(&changes);
+                }
+                Err(problem) => {
+                    metrics.refused();
+                    error!(problem, "the changed settings are refused, those before them hold");
+                    progress.refused(problem);
+                }
+            }
+        }
+    }
+}
+
+/// How a process's settings came to be what they are, for its status page.
+#[derive(Debug, Default)]
+pub struct Progress(ArcSwap<State>);
+
+#[derive(Debug, Clone)]
+pub struct State {
+    /// 1 at the start, one more with each change that was taken up.
+    pub generation: u64,
+    pub since: Instant,
+    /// Settings that changed and wait for the next start.
+    pub at_restart: Vec<&'static str>,
+    /// Why the files as they are now were refused.
+    pub refused: Option<String>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            generation: 1,
+            since: Instant::now(),
+            at_restart: Vec::new(),
+            refused: None,
+        }
+    }
+}
+
+impl Progress {
+    pub fn state(&self) -> Arc<State> {
+        self.0.load_full()
+    }
+
+    fn applied(&self, changes: &Changes) {
+        let before = self.state();
+        let mut at_restart = before.at_restart.clone();
+        at_restart.extend(
+            changes
+                .at_restart
+                .iter()
+                .filter(|name| !before.at_restart.contains(name)),
+        );
+        let generation = before.generation + 1;
+        info!(generation, changed = changes.live.join(" "), "settings changed");
+        if !changes.at_restart.is_empty() {
+            warn!(
+                settings = changes.at_restart.join(" "),
+                "these changed too, and hold from the next start on"
+            );
+        }
+        self.0.store(Arc::new(State {
+            generation,
+            since: Instant::now(),
+            at_restart,
+            refused: None,
+        }));
+    }
+
+    fn refused(&self, problem: String) {
+        let mut state = State::clone(&self.state());
+        state.refused = Some(problem);
+        self.0.store(Arc::new(state));
+    }
+}
