@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -104,12 +104,14 @@ impl UpstreamBody {
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Pending => {
                 self.waited = true;
-                let until = std::mem::take(&mut self.moved).then(|| self.limits.until(Instant::now()));
-                match lease.poll_timer(until, cx) {
-                    Poll::Ready(()) => {
-                        Poll::Ready(Some(Err("the upstream stalled in the middle of its answer".into())))
+                let mut until = std::mem::take(&mut self.moved).then(|| self.limits.until(Instant::now()));
+                loop {
+                    ready!(lease.poll_timer(until, cx));
+                    until = self.limits.until_after(self.upload.as_deref());
+                    if until.is_none() {
+                        let stalled = "the upstream stalled in the middle of its answer";
+                        return Poll::Ready(Some(Err(stalled.into())));
                     }
-                    Poll::Pending => Poll::Pending,
                 }
             }
         }
@@ -120,6 +122,13 @@ impl ReadLimits {
     fn until(&self, now: Instant) -> Instant {
         let silence = now + self.read_timeout;
         self.deadline.map_or(silence, |deadline| silence.min(deadline))
+    }
+
+    /// More time, when the client has sent a part of its body meanwhile.
+    #[cold]
+    fn until_after(&self, upload: Option<&ClientBody>) -> Option<Instant> {
+        let until = self.until(upload?.last_frame());
+        (until > Instant::now()).then_some(until)
     }
 }
 
