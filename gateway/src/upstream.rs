@@ -278,18 +278,13 @@ impl ClusterWorker {
                 None => Box::pin(self.wait_for_place(attempts)).await?,
             };
             let now = in_flight.began();
-            match self.cluster.config.protocol {
-                Protocol::Http1 => {
-                    if let Some(connection) = self.pooled(&in_flight, attempts) {
-                        return Ok(Lease::new(in_flight, Carrier::Http1(connection), true, now));
-                    }
-                }
-                Protocol::H2c => {
-                    if let Some(session) = self.shared(&in_flight, attempts) {
-                        // Not called reused: who closes a connection of HTTP/2 in order says so before.
-                        return Ok(Lease::new(in_flight, Carrier::over(&session, now), false, now));
-                    }
-                }
+            let (carrier, reused) = match self.cluster.config.protocol {
+                Protocol::Http1 => (self.pooled(&in_flight, attempts), true),
+                // Not called reused: who closes a connection of HTTP/2 in order says so before.
+                Protocol::H2c => (self.shared(&in_flight, attempts), false),
+            };
+            if let Some(carrier) = carrier {
+                return Ok(Lease::new(in_flight, carrier, reused, now));
             }
             match Box::pin(self.open(in_flight, attempts)).await {
                 Ok(lease) => return Ok(lease),
@@ -344,16 +339,19 @@ impl ClusterWorker {
         waited.await?
     }
 
-    fn pooled(&self, in_flight: &InFlight, attempts: &Attempts) -> Option<Counted> {
+    fn pooled(&self, in_flight: &InFlight, attempts: &Attempts) -> Option<Carrier> {
         if attempts.fresh {
             return None;
         }
-        in_flight.shelf().checkout(self.spreads(attempts), in_flight.began())
+        let connection = in_flight.shelf().checkout(self.spreads(attempts), in_flight.began())?;
+        Some(Carrier::Http1(connection))
     }
 
-    fn shared(&self, in_flight: &InFlight, attempts: &Attempts) -> Option<Rc<Session>> {
-        let shelf = in_flight.shelf();
-        shelf.session(self.spreads(attempts), attempts.fresh, in_flight.began())
+    #[inline(never)]
+    fn shared(&self, in_flight: &InFlight, attempts: &Attempts) -> Option<Carrier> {
+        let (shelf, now) = (in_flight.shelf(), in_flight.began());
+        let session = shelf.session(self.spreads(attempts), attempts.fresh, now)?;
+        Some(Carrier::over(&session, now))
     }
 
     /// Whether several connections are wanted to one address, because each may lead to another pod.

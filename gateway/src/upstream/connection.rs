@@ -7,10 +7,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::Response;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::UpstreamError;
 use super::http1::Http1;
 
 pub(super) struct Connection {
@@ -41,30 +39,6 @@ pub(super) struct Timer(Pin<Box<Sleep>>);
 impl Timer {
     pub(super) fn new(now: Instant) -> Self {
         Self(Box::pin(sleep_until(now)))
-    }
-
-    /// Waits for the head of an answer. `late` is asked when the time is over: it gives more, or ends the wait with
-    /// `None`.
-    pub(super) async fn answer(
-        &mut self,
-        until: Instant,
-        mut late: impl FnMut() -> Option<Instant>,
-        mut poll_answer: impl FnMut(&mut Context<'_>) -> Poll<Result<Response<()>, UpstreamError>>,
-    ) -> Option<Result<Response<()>, UpstreamError>> {
-        self.0.as_mut().reset(until);
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(answer) = poll_answer(cx) {
-                return Poll::Ready(Some(answer));
-            }
-            while self.0.as_mut().poll(cx).is_ready() {
-                match late() {
-                    Some(until) => self.0.as_mut().reset(until),
-                    None => return Poll::Ready(None),
-                }
-            }
-            Poll::Pending
-        })
-        .await
     }
 
     /// Whether the time is over that was set last; `until` sets it anew.

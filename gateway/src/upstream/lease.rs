@@ -1,7 +1,8 @@
 //! One request at an endpoint, and the connection that carries it.
 
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Response, request};
@@ -9,7 +10,6 @@ use http_body::{Frame, SizeHint};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::connection::Connection;
 use super::http1::Unsent;
 use super::http2::{Session, Stream};
 use super::moment::Moment;
@@ -151,18 +151,28 @@ impl Lease {
     pub async fn answer(
         &mut self,
         until: Instant,
-        late: impl FnMut() -> Option<Instant>,
+        mut late: impl FnMut() -> Option<Instant>,
     ) -> Option<Result<Response<()>, UpstreamError>> {
+        let mut until = Some(until);
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = self.poll_answer(cx) {
+                return Poll::Ready(Some(answer));
+            }
+            loop {
+                ready!(self.poll_timer(until.take(), cx));
+                until = late();
+                if until.is_none() {
+                    return Poll::Ready(None);
+                }
+            }
+        })
+        .await
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, UpstreamError>> {
         match &mut self.carrier {
-            Carrier::Http1(connection) => {
-                let Connection { http, timer, .. } = connection.get();
-                timer.answer(until, late, |cx| http.poll_answer(cx)).await
-            }
-            // Boxed, so that requests of HTTP/1.1 need not carry the room for it.
-            Carrier::Http2(stream) => {
-                let Stream { exchange, timer } = &mut **stream;
-                Box::pin(timer.answer(until, late, |cx| exchange.poll_answer(cx))).await
-            }
+            Carrier::Http1(connection) => connection.get().http.poll_answer(cx),
+            Carrier::Http2(stream) => stream.exchange.poll_answer(cx),
         }
     }
 

@@ -23,12 +23,14 @@ use crate::body::RequestBody;
 use crate::upstream::connection::Timer;
 use crate::upstream::{Added, UpstreamError};
 
+/// What it does is not inlined into the path of a request, which is HTTP/1.1's for most.
 pub(in crate::upstream) struct Stream {
     pub(in crate::upstream) exchange: Exchange,
     pub(in crate::upstream) timer: Timer,
 }
 
 impl Stream {
+    #[inline(never)]
     pub(in crate::upstream) fn new(session: &Rc<Session>, now: Instant) -> Box<Self> {
         Box::new(Self {
             exchange: Exchange::new(session),
@@ -81,6 +83,7 @@ impl Exchange {
     }
 
     /// Takes on a request.
+    #[inline(never)]
     pub(in crate::upstream) fn start(&mut self, head: &request::Parts, added: &Added<'_>, body: &RequestBody) {
         if let Err(error) = self.try_start(head, added, body) {
             self.failed = Some(error);
@@ -96,6 +99,7 @@ impl Exchange {
     }
 
     /// Whether the upstream cannot have seen anything of the request that failed.
+    #[inline(never)]
     pub(in crate::upstream) fn is_unsent(&mut self) -> bool {
         self.note_open(&mut Context::from_waker(Waker::noop()));
         !self.is_open
@@ -110,6 +114,7 @@ impl Exchange {
     }
 
     /// Sends the request and waits for the head of its answer.
+    #[inline(never)]
     pub(in crate::upstream) fn poll_answer(
         &mut self,
         cx: &mut Context<'_>,
@@ -135,6 +140,7 @@ impl Exchange {
     }
 
     /// The next part of the answer's body.
+    #[inline(never)]
     pub(in crate::upstream) fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
