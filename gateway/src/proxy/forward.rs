@@ -22,7 +22,7 @@ use crate::middleware::grpc::status_meant;
 use crate::middleware::guard::refuse_body;
 use crate::middleware::present::Present;
 use crate::route::Forward;
-use crate::upstream::{Attempts, ClusterWorker, Lease, Seen, Unsent, keep_spare};
+use crate::upstream::{Attempts, ClusterWorker, Lease, Seen, Unsent, UpstreamError, keep_spare};
 
 /// A body up to this size on an idempotent route is read first, so that it can be sent again. It is what
 /// linkerd and agentgateway keep, and far above the size of a usual inference request.
@@ -176,24 +176,33 @@ async fn send(
         }
         (now < until && !granted.get()).then_some(until)
     };
-    let error = match lease.answer(first, late).await {
-        Some(Ok(response)) => return Ok(response),
-        Some(Err(error)) => error,
-        None if granted.get() => return Err(Failure::Late),
-        None if upload.is_some_and(ClientBody::waits_for_client) => {
-            return Err(Failure::Other(ProxyError::RequestBodyTimeout));
-        }
-        None if deadline.has_passed(Instant::now()) => return Err(Failure::Other(ProxyError::DeadlineExceeded)),
-        None => return Err(Failure::TimedOut),
-    };
-    if let Some(fault) = upload.and_then(ClientBody::take_fault) {
-        return Err(Failure::Other(fault));
+    match lease.answer(first, late).await {
+        Some(Ok(response)) => Ok(response),
+        Some(Err(error)) => Err(broke(lease, upload, error)),
+        None if granted.get() => Err(Failure::Late),
+        None => Err(timed_out(upload, deadline)),
     }
-    Err(match lease.seen(&error) {
+}
+
+#[cold]
+fn broke(lease: &mut Lease, upload: Option<&ClientBody>, error: UpstreamError) -> Failure {
+    if let Some(fault) = upload.and_then(ClientBody::take_fault) {
+        return Failure::Other(fault);
+    }
+    match lease.seen(&error) {
         Seen::Nothing(unsent) => Failure::NotWritten { unsent, error },
         Seen::Refused => Failure::Refused(error),
         Seen::Perhaps => Failure::Broke(error),
-    })
+    }
+}
+
+#[cold]
+fn timed_out(upload: Option<&ClientBody>, deadline: &Deadline) -> Failure {
+    match upload {
+        Some(upload) if upload.waits_for_client() => Failure::Other(ProxyError::RequestBodyTimeout),
+        _ if deadline.has_passed(Instant::now()) => Failure::Other(ProxyError::DeadlineExceeded),
+        _ => Failure::TimedOut,
+    }
 }
 
 /// A request as the upstream gets it. It stays where it is until it is answered, so that it can go out again.
