@@ -1149,3 +1149,26 @@ routes: [{{ prefix: /raw, cluster: \"{name}\" }}]\n"
     let refused = format!("gateway_upstream_retries_total{{cluster=\"{name}\",reason=\"refused\"}}");
     assert_eq!(gateway.metric(&refused).await, 1.0);
 }
+
+#[tokio::test]
+async fn a_connection_that_fell_silent_gets_no_more_requests() {
+    let upstream = Upstream::start(async |connection| {
+        let number = connection.number;
+        let mut frames = Frames::begin(connection).await;
+        if number == 0 {
+            // It reads on, and says nothing.
+            while frames.request().await.is_some() {}
+        }
+        frames.answer_all().await;
+    })
+    .await;
+    let yaml = yaml(&[upstream.address], "").replace("prefix: /raw,", "prefix: /raw, timeout: 0.3,");
+    let gateway = Gateway::start(&yaml, &[("WORKERS", "1")]).await;
+    assert_eq!(gateway.post("/raw", "x").await.status(), 504);
+    assert_eq!(gateway.post("/raw", "x").await.status(), 200);
+    assert_eq!(upstream.accepted(), 2);
+    eventually("the first connection is let go", DEADLINE, async || {
+        gateway.metric(OPEN).await == 1.0
+    })
+    .await;
+}

@@ -20,12 +20,16 @@ use tracing::debug;
 const SILENCE: Duration = Duration::from_secs(10);
 /// which may take so long.
 const PONG: Duration = Duration::from_secs(5);
+/// gRPC's servers end a connection that asks more often than this without an answer of theirs in between.
+const PING_PAUSE: Duration = Duration::from_secs(300);
 
 /// What is known of a connection, to its task and to whoever sends requests over it.
 #[derive(Debug)]
 pub(super) struct Link {
     /// When something last came.
     pub(super) heard: Cell<Instant>,
+    /// A part of an answer came since the peer was last asked for a sign of life.
+    pub(super) has_answered: Cell<bool>,
     /// Requests whose answer has not ended.
     pub(super) streams: Cell<usize>,
     /// No more requests will be sent.
@@ -37,6 +41,7 @@ impl Link {
     pub(super) fn new(now: Instant) -> Rc<Self> {
         Rc::new(Self {
             heard: Cell::new(now),
+            has_answered: Cell::new(false),
             streams: Cell::new(0),
             is_let_go: Cell::new(false),
             has_ended: Cell::new(false),
@@ -114,6 +119,7 @@ pub(super) async fn drive(mut connection: Connection<Wire, Bytes>, link: Rc<Link
 
 /// Returns when the peer has not answered a ping, or when there is no more use for the connection and it does not end.
 async fn until_dead(link: &Link, mut pings: PingPong) {
+    let mut asking = Asking::default();
     loop {
         let look_at = link.heard.get().max(Instant::now() - SILENCE / 2) + SILENCE;
         sleep_until(look_at).await;
@@ -124,9 +130,51 @@ async fn until_dead(link: &Link, mut pings: PingPong) {
                 false => continue,
             }
         }
-        let is_silent = link.heard.get().elapsed() >= SILENCE;
-        if is_silent && !matches!(timeout(PONG, pings.ping(Ping::opaque())).await, Ok(Ok(_))) {
+        if asking.is_due(link, Instant::now()) && !matches!(timeout(PONG, pings.ping(Ping::opaque())).await, Ok(Ok(_)))
+        {
             return;
         }
+    }
+}
+
+/// When a peer is asked for a sign of life.
+#[derive(Default)]
+struct Asking {
+    last: Option<Instant>,
+}
+
+impl Asking {
+    fn is_due(&mut self, link: &Link, now: Instant) -> bool {
+        let is_silent = now - link.heard.get() >= SILENCE;
+        let is_allowed = |last| link.has_answered.get() || now - last >= PING_PAUSE;
+        let is_due = is_silent && self.last.is_none_or(is_allowed);
+        if is_due {
+            self.last = Some(now);
+            link.has_answered.set(false);
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_peer_is_asked_once_until_it_answers_a_request_or_five_minutes_have_passed() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let (link, mut asking) = (Link::new(start), Asking::default());
+        assert!(!asking.is_due(&link, at(9)));
+        assert!(asking.is_due(&link, at(10)));
+        link.heard.set(at(10));
+        assert!(!asking.is_due(&link, at(30)), "nothing but its word came");
+        link.has_answered.set(true);
+        link.heard.set(at(31));
+        assert!(!asking.is_due(&link, at(40)), "it is not silent");
+        assert!(asking.is_due(&link, at(41)));
+        link.heard.set(at(41));
+        assert!(!asking.is_due(&link, at(340)));
+        assert!(asking.is_due(&link, at(341)));
     }
 }

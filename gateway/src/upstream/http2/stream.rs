@@ -128,6 +128,7 @@ impl Exchange {
             return Poll::Ready(Err(UpstreamError::Closed));
         };
         let (head, body) = ready!(Pin::new(response).poll(cx))?.into_parts();
+        self.session.link.has_answered.set(true);
         self.left = head
             .headers
             .get(CONTENT_LENGTH)
@@ -159,6 +160,7 @@ impl Exchange {
                         self.reading = Reading::Trailers(body);
                         continue;
                     };
+                    self.session.link.has_answered.set(true);
                     // Its client has room for it, so the upstream may send as much again.
                     body.flow_control().release_capacity(part.len())?;
                     self.left = self.left.map(|left| left.saturating_sub(part.len() as u64));
