@@ -347,6 +347,7 @@ impl ClusterWorker {
         Some(Carrier::Http1(connection))
     }
 
+    /// Not inlined into the path of a request, which is HTTP/1.1's for most.
     #[inline(never)]
     fn shared(&self, in_flight: &InFlight, attempts: &Attempts) -> Option<Carrier> {
         let (shelf, now) = (in_flight.shelf(), in_flight.began());

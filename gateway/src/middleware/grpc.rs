@@ -53,6 +53,15 @@ pub(crate) fn answer(error: &ProxyError, problem: Problem) -> Answer {
     answer
 }
 
+/// The trailers of an answer that had begun when its client's deadline passed.
+pub(crate) fn deadline_exceeded() -> HeaderMap {
+    let message = HeaderValue::from_static("the deadline passed before the answer ended");
+    HeaderMap::from_iter([
+        (GRPC_STATUS, HeaderValue::from(DEADLINE_EXCEEDED)),
+        (GRPC_MESSAGE, message),
+    ])
+}
+
 /// What a client would make of the HTTP status, by
 /// <https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>, where the gateway does not know better.
 fn code(error: &ProxyError, status: StatusCode) -> u16 {

@@ -66,7 +66,7 @@ pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Box<Exch
         read_timeout: deadline.read_timeout,
         deadline: deadline.client,
     };
-    let body = UpstreamBody::new(lease, upload, limits);
+    let body = UpstreamBody::new(lease, upload, limits, record.is_grpc);
     Ok(Response::from_parts(head, ResponseBody::Upstream(body)))
 }
 

@@ -1172,3 +1172,32 @@ async fn a_connection_that_fell_silent_gets_no_more_requests() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_deadline_that_passes_during_the_answer_is_told_in_its_trailers() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let upstream = H2Upstream::answering(move |_, mut respond| {
+        let tell = tell.clone();
+        async move {
+            let mut stream = respond.send_response(grpc_head(), false).expect("sent");
+            stream.send_data(Bytes::from_static(b"first"), false).expect("sent");
+            let reset = std::future::poll_fn(|cx| stream.poll_reset(cx)).await;
+            tell.send(reset.ok()).expect("the test listens");
+        }
+    })
+    .await;
+    let gateway = gateway(&[upstream.address]).await;
+    let mut request = call("/raw/x");
+    let timeout = HeaderValue::from_static("300m");
+    request.headers_mut().insert("grpc-timeout", timeout);
+    let (head, message, trailers) = unary(&gateway, request, "x").await;
+    assert_eq!((head.status().as_u16(), message.as_str()), (200, "first"));
+    assert_eq!(trailers["grpc-status"], "4");
+    assert_eq!(told.recv().await, Some(Some(Reason::CANCEL)));
+    let line = gateway.process.log_line("request").await;
+    assert_eq!(
+        (&line["status"], &line["grpc_status"]),
+        (&200.into(), &4.into()),
+        "{line}"
+    );
+}
