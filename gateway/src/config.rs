@@ -19,7 +19,7 @@ use shared::lifecycle::DrainTimes;
 use shared::serve::{self, ConnectionLimits, usable_cpus};
 use shared::telemetry::logging::Logging;
 
-pub use clusters::{Authority, ClusterConfig};
+pub use clusters::{Authority, ClusterConfig, Protocol};
 pub use discovery::{Discovery, KubernetesService};
 pub use routes::{Action, PathMatch, RouteConfig, StaticResponse};
 

@@ -6,7 +6,7 @@ use http::StatusCode;
 use shared::problem::Problem;
 use shared::serve::Refusal;
 
-use crate::upstream::Http1Error;
+use crate::upstream::UpstreamError;
 
 /// Why a request was not answered by an upstream.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ pub enum ProxyError {
     #[error("connecting took too long")]
     ConnectTimeout,
     #[error("no answer from the upstream: {0}")]
-    Upstream(Http1Error),
+    Upstream(UpstreamError),
     #[error("the upstream switched protocols unasked")]
     UnexpectedUpgrade,
     #[error("the upstream did not start to answer in time")]
@@ -120,10 +120,15 @@ impl ProxyError {
                 StatusCode::GATEWAY_TIMEOUT,
                 "connecting to the upstream service took too long",
             ),
-            Self::Upstream(Http1Error::Invalid(_) | Http1Error::HeadTooLarge(_)) => Problem::new(
+            Self::Upstream(error) if error.is_no_http() => Problem::new(
                 StatusCode::BAD_GATEWAY,
                 "the upstream service's answer is not valid HTTP or its head is too large",
             ),
+            Self::Upstream(error) if error.is_refusal() => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the upstream service takes no more requests at the moment",
+            )
+            .retry_after_seconds(1),
             Self::Upstream(_) => Problem::new(
                 StatusCode::BAD_GATEWAY,
                 "the upstream service closed the connection before it answered",

@@ -5,6 +5,8 @@
 
 mod endpoints;
 
+use std::sync::OnceLock;
+
 use http::StatusCode;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -13,6 +15,7 @@ use shared::telemetry::metrics::{ConnectionMetrics, LATENCY_BUCKETS, ReloadMetri
 
 pub use endpoints::EndpointCollector;
 
+use crate::middleware::grpc::STATUSES;
 use crate::upstream::discovery::Tier;
 
 /// The label of requests that no route took, and of routes that forward to no cluster.
@@ -31,6 +34,7 @@ pub struct Metrics {
     retries: IntCounterVec,
     over_budget: IntCounterVec,
     aborted: IntCounterVec,
+    grpc: IntCounterVec,
     tunnels: IntGaugeVec,
     endpoints: IntGaugeVec,
     upstream_connections: IntGaugeVec,
@@ -98,6 +102,11 @@ impl Metrics {
                 "Answers that did not reach their end: the client left or the upstream broke off.",
                 &["route", "cluster"],
             )?,
+            grpc: counters(
+                "gateway_grpc_responses_total",
+                "Answers to gRPC's calls, by gRPC's own status.",
+                &["route", "cluster", "grpc_status"],
+            )?,
             tunnels: gauges(
                 "gateway_tunnels_open",
                 "WebSockets and other connections that were upgraded.",
@@ -142,6 +151,11 @@ impl Metrics {
             overhead: self.overhead.with_label_values(&[route, cluster]),
             aborted: self.aborted.with_label_values(&[route, cluster]),
             tunnels: self.tunnels.with_label_values(&[route, cluster]),
+            grpc: GrpcMetrics {
+                responses: self.grpc.clone(),
+                labels: [route.to_owned(), cluster.to_owned()],
+                by_status: Default::default(),
+            },
         }
     }
 
@@ -168,6 +182,7 @@ impl Metrics {
             }),
             kubernetes_failures: self.kubernetes_failures.with_label_values(&[cluster]),
             retries_unsent: self.retries.with_label_values(&[cluster, "not_written"]),
+            retries_refused: self.retries.with_label_values(&[cluster, "refused"]),
             retries_broken: self.retries.with_label_values(&[cluster, "connection_broke"]),
             retries_timeout: self.retries.with_label_values(&[cluster, "per_try_timeout"]),
             retries_status: self.retries.with_label_values(&[cluster, "status"]),
@@ -184,12 +199,36 @@ pub struct RouteMetrics {
     pub overhead: Histogram,
     pub aborted: IntCounter,
     pub tunnels: IntGauge,
+    pub grpc: GrpcMetrics,
 }
 
 impl RouteMetrics {
     pub fn count(&self, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).saturating_sub(1);
         self.requests[class.min(STATUS_CLASSES.len() - 1)].inc();
+    }
+}
+
+/// Few routes carry gRPC, and few statuses are seen: each is looked up when it is first counted.
+#[derive(Debug)]
+pub struct GrpcMetrics {
+    responses: IntCounterVec,
+    /// Route and cluster.
+    labels: [String; 2],
+    by_status: [OnceLock<IntCounter>; STATUSES],
+}
+
+impl GrpcMetrics {
+    pub fn count(&self, status: u16) {
+        let Some(counter) = self.by_status.get(usize::from(status)) else {
+            return;
+        };
+        let [route, cluster] = &self.labels;
+        let look_up = || {
+            self.responses
+                .with_label_values(&[route.as_str(), cluster, &status.to_string()])
+        };
+        counter.get_or_init(look_up).inc();
     }
 }
 
@@ -203,6 +242,8 @@ pub struct ClusterMetrics {
     pub kubernetes_failures: IntCounter,
     /// Sent again because nothing of it had been written.
     pub retries_unsent: IntCounter,
+    /// Sent again because the upstream said that it had not looked at it.
+    pub retries_refused: IntCounter,
     /// Sent again because the connection broke before an answer and the request is idempotent.
     pub retries_broken: IntCounter,
     /// Sent again because an attempt took longer than the route's per-try timeout.

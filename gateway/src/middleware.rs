@@ -8,6 +8,7 @@ pub(crate) mod api_key;
 pub(crate) mod body_limit;
 pub(crate) mod error_response;
 pub(crate) mod exchange;
+pub(crate) mod grpc;
 pub(crate) mod guard;
 pub(crate) mod present;
 pub(crate) mod routing;

@@ -14,8 +14,10 @@ mod connect;
 mod connection;
 pub mod discovery;
 mod endpoint;
+mod error;
 pub mod health_check;
 mod http1;
+mod http2;
 mod lease;
 pub mod moment;
 mod pool;
@@ -25,6 +27,7 @@ pub mod retry_budget;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -36,18 +39,22 @@ use tracing::info;
 
 pub use added::Added;
 pub use endpoint::{EjectionConfig, Endpoint, Outcome};
-pub use http1::{Http1Error, Unsent, keep_spare};
-pub use lease::{InFlight, Lease};
+pub use error::UpstreamError;
+pub use http1::{Unsent, keep_spare};
+pub use http2::Limits as Http2Limits;
+pub use lease::{InFlight, Lease, Seen, Upgraded};
 
 use balancer::{Balancer, Pick};
 use connection::Connection;
 use discovery::Tier;
+use http2::{NoSession, Session};
+use lease::Carrier;
 use moment::Moment;
 use pool::{Counted, Pool};
 use queue::{Pace, Queue};
 use retry_budget::RetryBudget;
 
-use crate::config::{ClusterConfig, Discovery, UpstreamConfig};
+use crate::config::{ClusterConfig, Discovery, Protocol, UpstreamConfig};
 use crate::error::ProxyError;
 use crate::metrics::ClusterMetrics;
 
@@ -285,9 +292,14 @@ impl ClusterWorker {
                 // Few requests wait or open a connection; the others need not carry the room for it.
                 None => Box::pin(self.wait_for_place(attempts)).await?,
             };
-            if let Some(connection) = self.pooled(&in_flight, attempts) {
-                let now = in_flight.began();
-                return Ok(Lease::new(in_flight, connection, true, now));
+            let now = in_flight.began();
+            let (carrier, reused) = match self.cluster.config.protocol {
+                Protocol::Http1 => (self.pooled(&in_flight, attempts), true),
+                // Not called reused: who closes a connection of HTTP/2 in order says so before.
+                Protocol::H2c => (self.shared(&in_flight, attempts), false),
+            };
+            if let Some(carrier) = carrier {
+                return Ok(Lease::new(in_flight, carrier, reused, now));
             }
             match Box::pin(self.open(in_flight, attempts)).await {
                 Ok(lease) => return Ok(lease),
@@ -342,38 +354,72 @@ impl ClusterWorker {
         waited.await?
     }
 
-    fn pooled(&self, in_flight: &InFlight, attempts: &Attempts) -> Option<Counted> {
+    fn pooled(&self, in_flight: &InFlight, attempts: &Attempts) -> Option<Carrier> {
         if attempts.fresh {
             return None;
         }
-        // Where a new connection just failed, one that is already there is better than another try.
+        let connection = in_flight.shelf().checkout(self.spreads(attempts), in_flight.began())?;
+        Some(Carrier::Http1(connection))
+    }
+
+    /// Not inlined into the path of a request, which is HTTP/1.1's for most.
+    #[inline(never)]
+    fn shared(&self, in_flight: &InFlight, attempts: &Attempts) -> Option<Carrier> {
+        let (shelf, now) = (in_flight.shelf(), in_flight.began());
+        let session = shelf.session(self.spreads(attempts), attempts.fresh, now)?;
+        Some(Carrier::over(&session, now))
+    }
+
+    /// Whether several connections are wanted to one address, because each may lead to another pod.
+    fn spreads(&self, attempts: &Attempts) -> bool {
         let lone = self.pool.view().set.endpoints.len() == 1 && self.cluster.tier() != Tier::Kubernetes;
-        let spread = lone && attempts.tried.is_empty();
-        in_flight.shelf().checkout(spread, in_flight.began())
+        // Where a new connection just failed, one that is already there is better than another try.
+        lone && attempts.tried.is_empty()
     }
 
     async fn open(&self, in_flight: InFlight, attempts: &mut Attempts) -> Result<Lease, ProxyError> {
         let address = in_flight.endpoint().address;
         let left = attempts.connect_by.saturating_duration_since(Instant::now());
         let patience = self.limits.connect_attempt_timeout.min(left);
-        let failure = match connect::connect(address, patience, self.limits.max_header_bytes).await {
-            Ok(http) => {
-                let now = Instant::now();
-                let connection = Counted::new(Connection::new(http, now), in_flight.shelf());
-                return Ok(Lease::new(in_flight, connection, false, now));
-            }
-            Err(failure) => failure,
+        let opened = match self.cluster.config.protocol {
+            Protocol::Http1 => connect::connect(address, patience, self.limits.max_header_bytes)
+                .await
+                .map(|http| Counted::new(Connection::new(http, Instant::now()), in_flight.shelf()))
+                .map(Carrier::Http1)
+                .map_err(NoSession::Own),
+            Protocol::H2c => self
+                .open_session(&in_flight, patience)
+                .await
+                .map(|session| Carrier::over(&session, Instant::now())),
         };
-        self.cluster.metrics.connect_failures.inc();
-        in_flight
-            .endpoint()
-            .note_unreachable(&self.cluster.config.ejection, Moment::now());
-        self.cluster.look_again.notify_one();
+        let now = Instant::now();
+        let failure = match opened {
+            Ok(carrier) => return Ok(Lease::new(in_flight, carrier, false, now)),
+            Err(NoSession::Others(failure)) => failure,
+            Err(NoSession::Own(failure)) => {
+                self.cluster.metrics.connect_failures.inc();
+                let ejection = &self.cluster.config.ejection;
+                in_flight.endpoint().note_unreachable(ejection, Moment::from(now));
+                self.cluster.look_again.notify_one();
+                failure
+            }
+        };
         attempts.tried.push(address);
         if !matches!(failure, ProxyError::ConnectTimeout) {
             attempts.refused += 1;
         }
         Err(failure)
+    }
+
+    async fn open_session(&self, in_flight: &InFlight, patience: Duration) -> Result<Rc<Session>, NoSession> {
+        let shelf = in_flight.shelf();
+        let connect = Session::connect(
+            in_flight.endpoint().address,
+            self.limits.max_header_bytes,
+            &self.cluster.metrics.connections,
+        );
+        let pick = || shelf.session(false, false, Instant::now());
+        shelf.sessions.open(pick, patience, connect).await
     }
 
     /// Whether there is no sense in trying on: refusals come at once and would come again.

@@ -35,6 +35,59 @@ pub struct ClientBody {
     /// Why the body broke off, when that was the client's doing.
     fault: RefCell<Option<ProxyError>>,
     expects_continue: bool,
+    kept: RefCell<Kept>,
+}
+
+/// Parts of a body that are kept at most, each of which costs memory besides its bytes.
+const MOST_PARTS: usize = 64;
+
+/// What was given out of a body, for as long as it may have to be given out again. Its bytes are shared, not copied.
+#[derive(Default)]
+struct Kept {
+    /// Most bytes to keep; nothing is kept when it is 0, or once there are more.
+    limit: u64,
+    bytes: u64,
+    parts: Vec<Part>,
+    /// Parts that were given out since the last start.
+    given: usize,
+}
+
+#[derive(Clone)]
+enum Part {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+impl Kept {
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        if self.limit == 0 {
+            return;
+        }
+        self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if self.bytes > self.limit || self.parts.len() == MOST_PARTS {
+            return self.stop();
+        }
+        let trailers = || frame.trailers_ref().cloned().map(Part::Trailers);
+        self.parts
+            .extend(frame.data_ref().cloned().map(Part::Data).or_else(trailers));
+        self.given = self.parts.len();
+    }
+
+    /// Lets go of what was given out; what is still to be given out again stays for that.
+    fn stop(&mut self) {
+        self.limit = 0;
+        self.parts.drain(..self.given);
+        self.given = 0;
+    }
+
+    fn next(&mut self) -> Option<Frame<Bytes>> {
+        let part = self.parts.get(self.given)?.clone();
+        self.given += 1;
+        Some(match part {
+            Part::Data(data) => Frame::data(data),
+            Part::Trailers(trailers) => Frame::trailers(trailers),
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +128,28 @@ impl ClientBody {
             state: Cell::new(State::Untouched),
             fault: RefCell::new(None),
             expects_continue: expects_continue(headers),
+            kept: RefCell::default(),
         })
+    }
+
+    /// Keeps what is given out, up to `limit` bytes, so that it can be given out again.
+    pub fn keep(&self, limit: u64) {
+        self.kept.borrow_mut().limit = limit;
+    }
+
+    /// It will not be asked for again: there is an answer.
+    pub fn stop_keeping(&self) {
+        self.kept.borrow_mut().stop();
+    }
+
+    /// Whether all that was given out can be given out again.
+    pub fn can_start_again(&self) -> bool {
+        self.state.get() == State::Untouched || self.kept.borrow().limit > 0
+    }
+
+    /// Begins anew.
+    pub fn start_again(&self) {
+        self.kept.borrow_mut().given = 0;
     }
 
     /// When something last moved: the body came, or a part of it passed.
@@ -104,7 +178,16 @@ impl ClientBody {
         }
     }
 
+    fn is_end_stream(&self) -> bool {
+        let kept = self.kept.borrow();
+        kept.given == kept.parts.len() && self.incoming.borrow().is_end_stream()
+    }
+
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let kept = self.kept.borrow_mut().next();
+        if kept.is_some() {
+            return Poll::Ready(kept.map(Ok));
+        }
         let mut incoming = self.incoming.borrow_mut();
         let frame = match Pin::new(&mut *incoming).poll_frame(cx) {
             Poll::Pending => {
@@ -133,6 +216,7 @@ impl ClientBody {
             self.fault.replace(Some(ProxyError::BodyTooLarge(self.limit)));
             return Poll::Ready(Some(Err("the client's body is over the limit".into())));
         }
+        self.kept.borrow_mut().keep(&frame);
         Poll::Ready(Some(Ok(frame)))
     }
 }
@@ -152,7 +236,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Streaming(body) => body.incoming.borrow().is_end_stream(),
+            Self::Streaming(body) => body.is_end_stream(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::{BodyError, ClientBody, Tunnel};
+use crate::middleware::grpc::deadline_exceeded;
 use crate::upstream::Lease;
 
 /// What the gateway answers with.
@@ -34,6 +35,8 @@ pub struct UpstreamBody {
     /// The client's body, when it may still be on its way.
     upload: Option<Rc<ClientBody>>,
     limits: ReadLimits,
+    /// The client speaks gRPC.
+    is_grpc: bool,
     /// A frame passed since the timer was last set.
     moved: bool,
     /// Something of the body came later than the head.
@@ -50,12 +53,13 @@ pub struct ReadLimits {
 }
 
 impl UpstreamBody {
-    pub fn new(lease: Lease, upload: Option<Rc<ClientBody>>, limits: ReadLimits) -> Self {
+    pub fn new(lease: Lease, upload: Option<Rc<ClientBody>>, limits: ReadLimits, is_grpc: bool) -> Self {
         let ended = lease.body_has_ended();
         let mut body = Self {
             lease: Some(lease),
             upload,
             limits,
+            is_grpc,
             moved: true,
             waited: false,
         };
@@ -85,6 +89,20 @@ impl UpstreamBody {
         }
     }
 
+    /// The end of an answer that takes too long. A call of gRPC learns from its trailers that its deadline passed.
+    #[cold]
+    fn give_up(&mut self) -> Result<Frame<Bytes>, BodyError> {
+        let is_over = self.limits.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        if !self.is_grpc || !is_over {
+            return Err("the upstream stalled in the middle of its answer".into());
+        }
+        self.lease = None;
+        if let Some(upload) = self.upload.take() {
+            upload.discard_rest();
+        }
+        Ok(Frame::trailers(deadline_exceeded()))
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(lease) = &mut self.lease else {
             return Poll::Ready(None);
@@ -104,12 +122,13 @@ impl UpstreamBody {
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Pending => {
                 self.waited = true;
-                let until = std::mem::take(&mut self.moved).then(|| self.limits.until(Instant::now()));
-                match lease.poll_timer(until, cx) {
-                    Poll::Ready(()) => {
-                        Poll::Ready(Some(Err("the upstream stalled in the middle of its answer".into())))
+                let mut until = std::mem::take(&mut self.moved).then(|| self.limits.until(Instant::now()));
+                loop {
+                    ready!(lease.poll_timer(until, cx));
+                    until = self.limits.until_after(self.upload.as_deref());
+                    if until.is_none() {
+                        return Poll::Ready(Some(self.give_up()));
                     }
-                    Poll::Pending => Poll::Pending,
                 }
             }
         }
@@ -120,6 +139,13 @@ impl ReadLimits {
     fn until(&self, now: Instant) -> Instant {
         let silence = now + self.read_timeout;
         self.deadline.map_or(silence, |deadline| silence.min(deadline))
+    }
+
+    /// More time, when the client has sent a part of its body meanwhile.
+    #[cold]
+    fn until_after(&self, upload: Option<&ClientBody>) -> Option<Instant> {
+        let until = self.until(upload?.last_frame());
+        (until > Instant::now()).then_some(until)
     }
 }
 

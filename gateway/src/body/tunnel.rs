@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::upstream::Lease;
+use crate::upstream::Upgraded;
 
 /// What one read takes at most.
 const READ: usize = 16 * 1024;
@@ -36,7 +36,7 @@ thread_local! {
 
 /// A tunnel whose client has not been told yet.
 pub struct Tunnel {
-    upstream: Lease,
+    upstream: Upgraded,
     idle_timeout: Duration,
 }
 
@@ -59,7 +59,7 @@ pub enum Broke {
 }
 
 impl Tunnel {
-    pub fn new(upstream: Lease, idle_timeout: Duration) -> Self {
+    pub fn new(upstream: Upgraded, idle_timeout: Duration) -> Self {
         Self { upstream, idle_timeout }
     }
 

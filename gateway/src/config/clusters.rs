@@ -10,10 +10,10 @@ use shared::config::units::{MILLIS_OR_SECONDS, SECONDS_OR_ZERO, seconds, seconds
 
 use super::discovery::{self, Discovery};
 use super::routes::{PATH_EXPECTS, absolute_path};
-use crate::upstream::EjectionConfig;
 use crate::upstream::balancer::Policy;
 use crate::upstream::health_check::HealthCheckConfig;
 use crate::upstream::retry_budget::RetryBudgetConfig;
+use crate::upstream::{EjectionConfig, Http2Limits};
 
 /// A connection to a Service's address reaches one pod for as long as it lives. Closing it after this time
 /// lets new pods get their share.
@@ -39,8 +39,16 @@ const RETRY_BUDGET: RetryBudgetConfig = RetryBudgetConfig {
     per_second: 10,
 };
 
+/// What gRPC servers allow by default, and few connections for many requests.
+const HTTP2: Http2Limits = Http2Limits {
+    max_streams: 100,
+    max_connections: 4,
+};
+
 const KEYS: &[&str] = &[
     "name",
+    "protocol",
+    "http2",
     "discovery",
     "port_name",
     "endpoints",
@@ -55,6 +63,7 @@ const KEYS: &[&str] = &[
     "max_connection_requests",
     "service_connections",
 ];
+const HTTP2_KEYS: &[&str] = &["max_streams", "max_connections"];
 const ENDPOINT_KEYS: &[&str] = &["address", "weight"];
 const EJECTION_KEYS: &[&str] = &[
     "consecutive_failures",
@@ -96,11 +105,34 @@ impl fmt::Display for Authority {
     }
 }
 
+/// What the endpoints of a cluster speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Http1,
+    /// HTTP/2 without TLS and without asking first.
+    H2c,
+}
+
+impl Protocol {
+    const NAMES: &str = "http1 or h2c";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "http1" => Some(Self::Http1),
+            "h2c" => Some(Self::H2c),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClusterConfig {
     /// The name as written, the label in metrics, logs and status.
     pub name: String,
     pub authority: Authority,
+    pub protocol: Protocol,
+    /// Where the protocol is HTTP/2.
+    pub http2: Http2Limits,
     pub discovery: Discovery,
     /// A fixed list with weights instead of discovery.
     pub endpoints: Option<Vec<(SocketAddr, u32)>>,
@@ -125,6 +157,8 @@ impl ClusterConfig {
         Self {
             name: authority.to_string(),
             authority,
+            protocol: Protocol::Http1,
+            http2: HTTP2,
             discovery: Discovery::Dns,
             endpoints: None,
             balancer: Policy::PeakEwma,
@@ -166,6 +200,13 @@ impl fmt::Display for ClusterConfig {
             self.max_connection_requests,
             self.service_connections,
         )?;
+        if self.protocol == Protocol::H2c {
+            let Http2Limits {
+                max_streams,
+                max_connections,
+            } = self.http2;
+            write!(f, " protocol=h2c http2={max_streams}x{max_connections}")?;
+        }
         let ejection = &self.ejection;
         write!(
             f,
@@ -215,6 +256,13 @@ fn parse_cluster(node: &Node<'_>) -> Option<ClusterConfig> {
     let authority = name.parse(expects, Authority::parse);
     // Without a name the rest is still read, for its faults.
     let mut cluster = ClusterConfig::new(authority.clone().unwrap_or_default());
+    set(
+        &node.field("protocol"),
+        Protocol::NAMES,
+        Protocol::parse,
+        &mut cluster.protocol,
+    );
+    parse_http2(&node.field("http2"), &mut cluster);
     cluster.discovery = discovery::parse(node, authority.as_ref());
     cluster.endpoints = parse_endpoints(&node.field("endpoints"));
     set(
@@ -311,6 +359,28 @@ fn parse_endpoint(node: &Node<'_>) -> Option<(SocketAddr, u32)> {
     }
     let address = field.parse(expects, |text| text.parse().ok())?;
     Some((address, weight))
+}
+
+fn parse_http2(node: &Node<'_>, cluster: &mut ClusterConfig) {
+    if !node.exists() || !node.expect_keys(HTTP2_KEYS) {
+        return;
+    }
+    if cluster.protocol != Protocol::H2c {
+        node.fault("is only for `protocol: h2c`");
+    }
+    set(
+        &node.field("max_streams"),
+        "a whole number from 1 to 10000",
+        count(1..=10_000),
+        &mut cluster.http2.max_streams,
+    );
+    let connections = |text: &str| whole(text, 1..=64);
+    set(
+        &node.field("max_connections"),
+        "a whole number from 1 to 64",
+        connections,
+        &mut cluster.http2.max_connections,
+    );
 }
 
 fn parse_ejection(node: &Node<'_>, ejection: &mut EjectionConfig) {

@@ -18,6 +18,7 @@ use tower::{Layer, Service};
 use tracing::{debug, info};
 
 use super::exchange::{Answer, Exchange, Record};
+use super::grpc;
 use crate::body::{BodyError, Ended, ResponseBody, Tunnel};
 use crate::metrics::RouteMetrics;
 use crate::route::{Route, Target};
@@ -132,6 +133,9 @@ impl Body for RecordedBody {
             Some(Ok(frame)) => {
                 recorder.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
                 recorder.ended = this.inner.is_end_stream();
+                if let Some(trailers) = frame.trailers_ref() {
+                    recorder.note_grpc_status(trailers);
+                }
             }
             Some(Err(error)) => recorder.broke = Some(error.to_string()),
             None => recorder.ended = true,
@@ -162,6 +166,7 @@ struct Recorder {
     line: Option<Line>,
     record: Rc<Record>,
     status: Option<StatusCode>,
+    grpc_status: Option<u16>,
     /// From the request's head to the answer's.
     head_after: Duration,
     model_version: Option<HeaderValue>,
@@ -190,6 +195,7 @@ impl Recorder {
             line: worker.access_log.then(|| Line::new(exchange)),
             record: Rc::clone(&exchange.record),
             status: None,
+            grpc_status: None,
             head_after: Duration::ZERO,
             model_version: None,
             ended: false,
@@ -202,10 +208,18 @@ impl Recorder {
 
     fn head(&mut self, answer: &Answer) {
         self.head_after = self.record.started.elapsed();
-        self.status = Some(answer.status());
+        self.status = Some(self.record.failed.get().unwrap_or(answer.status()));
+        self.note_grpc_status(answer.headers());
         self.ended = self.is_head || answer.body().is_end_stream();
         if self.line.is_some() {
             self.model_version = answer.headers().get(X_MODEL_VERSION).cloned();
+        }
+    }
+
+    /// gRPC's own status, which stands in the trailers, or in the headers when there is nothing else.
+    fn note_grpc_status(&mut self, fields: &HeaderMap) {
+        if self.record.is_grpc {
+            self.grpc_status = grpc::status_in(fields).or(self.grpc_status);
         }
     }
 
@@ -252,6 +266,9 @@ impl Drop for Recorder {
             if self.aborted() {
                 metrics.aborted.inc();
             }
+            if let Some(status) = self.grpc_status {
+                metrics.grpc.count(status);
+            }
         }
         // A tunnel's hours would say nothing about how long requests take.
         if self.received.is_none() {
@@ -288,6 +305,7 @@ impl Line {
                     path = without_query_values(self.uri.path(), self.uri.query()),
                     route = route.map(|route| route.name.as_str()),
                     status = record.status.map_or(499, |status| status.as_u16()),
+                    grpc_status = record.grpc_status,
                     bytes = record.bytes,
                     bytes_received = record.received,
                     duration_ms = millis(duration),

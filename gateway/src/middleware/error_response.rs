@@ -11,6 +11,7 @@ use tower::{Layer, Service};
 use tracing::warn;
 
 use super::exchange::{Answer, Exchange, Record};
+use super::grpc;
 use crate::error::ProxyError;
 
 #[derive(Clone)]
@@ -76,6 +77,10 @@ fn answer(error: &ProxyError, record: &Record) -> Answer {
     if problem.status().is_server_error() {
         // The client is told what failed; the address and the cause are for whoever runs the gateway.
         warn!(request_id = %record.id, endpoint = record.endpoint.get().map(tracing::field::display), attempts = record.attempts.get(), %error, "upstream failed");
+    }
+    if record.is_grpc {
+        record.failed.set(Some(problem.status()));
+        return grpc::answer(error, problem);
     }
     problem.request_id(record.id.as_str()).into_response()
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, Uri, request};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, request};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use shared::request_id::{RequestId, X_REQUEST_ID};
@@ -18,6 +18,7 @@ use shared::serve::Takeover;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
+use super::grpc::is_grpc;
 use super::present::Present;
 use crate::body::ResponseBody;
 use crate::proxy::{CurrentWorker, Worker};
@@ -62,11 +63,14 @@ pub(crate) struct Record {
     pub(crate) worker: Rc<Worker>,
     pub(crate) id: RequestId,
     pub(crate) peer: Rc<Peer>,
+    pub(crate) is_grpc: bool,
     /// When the request's head was there.
     pub(crate) started: Instant,
     /// Index into the route table.
     pub(crate) route: Cell<Option<usize>>,
     pub(crate) endpoint: Cell<Option<SocketAddr>>,
+    /// The status of an answer of the gateway's own that HTTP is told is a success, as gRPC wants it.
+    pub(crate) failed: Cell<Option<StatusCode>>,
     /// Time spent on reading a body before the upstream was asked: the client's, not the gateway's.
     pub(crate) body_wait: Cell<Duration>,
     pub(crate) upstream_asked: Cell<Option<Instant>>,
@@ -76,11 +80,13 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(worker: Rc<Worker>, id: RequestId, peer: Rc<Peer>) -> Rc<Self> {
+    pub(crate) fn new(worker: Rc<Worker>, id: RequestId, peer: Rc<Peer>, is_grpc: bool) -> Rc<Self> {
         Rc::new(Self {
             worker,
             id,
             peer,
+            is_grpc,
+            failed: Cell::default(),
             started: Instant::now(),
             route: Cell::default(),
             endpoint: Cell::default(),
@@ -161,7 +167,8 @@ where
             .flatten();
         let id = own.and_then(RequestId::from_client);
         let id = id.unwrap_or_else(|| RequestId::generate(fastrand::u128(..)));
-        let record = Record::new(self.worker.get(), id, Rc::clone(&self.peer));
+        let is_grpc = is_grpc(request.headers(), present);
+        let record = Record::new(self.worker.get(), id, Rc::clone(&self.peer), is_grpc);
         let (head, body) = request.into_parts();
         ExchangeFuture {
             record: Rc::clone(&record),

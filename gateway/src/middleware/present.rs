@@ -11,6 +11,7 @@ pub(crate) struct Present {
     /// Any other header that is between two hops only.
     pub(crate) hop_by_hop: bool,
     pub(crate) upgrade: bool,
+    pub(crate) content_type: bool,
     pub(crate) expect: bool,
     pub(crate) request_id: bool,
     pub(crate) forwarded_for: bool,
@@ -31,6 +32,7 @@ impl Present {
                 "connection" => present.connection = true,
                 "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" => present.hop_by_hop = true,
                 "upgrade" => (present.hop_by_hop, present.upgrade) = (true, true),
+                "content-type" => present.content_type = true,
                 "expect" => present.expect = true,
                 "x-request-id" => (present.request_id, present.replaced) = (true, true),
                 "x-forwarded-for" => (present.forwarded_for, present.replaced) = (true, true),

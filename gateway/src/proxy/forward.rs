@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, TE};
 use http::{HeaderValue, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
@@ -15,12 +15,14 @@ use super::deadline::Deadline;
 use super::retry::{self, Failure, Retry};
 use super::{Worker, headers, upgrade};
 use crate::body::{ClientBody, ReadLimits, RequestBody, ResponseBody, Tunnel, UpstreamBody};
+use crate::config::Protocol;
 use crate::error::ProxyError;
 use crate::middleware::exchange::{Answer, Exchange, Record};
+use crate::middleware::grpc::status_meant;
 use crate::middleware::guard::refuse_body;
 use crate::middleware::present::Present;
 use crate::route::Forward;
-use crate::upstream::{Attempts, ClusterWorker, Lease, Unsent, keep_spare};
+use crate::upstream::{Attempts, ClusterWorker, Lease, Seen, Unsent, UpstreamError, keep_spare};
 
 /// A body up to this size on an idempotent route is read first, so that it can be sent again. It is what
 /// linkerd and agentgateway keep, and far above the size of a usual inference request.
@@ -30,7 +32,8 @@ pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Box<Exch
     let cluster = &worker.clusters[route.cluster];
     cluster.retry_budget.note_request();
     let record = Rc::clone(&exchange.record);
-    let outgoing = Outgoing::prepare(worker, route, exchange).await?;
+    let protocol = cluster.cluster.config.protocol;
+    let outgoing = Outgoing::prepare(worker, route, protocol, exchange).await?;
 
     let asked = Instant::now();
     record.ask_upstream(asked);
@@ -63,7 +66,7 @@ pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Box<Exch
         read_timeout: deadline.read_timeout,
         deadline: deadline.client,
     };
-    let body = UpstreamBody::new(lease, upload, limits);
+    let body = UpstreamBody::new(lease, upload, limits, record.is_grpc);
     Ok(Response::from_parts(head, ResponseBody::Upstream(body)))
 }
 
@@ -77,15 +80,15 @@ fn switch(
     lease: Lease,
 ) -> Result<Answer, ProxyError> {
     let accepted = asked.and_then(|asked| upgrade::accepted(&asked, response.headers()));
-    let protocol = accepted
-        .filter(|_| lease.has_sent_all())
-        .ok_or(ProxyError::UnexpectedUpgrade)?;
+    let (Some(protocol), Some(upstream)) = (accepted, lease.upgraded()) else {
+        return Err(ProxyError::UnexpectedUpgrade);
+    };
     let (mut head, ()) = response.into_parts();
     headers::to_client(&mut head.headers, present);
     head.headers.remove(CONTENT_LENGTH);
     upgrade::announce(&mut head.headers, protocol);
     head.version = Version::HTTP_11;
-    let tunnel = Tunnel::new(lease, worker.tunnel_idle_timeout);
+    let tunnel = Tunnel::new(upstream, worker.tunnel_idle_timeout);
     Ok(Response::from_parts(head, ResponseBody::Tunnel(Box::new(tunnel))))
 }
 
@@ -110,7 +113,7 @@ async fn ask(
     let mut attempts = Attempts::new(asked, connect_by, deadline.after(asked));
     // A tunnel uses its connection up, so there is no sense in risking one that may have gone stale.
     attempts.fresh = outgoing.upgrade.is_some();
-    let retry = Retry::new(cluster, route, outgoing.replayable);
+    let retry = Retry::new(cluster, route, outgoing.idempotent, outgoing.body.upload());
     let mut unsent: Option<Box<Unsent>> = None;
     loop {
         record.attempts.set(retry.note_attempt());
@@ -124,13 +127,20 @@ async fn ask(
         let failure = match send(&mut lease, outgoing.body.upload(), deadline, &retry).await {
             Ok(mut response) => {
                 let now = Instant::now();
-                lease.note(retry::judge(&response), now);
+                let status = match record.is_grpc {
+                    true => status_meant(&response),
+                    false => response.status(),
+                };
+                lease.note(retry::judge(status, response.headers()), now);
                 let present = Present::in_headers(response.headers());
                 if present.load_report {
                     headers::take_load_report(response.headers_mut(), lease.endpoint(), now);
                 }
-                if !retry.wants_another(&response, address, now) {
+                if !retry.wants_another(status, response.headers(), address, now) {
                     record.upstream_answered(now);
+                    if let Some(upload) = outgoing.body.upload() {
+                        upload.stop_keeping();
+                    }
                     return Ok((response, present, lease));
                 }
                 Failure::Answered
@@ -138,6 +148,9 @@ async fn ask(
             Err(failure) => failure,
         };
         unsent = retry.again(failure, &mut lease, &mut attempts)?;
+        if let Some(upload) = outgoing.body.upload() {
+            upload.start_again();
+        }
     }
 }
 
@@ -163,23 +176,33 @@ async fn send(
         }
         (now < until && !granted.get()).then_some(until)
     };
-    let error = match lease.answer(first, late).await {
-        Some(Ok(response)) => return Ok(response),
-        Some(Err(error)) => error,
-        None if granted.get() => return Err(Failure::Late),
-        None if upload.is_some_and(ClientBody::waits_for_client) => {
-            return Err(Failure::Other(ProxyError::RequestBodyTimeout));
-        }
-        None if deadline.has_passed(Instant::now()) => return Err(Failure::Other(ProxyError::DeadlineExceeded)),
-        None => return Err(Failure::TimedOut),
-    };
-    if let Some(fault) = upload.and_then(ClientBody::take_fault) {
-        return Err(Failure::Other(fault));
+    match lease.answer(first, late).await {
+        Some(Ok(response)) => Ok(response),
+        Some(Err(error)) => Err(broke(lease, upload, error)),
+        None if granted.get() => Err(Failure::Late),
+        None => Err(timed_out(upload, deadline)),
     }
-    Err(match lease.take_unsent() {
-        Some(unsent) => Failure::NotWritten { unsent, error },
-        None => Failure::Broke(error),
-    })
+}
+
+#[cold]
+fn broke(lease: &mut Lease, upload: Option<&ClientBody>, error: UpstreamError) -> Failure {
+    if let Some(fault) = upload.and_then(ClientBody::take_fault) {
+        return Failure::Other(fault);
+    }
+    match lease.seen(&error) {
+        Seen::Nothing(unsent) => Failure::NotWritten { unsent, error },
+        Seen::Refused => Failure::Refused(error),
+        Seen::Perhaps => Failure::Broke(error),
+    }
+}
+
+#[cold]
+fn timed_out(upload: Option<&ClientBody>, deadline: &Deadline) -> Failure {
+    match upload {
+        Some(upload) if upload.waits_for_client() => Failure::Other(ProxyError::RequestBodyTimeout),
+        _ if deadline.has_passed(Instant::now()) => Failure::Other(ProxyError::DeadlineExceeded),
+        _ => Failure::TimedOut,
+    }
 }
 
 /// A request as the upstream gets it. It stays where it is until it is answered, so that it can go out again.
@@ -187,15 +210,20 @@ struct Outgoing {
     exchange: Box<Exchange>,
     body: RequestBody,
     forwarded_for: HeaderValue,
-    /// Whether it may go out again after it may have been seen.
-    replayable: bool,
+    /// Whether it may go out again after it may have been seen, as far as its body is still there.
+    idempotent: bool,
     deadline: Deadline,
     /// The protocols that it asks to switch to.
     upgrade: Option<HeaderValue>,
 }
 
 impl Outgoing {
-    async fn prepare(worker: &Worker, route: &Forward, mut exchange: Box<Exchange>) -> Result<Self, ProxyError> {
+    async fn prepare(
+        worker: &Worker,
+        route: &Forward,
+        protocol: Protocol,
+        mut exchange: Box<Exchange>,
+    ) -> Result<Self, ProxyError> {
         let (present, started) = (exchange.present, exchange.record.started);
         let deadline = match Deadline::of(&exchange.head.headers, present, started, route.timeout) {
             Ok(deadline) => deadline,
@@ -204,24 +232,36 @@ impl Outgoing {
                 return Err(error);
             }
         };
-        let upgrade = upgrade::asked(&exchange.head, present);
+        let is_h2c = protocol == Protocol::H2c;
+        let upgrade = match is_h2c {
+            true => None,
+            false => upgrade::asked(&exchange.head, present),
+        };
         let idempotent = route.idempotent || exchange.head.method.is_idempotent();
         let incoming = exchange.body.take().filter(|incoming| !incoming.is_end_stream());
         let body = match incoming {
             None => RequestBody::Whole(Bytes::new()),
-            Some(incoming) if idempotent && upgrade.is_none() && is_replayable(&incoming) => {
+            Some(incoming) if idempotent && !is_h2c && upgrade.is_none() && is_replayable(&incoming) => {
                 let began = Instant::now();
                 let whole = Box::pin(read_whole(incoming, deadline.after(began))).await?;
                 exchange.record.body_wait.set(began.elapsed());
                 RequestBody::Whole(whole)
             }
             Some(incoming) => {
-                let limit = worker.max_body_bytes;
-                RequestBody::Streaming(ClientBody::new(incoming, &exchange.head.headers, limit))
+                let body = ClientBody::new(incoming, &exchange.head.headers, worker.max_body_bytes);
+                if is_h2c {
+                    // An upstream may refuse a stream, or go away, when some of the body is on its way.
+                    body.keep(REPLAYABLE_BYTES);
+                }
+                RequestBody::Streaming(body)
             }
         };
         let Exchange { head, record, .. } = &mut *exchange;
+        let wants_trailers = is_h2c && headers::wants_trailers(&head.headers, present);
         let forwarded_for = headers::to_upstream(head, present, &record.peer, &route.cluster_name);
+        if wants_trailers {
+            head.headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
         if let Some(protocols) = &upgrade {
             upgrade::announce(&mut head.headers, protocols.clone());
         }
@@ -229,7 +269,7 @@ impl Outgoing {
         head.version = Version::HTTP_11;
 
         Ok(Self {
-            replayable: idempotent && matches!(body, RequestBody::Whole(_)),
+            idempotent,
             exchange,
             body,
             forwarded_for,

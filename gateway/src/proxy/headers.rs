@@ -95,6 +95,13 @@ fn queue_depth(report: &str) -> Option<u32> {
     (0.0..=f64::from(u32::MAX)).contains(&depth).then_some(depth as u32)
 }
 
+/// Whether the client reads trailers: gRPC's servers want to know.
+pub(super) fn wants_trailers(headers: &HeaderMap, present: Present) -> bool {
+    let options = || headers.get_all(TE).iter();
+    let is_trailers = |option: &[u8]| option.trim_ascii().eq_ignore_ascii_case(b"trailers");
+    present.hop_by_hop && options().any(|value| value.as_bytes().split(|byte| *byte == b',').any(is_trailers))
+}
+
 fn strip_hop_by_hop(headers: &mut HeaderMap, present: Present) {
     if present.connection {
         // Few clients send more than `keep-alive` or `close`, which need no look-up of their own.

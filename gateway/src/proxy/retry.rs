@@ -1,6 +1,7 @@
 //! Whether a request goes out once more.
 //!
-//! - Never written: not a byte of it left, so any method may go out again.
+//! - Never written: not a byte of it left, so any method may go out again. So may what HTTP/2 says was not looked at: a
+//!   stream that was refused (within the budget: too much to do is the usual reason), or too late for a GOAWAY.
 //! - Possibly seen by an upstream (the connection broke, an attempt took too long, the answer was a 5xx): only an
 //!   idempotent method (RFC 9110 section 9.2.2) or a route that is declared idempotent goes out again, with a body that
 //!   was kept for it, within the retry budget, and never when the upstream said that it sheds load.
@@ -9,20 +10,26 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 
 use http::header::RETRY_AFTER;
-use http::{Response, StatusCode};
+use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
+use crate::body::ClientBody;
 use crate::error::ProxyError;
 use crate::route::Forward;
 use crate::upstream::moment::Moment;
-use crate::upstream::{Attempts, ClusterWorker, Http1Error, Lease, Outcome, Unsent};
+use crate::upstream::{Attempts, ClusterWorker, Lease, Outcome, Unsent, UpstreamError};
 
 /// Why an attempt was not the last word.
 pub(super) enum Failure {
-    /// Nothing was written; here is the request, whole.
-    NotWritten { unsent: Box<Unsent>, error: Http1Error },
+    /// The upstream cannot have seen it. Where writing it took work, here it is, whole.
+    NotWritten {
+        unsent: Option<Box<Unsent>>,
+        error: UpstreamError,
+    },
+    /// The upstream says that it has not looked at it.
+    Refused(UpstreamError),
     /// It may have been seen.
-    Broke(Http1Error),
+    Broke(UpstreamError),
     /// It took longer than one attempt may, and the next is granted already.
     Late,
     /// The answer was a status to retry on, and the next attempt is granted already.
@@ -38,16 +45,24 @@ pub(super) struct Retry<'a> {
     cluster: &'a ClusterWorker,
     route: &'a Forward,
     /// Whether the request may go out again after it may have been seen.
-    replayable: bool,
+    idempotent: bool,
+    /// Its body, when that streams.
+    upload: Option<&'a ClientBody>,
     sent: Cell<usize>,
 }
 
 impl<'a> Retry<'a> {
-    pub(super) fn new(cluster: &'a ClusterWorker, route: &'a Forward, replayable: bool) -> Self {
+    pub(super) fn new(
+        cluster: &'a ClusterWorker,
+        route: &'a Forward,
+        idempotent: bool,
+        upload: Option<&'a ClientBody>,
+    ) -> Self {
         Self {
             cluster,
             route,
-            replayable,
+            idempotent,
+            upload,
             sent: Cell::new(0),
         }
     }
@@ -55,6 +70,16 @@ impl<'a> Retry<'a> {
     pub(super) fn note_attempt(&self) -> usize {
         self.sent.set(self.sent.get() + 1);
         self.sent.get()
+    }
+
+    /// Whether all of the body that was sent can be sent again.
+    fn has_whole_body(&self) -> bool {
+        self.upload.is_none_or(ClientBody::can_start_again)
+    }
+
+    /// Whether the request may go out again after it may have been seen.
+    fn is_replayable(&self) -> bool {
+        self.idempotent && self.has_whole_body()
     }
 
     fn is_last(&self) -> bool {
@@ -66,13 +91,13 @@ impl<'a> Retry<'a> {
         let limit = self
             .route
             .per_try_timeout
-            .filter(|_| self.replayable && !self.is_last())?;
+            .filter(|_| self.is_replayable() && !self.is_last())?;
         Some(sent + limit)
     }
 
     /// Takes one more attempt elsewhere out of the budget, if the request may have one.
     pub(super) fn grant(&self, tried: SocketAddr, now: Instant) -> bool {
-        let possible = self.replayable && !self.is_last() && self.cluster.has_other_than(tried);
+        let possible = self.is_replayable() && !self.is_last() && self.cluster.has_other_than(tried);
         possible && self.withdraw(now)
     }
 
@@ -85,15 +110,21 @@ impl<'a> Retry<'a> {
     }
 
     /// Whether the answer is one to try elsewhere for.
-    pub(super) fn wants_another<B>(&self, response: &Response<B>, tried: SocketAddr, now: Instant) -> bool {
-        let status = response.status();
+    pub(super) fn wants_another(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        tried: SocketAddr,
+        now: Instant,
+    ) -> bool {
         status.is_server_error()
             && self.route.retry_on.contains(&status)
-            && !sheds_load(response)
+            && !sheds_load(status, headers)
             && self.grant(tried, now)
     }
 
     /// Prepares the next attempt, which may take over what this one did not write, or ends with the failure.
+    #[cold]
     pub(super) fn again(
         &self,
         failure: Failure,
@@ -112,17 +143,25 @@ impl<'a> Retry<'a> {
         attempts.fresh |= stale || self.cluster.is_behind_one_address();
         match failure {
             Failure::NotWritten { unsent, error } => {
-                if self.is_last() {
+                if self.is_last() || !(unsent.is_some() || self.has_whole_body()) {
                     return Err(ProxyError::Upstream(error));
                 }
                 metrics.retries_unsent.inc();
-                Ok(Some(unsent))
+                Ok(unsent)
+            }
+            Failure::Refused(error) => {
+                lease.note(Outcome::Shed, now);
+                if self.is_last() || !self.has_whole_body() || !self.withdraw(now) {
+                    return Err(ProxyError::Upstream(error));
+                }
+                metrics.retries_refused.inc();
+                Ok(None)
             }
             Failure::Broke(error) => {
                 if !lease.reused {
                     lease.note(Outcome::Broke, now);
                 }
-                if self.is_last() || !self.replayable || !(stale || self.withdraw(now)) {
+                if self.is_last() || !self.is_replayable() || !(stale || self.withdraw(now)) {
                     return Err(ProxyError::Upstream(error));
                 }
                 metrics.retries_broken.inc();
@@ -147,20 +186,20 @@ impl<'a> Retry<'a> {
 }
 
 /// What an answer says about its endpoint.
-pub(super) fn judge<B>(response: &Response<B>) -> Outcome {
-    match response.status() {
+pub(super) fn judge(status: StatusCode, headers: &HeaderMap) -> Outcome {
+    match status {
         StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => Outcome::Success,
-        _ if sheds_load(response) => Outcome::Shed,
+        _ if sheds_load(status, headers) => Outcome::Shed,
         status if status.is_server_error() => Outcome::Refusal,
         _ => Outcome::Success,
     }
 }
 
 /// 429, or 503 with a time to come back: sending it again, here or elsewhere, would add to what is too much.
-fn sheds_load<B>(response: &Response<B>) -> bool {
-    match response.status() {
+fn sheds_load(status: StatusCode, headers: &HeaderMap) -> bool {
+    match status {
         StatusCode::TOO_MANY_REQUESTS => true,
-        StatusCode::SERVICE_UNAVAILABLE => response.headers().contains_key(RETRY_AFTER),
+        StatusCode::SERVICE_UNAVAILABLE => headers.contains_key(RETRY_AFTER),
         _ => false,
     }
 }
@@ -168,14 +207,7 @@ fn sheds_load<B>(response: &Response<B>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn answer(status: u16, retry_after: bool) -> Response<()> {
-        let mut response = Response::builder().status(status);
-        if retry_after {
-            response = response.header(RETRY_AFTER, "1");
-        }
-        response.body(()).expect("a response")
-    }
+    use http::HeaderValue;
 
     #[test]
     fn an_answer_speaks_for_its_endpoint_unless_it_is_a_failure_of_its_own() {
@@ -188,7 +220,12 @@ mod tests {
             (503, true, Outcome::Shed),
             (429, false, Outcome::Shed),
         ] {
-            assert_eq!(judge(&answer(status, retry_after)), expected, "{status}");
+            let mut headers = HeaderMap::new();
+            if retry_after {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            let code = StatusCode::from_u16(status).expect("a status");
+            assert_eq!(judge(code, &headers), expected, "{status}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One upstream connection with its timer and its age, used by one request at a time.
+//! One upstream connection of HTTP/1.1 with its timer and its age, used by one request at a time.
 //!
 //! The task of that request writes and reads it: nobody else has to be woken, and dropping the connection ends it,
 //! whatever is unsent.
@@ -7,15 +7,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::Response;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::http1::{Http1, Http1Error};
+use super::http1::Http1;
 
 pub(super) struct Connection {
     pub(super) http: Http1,
     /// One timer for all requests: moving a timer that is set costs far less than setting one.
-    timer: Pin<Box<Sleep>>,
+    pub(super) timer: Timer,
     pub(super) opened: Instant,
     pub(super) idle_since: Instant,
     /// Requests it was taken out for.
@@ -26,41 +25,27 @@ impl Connection {
     pub(super) fn new(http: Http1, now: Instant) -> Self {
         Self {
             http,
-            timer: Box::pin(sleep_until(now)),
+            timer: Timer::new(now),
             opened: now,
             idle_since: now,
             requests: 1,
         }
     }
+}
 
-    /// Sends the request it was started with and waits for the head of its answer. `late` is asked when the time is
-    /// over: it gives more, or ends the wait with `None`.
-    pub(super) async fn answer(
-        &mut self,
-        until: Instant,
-        mut late: impl FnMut() -> Option<Instant>,
-    ) -> Option<Result<Response<()>, Http1Error>> {
-        self.timer.as_mut().reset(until);
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(answer) = self.http.poll_answer(cx) {
-                return Poll::Ready(Some(answer));
-            }
-            while self.timer.as_mut().poll(cx).is_ready() {
-                match late() {
-                    Some(until) => self.timer.as_mut().reset(until),
-                    None => return Poll::Ready(None),
-                }
-            }
-            Poll::Pending
-        })
-        .await
+/// How long something is waited for.
+pub(super) struct Timer(Pin<Box<Sleep>>);
+
+impl Timer {
+    pub(super) fn new(now: Instant) -> Self {
+        Self(Box::pin(sleep_until(now)))
     }
 
     /// Whether the time is over that was set last; `until` sets it anew.
-    pub(super) fn poll_timer(&mut self, until: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, until: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(until) = until {
-            self.timer.as_mut().reset(until);
+            self.0.as_mut().reset(until);
         }
-        self.timer.as_mut().poll(cx)
+        self.0.as_mut().poll(cx)
     }
 }

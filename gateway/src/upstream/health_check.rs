@@ -4,17 +4,21 @@
 //! kubelet asks already and EndpointSlices carry its answer; this is for endpoints that nobody else watches.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::HOST;
+use http::{Request, StatusCode};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::debug;
 
+use super::http2::probe;
 use super::moment::Moment;
 use super::{Cluster, Endpoint};
+use crate::config::Protocol;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthCheckConfig {
@@ -65,10 +69,8 @@ pub async fn run(cluster: Arc<Cluster>, config: HealthCheckConfig, client: reqwe
         let endpoints = cluster.endpoints();
         let mut checks = JoinSet::new();
         for endpoint in &endpoints.endpoints {
-            checks.spawn_local(check(
-                Arc::clone(endpoint),
-                ask(&client, &cluster, &config, endpoint.address),
-            ));
+            let (cluster, config, client) = (Arc::clone(&cluster), config.clone(), client.clone());
+            checks.spawn_local(check(Arc::clone(endpoint), cluster, config, client));
         }
         let mut seen = HashMap::new();
         while let Some(checked) = checks.join_next().await {
@@ -84,27 +86,45 @@ pub async fn run(cluster: Arc<Cluster>, config: HealthCheckConfig, client: reqwe
     }
 }
 
-fn ask(
-    client: &reqwest::Client,
-    cluster: &Cluster,
-    config: &HealthCheckConfig,
-    address: SocketAddr,
-) -> reqwest::RequestBuilder {
-    client
-        .get(format!("http://{address}{}", config.path))
-        .header(HOST, cluster.config.name.as_str())
-        .timeout(config.timeout)
-}
-
-async fn check(endpoint: Arc<Endpoint>, request: reqwest::RequestBuilder) -> (Arc<Endpoint>, bool) {
-    let passed = match request.send().await {
-        Ok(response) => response.status().is_success(),
-        Err(error) => {
+async fn check(
+    endpoint: Arc<Endpoint>,
+    cluster: Arc<Cluster>,
+    config: HealthCheckConfig,
+    client: reqwest::Client,
+) -> (Arc<Endpoint>, bool) {
+    let asked = ask(endpoint.address, &cluster, &config, client);
+    let passed = match timeout(config.timeout, asked).await {
+        Ok(Ok(status)) => status.is_success(),
+        Ok(Err(error)) => {
             debug!(endpoint = %endpoint.address, %error, "health check failed");
+            false
+        }
+        Err(_elapsed) => {
+            debug!(endpoint = %endpoint.address, "health check took too long");
             false
         }
     };
     (endpoint, passed)
+}
+
+/// Asks in the cluster's own protocol.
+async fn ask(
+    address: SocketAddr,
+    cluster: &Cluster,
+    config: &HealthCheckConfig,
+    client: reqwest::Client,
+) -> Result<StatusCode, Box<dyn Error>> {
+    let name = cluster.config.name.as_str();
+    match cluster.config.protocol {
+        Protocol::Http1 => {
+            let url = format!("http://{address}{}", config.path);
+            Ok(client.get(url).header(HOST, name).send().await?.status())
+        }
+        Protocol::H2c => {
+            let request = Request::get(config.path.as_str()).header(HOST, name).body(())?;
+            Ok(probe::status(address, request, &cluster.metrics.connections).await?)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
-use super::Added;
+use super::{Added, UpstreamError};
 use crate::body::RequestBody;
 pub use decode::keep_spare;
 use decode::{Decoder, Head, Part};
@@ -44,20 +44,6 @@ const SLICES: usize = 8;
 thread_local! {
     /// Where small reads land: every connection of a worker uses it in turn, so it stays in the CPU's cache.
     static SHARED: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum Http1Error {
-    #[error("it closed the connection")]
-    Closed,
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error("not valid HTTP/1.1: {0}")]
-    Invalid(&'static str),
-    #[error("the head is over {0} bytes")]
-    HeadTooLarge(usize),
-    #[error("the client's body broke off")]
-    Upload,
 }
 
 pub(super) struct Http1 {
@@ -150,7 +136,7 @@ impl Http1 {
     }
 
     /// Writes the request and waits for the head of its answer.
-    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, Http1Error>> {
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, UpstreamError>> {
         self.write_on(cx)?;
         let head = ready!(self.poll_head(cx))?;
         self.keep_alive = head.keep_alive;
@@ -158,7 +144,7 @@ impl Http1 {
         Poll::Ready(Ok(head.response))
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Http1Error>> {
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, UpstreamError>> {
         loop {
             if !self.ahead.is_empty() {
                 match self.take_head()? {
@@ -169,13 +155,13 @@ impl Http1 {
                 }
             }
             if ready!(self.poll_fill(cx, 0))? == 0 {
-                return Poll::Ready(Err(Http1Error::Closed));
+                return Poll::Ready(Err(UpstreamError::Closed));
             }
         }
     }
 
     /// A head, if there is a whole one.
-    fn take_head(&mut self) -> Result<Option<Head>, Http1Error> {
+    fn take_head(&mut self) -> Result<Option<Head>, UpstreamError> {
         if !self.partial.is_empty() {
             self.partial.extend_from_slice(&self.ahead);
             self.ahead = Bytes::from(std::mem::take(&mut self.partial));
@@ -190,12 +176,12 @@ impl Http1 {
                 self.ahead.clear();
                 Ok(None)
             }
-            _ => Err(Http1Error::HeadTooLarge(self.max_head)),
+            _ => Err(UpstreamError::HeadTooLarge(self.max_head)),
         }
     }
 
     /// The next part of the answer's body.
-    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Http1Error>>> {
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
         if let Err(error) = self.write_on(cx) {
             return Poll::Ready(Some(Err(error)));
         }
@@ -209,7 +195,7 @@ impl Http1 {
             }
             match ready!(self.poll_fill(cx, self.decoder.expected())) {
                 Ok(0) if matches!(self.decoder, Decoder::UntilClose) => self.decoder = Decoder::Ended,
-                Ok(0) => return Poll::Ready(Some(Err(Http1Error::Closed))),
+                Ok(0) => return Poll::Ready(Some(Err(UpstreamError::Closed))),
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
             }
@@ -257,13 +243,13 @@ impl Http1 {
 
     /// Writes what can be written now. A connection that takes no more is not an error yet: the upstream may have
     /// answered before it closed.
-    fn write_on(&mut self, cx: &mut Context<'_>) -> Result<(), Http1Error> {
+    fn write_on(&mut self, cx: &mut Context<'_>) -> Result<(), UpstreamError> {
         if self.write_failed || (!self.has_unsent() && self.body.is_none()) {
             return Ok(());
         }
         match self.poll_write_all(cx) {
             Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
-            Poll::Ready(Err(Http1Error::Io(error))) if self.sent > 0 => {
+            Poll::Ready(Err(UpstreamError::Io(error))) if self.sent > 0 => {
                 tracing::debug!(%error, "the upstream takes no more of the request");
                 self.write_failed = true;
                 Ok(())
@@ -272,7 +258,7 @@ impl Http1 {
         }
     }
 
-    fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Http1Error>> {
+    fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
         if self.sent == 0 && self.parts_out.is_empty() {
             // What is there of the body goes out together with the head.
             if let Poll::Ready(more) = self.poll_more(cx) {
@@ -296,13 +282,13 @@ impl Http1 {
     }
 
     /// Asks the body for its next part.
-    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Http1Error>> {
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
         let Some((body, encoder)) = &mut self.body else {
             return Poll::Ready(Ok(()));
         };
         match ready!(Pin::new(body).poll_frame(cx)) {
             Some(Ok(frame)) => encoder.encode(frame, &mut self.head_out, &mut self.parts_out)?,
-            Some(Err(_)) => return Poll::Ready(Err(Http1Error::Upload)),
+            Some(Err(_)) => return Poll::Ready(Err(UpstreamError::Upload)),
             None => {
                 encoder.end(&mut self.head_out)?;
                 self.body = None;

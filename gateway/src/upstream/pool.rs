@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::http2::{Session, Sessions};
 use super::{Cluster, Endpoint, EndpointSet};
 use crate::config::UpstreamConfig;
 
@@ -41,6 +42,8 @@ pub(super) struct Shelf {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) owner: Rc<Owner>,
     idle: RefCell<VecDeque<Box<Connection>>>,
+    /// Where the cluster speaks HTTP/2: then nothing is idle, and these are shared by requests.
+    pub(super) sessions: Sessions,
     /// Open connections, idle ones and those in use.
     open: Cell<usize>,
     /// The endpoint left: what is given back is closed.
@@ -114,6 +117,7 @@ impl Shelf {
             endpoint: Arc::clone(endpoint),
             owner: Rc::clone(owner),
             idle: RefCell::default(),
+            sessions: Sessions::default(),
             open: Cell::new(0),
             left: Cell::new(false),
         }
@@ -151,7 +155,28 @@ impl Shelf {
         }
     }
 
+    /// A connection of HTTP/2 that may take another request; `spread` is as in [`Shelf::checkout`]. Where a `fresh` one
+    /// is wanted, one is only shared when no more may be opened.
+    pub(super) fn session(&self, spread: bool, fresh: bool, now: Instant) -> Option<Rc<Session>> {
+        let config = &self.owner.cluster.config;
+        let at_least = match (fresh, spread) {
+            (true, _) => usize::MAX,
+            (false, true) => config.service_connections,
+            (false, false) => 1,
+        };
+        let is_worn = |session: &Session| {
+            session.requests() >= config.max_connection_requests || now - session.opened() >= config.max_connection_age
+        };
+        self.sessions.pick(config.http2, at_least, is_worn)
+    }
+
     fn sweep(&self, now: Instant) {
+        let is_wanted = |session: &Session| {
+            session
+                .is_idle_since()
+                .is_none_or(|since| now - since < self.owner.idle_timeout)
+        };
+        self.sessions.retain(is_wanted);
         self.idle.borrow_mut().retain_mut(|connection| {
             let fit = self.owner.is_fit(connection, now);
             if !fit {
@@ -164,6 +189,7 @@ impl Shelf {
     /// Closes what is idle now and what is given back later.
     fn clear(&self) {
         self.left.set(true);
+        self.sessions.clear();
         for _ in self.idle.take() {
             self.closed();
         }

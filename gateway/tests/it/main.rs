@@ -4,6 +4,7 @@ mod common;
 mod dns;
 mod endpoint_slices;
 mod faults;
+mod h2c;
 mod http1;
 mod http2;
 mod lifecycle;

@@ -8,7 +8,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER
 use http::{HeaderMap, Response, StatusCode};
 use httparse::Status;
 
-use super::Http1Error;
+use super::UpstreamError;
 use super::encode::is_allowed_trailer;
 
 /// Headers of one answer, and trailers after it.
@@ -44,17 +44,17 @@ impl Head {
 }
 
 /// The head at the start of `bytes` and its length, if it is there as a whole.
-pub(super) fn head(bytes: &Bytes, is_head_request: bool) -> Result<Option<(Head, usize)>, Http1Error> {
+pub(super) fn head(bytes: &Bytes, is_head_request: bool) -> Result<Option<(Head, usize)>, UpstreamError> {
     let mut parsed = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut answer = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
     let length = match parser.parse_response_with_uninit_headers(&mut answer, bytes, &mut parsed) {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) => return Ok(None),
-        Err(error) => return Err(Http1Error::Invalid(explain(error))),
+        Err(error) => return Err(UpstreamError::Invalid(explain(error))),
     };
     let code = answer.code.and_then(|code| StatusCode::from_u16(code).ok());
-    let status = code.ok_or(Http1Error::Invalid("the status"))?;
+    let status = code.ok_or(UpstreamError::Invalid("the status"))?;
     let is_http_11 = answer.version == Some(1);
     let mut response = Response::new(());
     *response.status_mut() = status;
@@ -63,9 +63,10 @@ pub(super) fn head(bytes: &Bytes, is_head_request: bool) -> Result<Option<(Head,
     headers.reserve(answer.headers.len() + 1);
     let mut seen = Seen::default();
     for header in answer.headers.iter() {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| Http1Error::Invalid("a header name"))?;
+        let name =
+            HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| UpstreamError::Invalid("a header name"))?;
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(header.value))
-            .map_err(|_| Http1Error::Invalid("a header value"))?;
+            .map_err(|_| UpstreamError::Invalid("a header value"))?;
         seen.note(&name, &value)?;
         headers.append(name, value);
     }
@@ -100,16 +101,16 @@ struct Seen {
 }
 
 impl Seen {
-    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), Http1Error> {
+    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), UpstreamError> {
         if *name == CONTENT_LENGTH {
-            let length = content_length(value.as_bytes()).ok_or(Http1Error::Invalid("content-length"))?;
+            let length = content_length(value.as_bytes()).ok_or(UpstreamError::Invalid("content-length"))?;
             if self.length.replace(length).is_some_and(|before| before != length) {
-                return Err(Http1Error::Invalid("two content-lengths that differ"));
+                return Err(UpstreamError::Invalid("two content-lengths that differ"));
             }
         } else if *name == TRANSFER_ENCODING {
             // Nothing but `chunked` was asked for: TE is not passed on.
             if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
-                return Err(Http1Error::Invalid("transfer-encoding"));
+                return Err(UpstreamError::Invalid("transfer-encoding"));
             }
             self.chunked = true;
         } else if *name == CONNECTION {
@@ -122,9 +123,9 @@ impl Seen {
     }
 
     /// RFC 9112 section 6.3.
-    fn framing(&self, status: StatusCode, is_head_request: bool) -> Result<Decoder, Http1Error> {
+    fn framing(&self, status: StatusCode, is_head_request: bool) -> Result<Decoder, UpstreamError> {
         if self.chunked && self.length.is_some() {
-            return Err(Http1Error::Invalid("both content-length and transfer-encoding"));
+            return Err(UpstreamError::Invalid("both content-length and transfer-encoding"));
         }
         let bodiless = status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         Ok(match self.length {
@@ -167,7 +168,7 @@ pub(super) enum Part {
 
 impl Decoder {
     /// The next part out of what was read.
-    pub(super) fn next(&mut self, ahead: &mut Bytes) -> Result<Part, Http1Error> {
+    pub(super) fn next(&mut self, ahead: &mut Bytes) -> Result<Part, UpstreamError> {
         match self {
             Self::Ended => Ok(Part::Ended),
             _ if ahead.is_empty() => Ok(Part::NeedsMore),
@@ -226,7 +227,7 @@ enum ChunkState {
 }
 
 impl Chunks {
-    fn next(&mut self, ahead: &mut Bytes) -> Result<Part, Http1Error> {
+    fn next(&mut self, ahead: &mut Bytes) -> Result<Part, UpstreamError> {
         loop {
             if self.state == ChunkState::Data {
                 if ahead.is_empty() {
@@ -253,11 +254,11 @@ impl Chunks {
         }
     }
 
-    fn step(&mut self, byte: u8) -> Result<ChunkState, Http1Error> {
-        const INVALID: Http1Error = Http1Error::Invalid("a chunk");
+    fn step(&mut self, byte: u8) -> Result<ChunkState, UpstreamError> {
+        const INVALID: UpstreamError = UpstreamError::Invalid("a chunk");
         self.line += 1;
         if self.line > MAX_CHUNK_LINE {
-            return Err(Http1Error::Invalid("a chunk's size line is too long"));
+            return Err(UpstreamError::Invalid("a chunk's size line is too long"));
         }
         if matches!(self.state, ChunkState::Start | ChunkState::Size)
             && let Some(digit) = (byte as char).to_digit(16)
@@ -287,10 +288,10 @@ impl Chunks {
     }
 
     /// Collects the trailers up to their blank line; nearly always that line is all there is.
-    fn take_trailer_byte(&mut self, byte: u8) -> Result<Option<Part>, Http1Error> {
+    fn take_trailer_byte(&mut self, byte: u8) -> Result<Option<Part>, UpstreamError> {
         self.trailers.push(byte);
         if self.trailers.len() > MAX_TRAILERS {
-            return Err(Http1Error::Invalid("the trailers are too long"));
+            return Err(UpstreamError::Invalid("the trailers are too long"));
         }
         if self.trailers == b"\r\n" {
             return Ok(Some(Part::Ended));
@@ -302,8 +303,8 @@ impl Chunks {
     }
 }
 
-fn parse_trailers(bytes: &[u8]) -> Result<HeaderMap, Http1Error> {
-    const INVALID: Http1Error = Http1Error::Invalid("the trailers");
+fn parse_trailers(bytes: &[u8]) -> Result<HeaderMap, UpstreamError> {
+    const INVALID: UpstreamError = UpstreamError::Invalid("the trailers");
     let mut parsed = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let Ok(Status::Complete((_, fields))) = httparse::parse_headers(bytes, &mut parsed) else {
         return Err(INVALID);

@@ -8,7 +8,7 @@ use http::header::{CONTENT_LENGTH, HOST, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
 use http_body::{Body, Frame};
 
-use super::{Http1Error, SMALL};
+use super::{SMALL, UpstreamError};
 use crate::body::RequestBody;
 use crate::upstream::Added;
 
@@ -71,7 +71,7 @@ impl Encoder {
         frame: Frame<Bytes>,
         out: &mut Vec<u8>,
         parts: &mut VecDeque<Bytes>,
-    ) -> Result<(), Http1Error> {
+    ) -> Result<(), UpstreamError> {
         let data = match frame.into_data() {
             Ok(data) if data.is_empty() => return Ok(()),
             Ok(data) => data,
@@ -89,7 +89,7 @@ impl Encoder {
         match self {
             Self::Length(left) => {
                 // More than was announced would be read as another request.
-                *left = left.checked_sub(data.len() as u64).ok_or(Http1Error::Upload)?;
+                *left = left.checked_sub(data.len() as u64).ok_or(UpstreamError::Upload)?;
                 push(data, out, parts);
             }
             Self::Chunked => {
@@ -102,11 +102,11 @@ impl Encoder {
     }
 
     /// Tells the end of the body.
-    pub(super) fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Http1Error> {
+    pub(super) fn end(&mut self, out: &mut Vec<u8>) -> Result<(), UpstreamError> {
         match self {
             Self::Length(0) => Ok(()),
             // Less than was announced: the upstream would wait for the rest.
-            Self::Length(_) => Err(Http1Error::Upload),
+            Self::Length(_) => Err(UpstreamError::Upload),
             Self::Chunked => {
                 out.extend_from_slice(b"0\r\n\r\n");
                 Ok(())

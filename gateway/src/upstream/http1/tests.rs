@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 /// What an answer's bytes come to when they arrive in these pieces.
-fn decoded(pieces: &[&[u8]], is_head_request: bool) -> Result<(StatusCode, Vec<u8>, HeaderMap, bool), Http1Error> {
+fn decoded(pieces: &[&[u8]], is_head_request: bool) -> Result<(StatusCode, Vec<u8>, HeaderMap, bool), UpstreamError> {
     let mut head = None;
     let mut before = Vec::new();
     let (mut body, mut trailers) = (Vec::new(), HeaderMap::new());
@@ -32,12 +32,12 @@ fn decoded(pieces: &[&[u8]], is_head_request: bool) -> Result<(StatusCode, Vec<u
             }
         }
     }
-    let head = head.ok_or(Http1Error::Closed)?;
+    let head = head.ok_or(UpstreamError::Closed)?;
     let ended = matches!(head.decoder, Decoder::Ended);
     Ok((head.response.status(), body, trailers, ended))
 }
 
-fn answer(text: &str) -> Result<(StatusCode, Vec<u8>, HeaderMap, bool), Http1Error> {
+fn answer(text: &str) -> Result<(StatusCode, Vec<u8>, HeaderMap, bool), UpstreamError> {
     decoded(&[text.as_bytes()], false)
 }
 
@@ -85,7 +85,7 @@ fn an_answer_that_could_be_read_in_two_ways_is_refused() {
         "HTTP/1.1 099 Low\r\n\r\n",
         "SSH-2.0-OpenSSH_9.7\r\n",
     ] {
-        assert!(matches!(answer(text), Err(Http1Error::Invalid(_))), "{text:?}");
+        assert!(matches!(answer(text), Err(UpstreamError::Invalid(_))), "{text:?}");
     }
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     for chunks in [
@@ -102,10 +102,10 @@ fn an_answer_that_could_be_read_in_two_ways_is_refused() {
         "0\r\nbad name: x\r\n\r\n",
     ] {
         let text = format!("{chunked}{chunks}");
-        assert!(matches!(answer(&text), Err(Http1Error::Invalid(_))), "{chunks:?}");
+        assert!(matches!(answer(&text), Err(UpstreamError::Invalid(_))), "{chunks:?}");
     }
     let long = format!("{chunked}2;{}\r\nok\r\n0\r\n\r\n", "x".repeat(5000));
-    assert!(matches!(answer(&long), Err(Http1Error::Invalid(_))));
+    assert!(matches!(answer(&long), Err(UpstreamError::Invalid(_))));
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn trailers_are_read_and_framing_has_no_place_among_them() {
 }
 
 /// The bytes of a request with this head, whose body comes in these frames.
-fn encoded(head: &request::Parts, body: &RequestBody, frames: Vec<Frame<Bytes>>) -> Result<Vec<u8>, Http1Error> {
+fn encoded(head: &request::Parts, body: &RequestBody, frames: Vec<Frame<Bytes>>) -> Result<Vec<u8>, UpstreamError> {
     let (mut out, mut parts) = (Vec::new(), VecDeque::new());
     let mut encoder = encode::head(&mut out, head, &Added::default(), body);
     let mut all = Vec::new();
@@ -196,7 +196,7 @@ async fn connected() -> (Http1, TcpStream) {
     (Http1::new(stream, 8192), upstream)
 }
 
-async fn exchange(http: &mut Http1, upstream: &mut TcpStream, answer: &[u8]) -> Result<Response<()>, Http1Error> {
+async fn exchange(http: &mut Http1, upstream: &mut TcpStream, answer: &[u8]) -> Result<Response<()>, UpstreamError> {
     let body = RequestBody::Whole(Bytes::from_static(b"body"));
     http.start(&request("POST", &[]), &Added::default(), &body);
     upstream.write_all(answer).await.expect("written");
@@ -260,7 +260,7 @@ async fn a_head_over_the_limit_is_an_error_that_says_so() {
     let (mut http, mut upstream) = connected().await;
     let long = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(9000));
     let answer = exchange(&mut http, &mut upstream, long.as_bytes()).await;
-    assert!(matches!(answer, Err(Http1Error::HeadTooLarge(8192))), "{answer:?}");
+    assert!(matches!(answer, Err(UpstreamError::HeadTooLarge(8192))), "{answer:?}");
 }
 
 proptest! {

@@ -1,0 +1,71 @@
+//! What can go wrong between the gateway and an upstream once they are connected.
+
+use std::error::Error;
+use std::{fmt, io};
+
+use h2::Reason;
+
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    #[error("it closed the connection")]
+    Closed,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("not valid HTTP/1.1: {0}")]
+    Invalid(&'static str),
+    #[error("the head is over {0} bytes")]
+    HeadTooLarge(usize),
+    #[error("the client's body broke off")]
+    Upload,
+    #[error(transparent)]
+    Http2(Http2Error),
+    #[error("the host is not one that HTTP/2 can name")]
+    Host,
+}
+
+/// On the heap: it is larger than all else that can go wrong, and results carry the room for the largest.
+#[derive(Debug)]
+pub struct Http2Error(Box<h2::Error>);
+
+impl fmt::Display for Http2Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HTTP/2: {}", self.0)
+    }
+}
+
+impl Error for Http2Error {
+    /// The error itself, so that a client that speaks HTTP/2 too is told the same reason.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+impl From<h2::Error> for UpstreamError {
+    fn from(error: h2::Error) -> Self {
+        Self::Http2(Http2Error(Box::new(error)))
+    }
+}
+
+impl UpstreamError {
+    /// Whether the upstream says that it has not looked at the request, and will not: RFC 9113 section 8.7.
+    pub fn is_refusal(&self) -> bool {
+        self.is_beyond_goaway()
+            || matches!(self, Self::Http2(Http2Error(error))
+                if error.is_reset() && error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM))
+    }
+
+    /// Whether the connection ends and the request came too late for it. Requests before that point have no such error:
+    /// theirs is how the connection ended.
+    pub fn is_beyond_goaway(&self) -> bool {
+        matches!(self, Self::Http2(Http2Error(error)) if error.is_go_away() && error.is_remote())
+    }
+
+    /// Whether what came is no answer by the rules of its protocol.
+    pub fn is_no_http(&self) -> bool {
+        match self {
+            Self::Invalid(_) | Self::HeadTooLarge(_) => true,
+            Self::Http2(Http2Error(error)) => error.is_library(),
+            _ => false,
+        }
+    }
+}

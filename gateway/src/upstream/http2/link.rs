@@ -1,0 +1,180 @@
+//! The task of one connection: it moves frames, and finds out when nobody is at the other end any more.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::Connection;
+use h2::{Ping, PingPong};
+use prometheus::IntGauge;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::debug;
+
+/// A connection with requests on it that has been silent for so long is asked for a sign of life,
+const SILENCE: Duration = Duration::from_secs(10);
+/// which may take so long.
+const PONG: Duration = Duration::from_secs(5);
+/// gRPC's servers end a connection that asks more often than this without an answer of theirs in between.
+const PING_PAUSE: Duration = Duration::from_secs(300);
+
+/// What is known of a connection, to its task and to whoever sends requests over it.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// When something last came.
+    pub(super) heard: Cell<Instant>,
+    /// A part of an answer came since the peer was last asked for a sign of life.
+    pub(super) has_answered: Cell<bool>,
+    /// Requests whose answer has not ended.
+    pub(super) streams: Cell<usize>,
+    /// No more requests will be sent.
+    pub(super) is_let_go: Cell<bool>,
+    pub(super) has_ended: Cell<bool>,
+}
+
+impl Link {
+    pub(super) fn new(now: Instant) -> Rc<Self> {
+        Rc::new(Self {
+            heard: Cell::new(now),
+            has_answered: Cell::new(false),
+            streams: Cell::new(0),
+            is_let_go: Cell::new(false),
+            has_ended: Cell::new(false),
+        })
+    }
+}
+
+/// A socket that notes when it hears something.
+pub(super) struct Wire {
+    pub(super) stream: TcpStream,
+    pub(super) link: Rc<Link>,
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
+        self.link.heard.set(Instant::now());
+        Poll::Ready(read)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Counts a connection as open.
+pub(super) struct Open(IntGauge);
+
+impl Open {
+    pub(super) fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Moves frames until the connection ends, or is found to be dead: then its requests end with it.
+pub(super) async fn drive(mut connection: Connection<Wire, Bytes>, link: Rc<Link>, _open: Open) {
+    let pings = connection.ping_pong().expect("nobody took it before");
+    tokio::select! {
+        ended = connection => if let Err(error) = ended {
+            debug!(%error, "an upstream's connection ended early");
+        },
+        () = until_dead(&link, pings) => debug!("an upstream's connection is dead"),
+    }
+    link.has_ended.set(true);
+}
+
+/// Returns when the peer has not answered a ping, or when there is no more use for the connection and it does not end.
+async fn until_dead(link: &Link, mut pings: PingPong) {
+    let mut asking = Asking::default();
+    loop {
+        let look_at = link.heard.get().max(Instant::now() - SILENCE / 2) + SILENCE;
+        sleep_until(look_at).await;
+        if link.streams.get() == 0 {
+            match link.is_let_go.get() {
+                true => return,
+                // Nobody waits for it, and it will be looked at before it is used.
+                false => continue,
+            }
+        }
+        if asking.is_due(link, Instant::now()) && !matches!(timeout(PONG, pings.ping(Ping::opaque())).await, Ok(Ok(_)))
+        {
+            return;
+        }
+    }
+}
+
+/// When a peer is asked for a sign of life.
+#[derive(Default)]
+struct Asking {
+    last: Option<Instant>,
+}
+
+impl Asking {
+    fn is_due(&mut self, link: &Link, now: Instant) -> bool {
+        let is_silent = now - link.heard.get() >= SILENCE;
+        let is_allowed = |last| link.has_answered.get() || now - last >= PING_PAUSE;
+        let is_due = is_silent && self.last.is_none_or(is_allowed);
+        if is_due {
+            self.last = Some(now);
+            link.has_answered.set(false);
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_peer_is_asked_once_until_it_answers_a_request_or_five_minutes_have_passed() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let (link, mut asking) = (Link::new(start), Asking::default());
+        assert!(!asking.is_due(&link, at(9)));
+        assert!(asking.is_due(&link, at(10)));
+        link.heard.set(at(10));
+        assert!(!asking.is_due(&link, at(30)), "nothing but its word came");
+        link.has_answered.set(true);
+        link.heard.set(at(31));
+        assert!(!asking.is_due(&link, at(40)), "it is not silent");
+        assert!(asking.is_due(&link, at(41)));
+        link.heard.set(at(41));
+        assert!(!asking.is_due(&link, at(340)));
+        assert!(asking.is_due(&link, at(341)));
+    }
+}

@@ -1,0 +1,272 @@
+//! The connections to one endpoint: which of them takes the next request, and when another is opened.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
+use prometheus::IntGauge;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+
+use super::link::{Link, Open, Wire, drive};
+use crate::error::ProxyError;
+
+/// How much of one answer may wait in memory for its client: what the protocol starts with.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// All answers of a connection together: as much as the protocol can say. Each has its own bound, and a client that does
+/// not read must not hold up the others.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// What small frames may cost in memory besides their bytes, before the connection is given up with all that is on it. A
+/// stream whose client does not read has 16 MB of them at worst: its window in frames of one byte.
+const FRAMES_MEMORY: usize = 64 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests on one connection before another is opened; the upstream may allow fewer.
+    pub max_streams: u32,
+    /// Connections of one worker to one endpoint.
+    pub max_connections: usize,
+}
+
+/// One connection.
+pub(in crate::upstream) struct Session {
+    pub(super) sender: SendRequest<Bytes>,
+    pub(super) link: Rc<Link>,
+    pub(super) idle_since: Cell<Instant>,
+    pub(super) requests: Cell<usize>,
+    pub(super) opened: Instant,
+    /// It is no longer trusted, or no longer wanted.
+    is_retired: Cell<bool>,
+}
+
+impl Session {
+    /// Connects and waits until the upstream has shown that it speaks HTTP/2, and how much of it.
+    pub(in crate::upstream) async fn connect(
+        address: SocketAddr,
+        max_header_bytes: usize,
+        gauge: &IntGauge,
+    ) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let now = Instant::now();
+        let link = Link::new(now);
+        let wire = Wire {
+            stream,
+            link: Rc::clone(&link),
+        };
+        let (sender, mut connection) = builder(max_header_bytes)
+            .handshake(wire)
+            .await
+            .map_err(io::Error::other)?;
+        let open = Open::new(gauge);
+        poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(io::Error::other(error))),
+            Poll::Ready(Ok(())) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            // None are allowed before its settings came.
+            Poll::Pending if sender.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        })
+        .await?;
+        tokio::task::spawn_local(drive(connection, Rc::clone(&link), open));
+        Ok(Self {
+            sender,
+            link,
+            idle_since: Cell::new(now),
+            requests: Cell::new(0),
+            opened: now,
+            is_retired: Cell::new(false),
+        })
+    }
+
+    /// Whether another request may go out over it: it has not broken, and the upstream has not said that it ends.
+    fn is_usable(&self) -> bool {
+        // A handle without a request of its own tells at once; nobody is to be woken.
+        let mut sender = self.sender.clone();
+        let ready = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
+        !self.is_retired.get() && !self.link.has_ended.get() && matches!(ready, Poll::Ready(Ok(())))
+    }
+
+    fn has_room(&self, limits: Limits) -> bool {
+        let limit = self.sender.current_max_send_streams().min(limits.max_streams as usize);
+        self.link.streams.get() < limit
+    }
+
+    /// A request got no answer in time. When nothing else was heard since it was sent either, later ones do not follow it.
+    pub(in crate::upstream) fn distrust(&self, sent: Instant) {
+        if self.link.heard.get() <= sent {
+            self.is_retired.set(true);
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.link.is_let_go.set(true);
+    }
+}
+
+fn builder(max_header_bytes: usize) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .enable_push(false)
+        .initial_max_send_streams(0)
+        .max_header_list_size(u32::try_from(max_header_bytes).unwrap_or(u32::MAX))
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .data_frame_budget(FRAMES_MEMORY)
+        .max_send_buffer_size(STREAM_WINDOW as usize);
+    builder
+}
+
+/// The connections of one worker to one endpoint.
+#[derive(Default)]
+pub(in crate::upstream) struct Sessions {
+    open: RefCell<Vec<Rc<Session>>>,
+    /// Someone is opening one; others wait for it instead of opening as many as they are.
+    is_opening: Cell<bool>,
+    /// That has ended, one way or the other.
+    opened: Notify,
+    /// Attempts to open one that failed, and why the last did.
+    failures: Cell<(u64, Option<io::ErrorKind>)>,
+    /// The endpoint left: what is opened now is for one request only.
+    has_left: Cell<bool>,
+}
+
+/// Why there is no connection: by one's own attempt or by that of someone else, who has noted it already.
+pub(in crate::upstream) enum NoSession {
+    Own(ProxyError),
+    Others(ProxyError),
+}
+
+impl Sessions {
+    /// A connection for one more request, if none has to be opened for it: the one with the fewest. Where each may lead
+    /// somewhere else, `at_least` so many are opened first, and those with equally few are used in turn.
+    pub(in crate::upstream) fn pick(
+        &self,
+        limits: Limits,
+        at_least: usize,
+        is_worn: impl Fn(&Session) -> bool,
+    ) -> Option<Rc<Session>> {
+        let mut open = self.open.borrow_mut();
+        // One that is worn out lives on for the requests that it has.
+        open.retain(|session| session.is_usable() && !is_worn(session));
+        let (place, best) = open
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, session)| session.link.streams.get())?;
+        let may_open = open.len() < limits.max_connections;
+        let wants_more = open.len() < at_least || !best.has_room(limits);
+        // Where no more may be opened, the request waits in line for a stream.
+        if may_open && wants_more {
+            return None;
+        }
+        let best = Rc::clone(best);
+        if at_least > 1 {
+            open[place..].rotate_left(1);
+        }
+        Some(best)
+    }
+
+    /// Opens a connection, or waits for the one that is being opened; `pick` is asked then.
+    pub(in crate::upstream) async fn open(
+        &self,
+        pick: impl Fn() -> Option<Rc<Session>>,
+        patience: Duration,
+        connect: impl Future<Output = io::Result<Session>>,
+    ) -> Result<Rc<Session>, NoSession> {
+        let (failures, _) = self.failures.get();
+        let until_turn = async {
+            while self.is_opening.get() {
+                self.opened.notified().await;
+                if let Some(session) = pick() {
+                    return Some(Ok(session));
+                }
+                if let (later, Some(kind)) = self.failures.get()
+                    && later != failures
+                {
+                    return Some(Err(NoSession::Others(failure(kind.into()))));
+                }
+            }
+            None
+        };
+        match timeout(patience, until_turn).await {
+            Ok(None) => {}
+            Ok(Some(opened)) => return opened,
+            Err(_elapsed) => return Err(NoSession::Others(ProxyError::ConnectTimeout)),
+        }
+        let _opening = Opening::new(self);
+        let connected = timeout(patience, connect).await;
+        match connected.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(session) => {
+                let session = Rc::new(session);
+                if !self.has_left.get() {
+                    self.open.borrow_mut().push(Rc::clone(&session));
+                }
+                Ok(session)
+            }
+            Err(error) => {
+                self.failures.set((failures + 1, Some(error.kind())));
+                Err(NoSession::Own(failure(error)))
+            }
+        }
+    }
+
+    /// Lets go of those that are of no further use, or had no request for too long.
+    pub(in crate::upstream) fn retain(&self, is_wanted: impl Fn(&Session) -> bool) {
+        self.open
+            .borrow_mut()
+            .retain(|session| session.is_usable() && is_wanted(session));
+    }
+
+    /// Keeps none any more.
+    pub(in crate::upstream) fn clear(&self) {
+        self.has_left.set(true);
+        self.open.borrow_mut().clear();
+    }
+}
+
+impl Session {
+    pub(in crate::upstream) fn is_idle_since(&self) -> Option<Instant> {
+        (self.link.streams.get() == 0).then(|| self.idle_since.get())
+    }
+
+    pub(in crate::upstream) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    pub(in crate::upstream) fn requests(&self) -> usize {
+        self.requests.get()
+    }
+}
+
+fn failure(error: io::Error) -> ProxyError {
+    match error.kind() {
+        io::ErrorKind::TimedOut => ProxyError::ConnectTimeout,
+        _ => ProxyError::Connect(error),
+    }
+}
+
+/// Someone is opening a connection; when they leave, the next one takes over.
+struct Opening<'a>(&'a Sessions);
+
+impl<'a> Opening<'a> {
+    fn new(sessions: &'a Sessions) -> Self {
+        sessions.is_opening.set(true);
+        Self(sessions)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.is_opening.set(false);
+        self.0.opened.notify_waiters();
+    }
+}

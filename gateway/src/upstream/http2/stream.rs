@@ -1,0 +1,259 @@
+//! One request and its answer: a stream of a connection that carries others too. Dropping it before the end resets it,
+//! which cancels the upstream's work.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::client::{ResponseFuture, SendRequest};
+use http::header::{CONTENT_LENGTH, HOST};
+use http::uri::{PathAndQuery, Scheme};
+use http::{Request, Response, Uri, Version, request};
+use http_body::{Body, Frame, SizeHint};
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::session::Session;
+use super::upload::Upload;
+use crate::body::RequestBody;
+use crate::upstream::connection::Timer;
+use crate::upstream::{Added, UpstreamError};
+
+/// What it does is not inlined into the path of a request, which is HTTP/1.1's for most.
+pub(in crate::upstream) struct Stream {
+    pub(in crate::upstream) exchange: Exchange,
+    pub(in crate::upstream) timer: Timer,
+}
+
+impl Stream {
+    #[inline(never)]
+    pub(in crate::upstream) fn new(session: &Rc<Session>, now: Instant) -> Box<Self> {
+        Box::new(Self {
+            exchange: Exchange::new(session),
+            timer: Timer::new(now),
+        })
+    }
+}
+
+pub(in crate::upstream) struct Exchange {
+    session: Rc<Session>,
+    /// This request's own, which knows whether its stream was opened.
+    sender: SendRequest<Bytes>,
+    /// The stream was opened: what was written of it is not known any more.
+    is_open: bool,
+    failed: Option<UpstreamError>,
+    upload: Option<Upload>,
+    /// The rest of the upload, once the answer is passed on.
+    uploading: Option<Uploading>,
+    reading: Reading,
+    /// What is left of the answer's body, where its head said so.
+    left: Option<u64>,
+}
+
+enum Reading {
+    Nothing,
+    Head(ResponseFuture),
+    Body(RecvStream),
+    Trailers(RecvStream),
+    Ended,
+}
+
+impl Exchange {
+    fn new(session: &Rc<Session>) -> Self {
+        session.link.streams.set(session.link.streams.get() + 1);
+        session.requests.set(session.requests.get() + 1);
+        Self {
+            sender: session.sender.clone(),
+            session: Rc::clone(session),
+            is_open: false,
+            failed: None,
+            upload: None,
+            uploading: None,
+            reading: Reading::Nothing,
+            left: None,
+        }
+    }
+
+    pub(in crate::upstream) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Takes on a request.
+    #[inline(never)]
+    pub(in crate::upstream) fn start(&mut self, head: &request::Parts, added: &Added<'_>, body: &RequestBody) {
+        if let Err(error) = self.try_start(head, added, body) {
+            self.failed = Some(error);
+        }
+    }
+
+    fn try_start(&mut self, head: &request::Parts, added: &Added<'_>, body: &RequestBody) -> Result<(), UpstreamError> {
+        let has_ended = body.is_end_stream();
+        let (response, stream) = self.sender.send_request(translate(head, added)?, has_ended)?;
+        self.reading = Reading::Head(response);
+        self.upload = (!has_ended).then(|| Upload::new(stream, body.clone()));
+        Ok(())
+    }
+
+    /// Whether the upstream cannot have seen anything of the request that failed.
+    #[inline(never)]
+    pub(in crate::upstream) fn is_unsent(&mut self) -> bool {
+        self.note_open(&mut Context::from_waker(Waker::noop()));
+        !self.is_open
+    }
+
+    /// A stream waits to be opened while the upstream takes no more of them. Of a connection that has failed it is not
+    /// known any more whether it still did.
+    fn note_open(&mut self, cx: &mut Context<'_>) {
+        if !self.is_open && matches!(self.reading, Reading::Head(_)) {
+            self.is_open = self.sender.poll_ready(cx).is_ready();
+        }
+    }
+
+    /// Sends the request and waits for the head of its answer.
+    #[inline(never)]
+    pub(in crate::upstream) fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<()>, UpstreamError>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Err(error));
+        }
+        self.note_open(cx);
+        self.write_on(cx)?;
+        let Reading::Head(response) = &mut self.reading else {
+            return Poll::Ready(Err(UpstreamError::Closed));
+        };
+        let (head, body) = ready!(Pin::new(response).poll(cx))?.into_parts();
+        self.session.link.has_answered.set(true);
+        self.left = head
+            .headers
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
+        self.reading = match body.is_end_stream() {
+            true => Reading::Ended,
+            false => Reading::Body(body),
+        };
+        Poll::Ready(Ok(Response::from_parts(head, ())))
+    }
+
+    /// The next part of the answer's body.
+    #[inline(never)]
+    pub(in crate::upstream) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        if let Some(upload) = self.upload.take() {
+            self.uploading = Some(Uploading::start(upload));
+        }
+        loop {
+            match std::mem::replace(&mut self.reading, Reading::Ended) {
+                Reading::Body(mut body) => {
+                    let Poll::Ready(part) = body.poll_data(cx) else {
+                        self.reading = Reading::Body(body);
+                        return Poll::Pending;
+                    };
+                    let Some(part) = part.transpose()? else {
+                        self.reading = Reading::Trailers(body);
+                        continue;
+                    };
+                    self.session.link.has_answered.set(true);
+                    // Its client has room for it, so the upstream may send as much again.
+                    body.flow_control().release_capacity(part.len())?;
+                    self.left = self.left.map(|left| left.saturating_sub(part.len() as u64));
+                    if !body.is_end_stream() {
+                        self.reading = Reading::Body(body);
+                        if part.is_empty() {
+                            continue;
+                        }
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(part))));
+                }
+                Reading::Trailers(mut body) => {
+                    let Poll::Ready(trailers) = body.poll_trailers(cx) else {
+                        self.reading = Reading::Trailers(body);
+                        return Poll::Pending;
+                    };
+                    return Poll::Ready(trailers?.map(|trailers| Ok(Frame::trailers(trailers))));
+                }
+                Reading::Ended | Reading::Nothing | Reading::Head(_) => return Poll::Ready(None),
+            }
+        }
+    }
+
+    pub(in crate::upstream) fn body_has_ended(&self) -> bool {
+        matches!(self.reading, Reading::Ended)
+    }
+
+    pub(in crate::upstream) fn body_size(&self) -> SizeHint {
+        match (&self.reading, self.left) {
+            (Reading::Ended, _) => SizeHint::with_exact(0),
+            (_, Some(left)) => SizeHint::with_exact(left),
+            (_, None) => SizeHint::new(),
+        }
+    }
+
+    fn write_on(&mut self, cx: &mut Context<'_>) -> Result<(), UpstreamError> {
+        if let Some(upload) = &mut self.upload
+            && let Poll::Ready(uploaded) = upload.poll(cx)
+        {
+            // Letting go of the stream's sending half while the other one lives resets nothing.
+            self.upload = None;
+            uploaded?;
+        }
+        Ok(())
+    }
+}
+
+/// A task that sends on while the answer is passed on: a client that does not read it yet must not be kept from sending.
+struct Uploading(AbortHandle);
+
+impl Uploading {
+    fn start(mut upload: Upload) -> Self {
+        let rest = async move {
+            if let Err(error) = poll_fn(|cx| upload.poll(cx)).await {
+                debug!(%error, "a request broke off after its answer had begun");
+            }
+        };
+        Self(spawn_local(rest).abort_handle())
+    }
+}
+
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let link = &self.session.link;
+        link.streams.set(link.streams.get() - 1);
+        if link.streams.get() == 0 {
+            self.session.idle_since.set(Instant::now());
+        }
+    }
+}
+
+/// The head as HTTP/2 has it: `Host` is the target's authority there.
+fn translate(head: &request::Parts, added: &Added<'_>) -> Result<Request<()>, UpstreamError> {
+    let mut headers = head.headers.clone();
+    let host = headers.remove(HOST).ok_or(UpstreamError::Host)?;
+    for (name, value) in added.iter() {
+        headers.insert(name, value.clone());
+    }
+    let path = head.uri.path_and_query().cloned();
+    let uri = Uri::builder()
+        .scheme(Scheme::HTTP)
+        .authority(host.as_bytes())
+        .path_and_query(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    let mut request = Request::new(());
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = uri.build().map_err(|_| UpstreamError::Host)?;
+    *request.version_mut() = Version::HTTP_2;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
