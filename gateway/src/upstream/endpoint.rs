@@ -145,7 +145,9 @@ impl Endpoint {
         match outcome {
             Outcome::Success => {
                 self.load.answered(took, now);
-                self.note_success(now);
+                if self.note_success(now) {
+                    self.load.start_over(took, now);
+                }
                 return;
             }
             Outcome::Shed => {
@@ -169,13 +171,16 @@ impl Endpoint {
         }
     }
 
-    pub fn note_success(&self, now: Moment) {
+    /// Notes a success; true when it brings the endpoint back.
+    fn note_success(&self, now: Moment) -> bool {
         self.successes.fetch_add(1, Ordering::Relaxed);
-        if self.outlier.succeeded(now) {
+        let is_back = self.outlier.succeeded(now);
+        if is_back {
             self.started_at.store(now.nanos(), Ordering::Relaxed);
             self.lock_rate().clear();
             info!(endpoint = %self.address, "an endpoint is back");
         }
+        is_back
     }
 
     /// No connection could be opened.
@@ -233,5 +238,45 @@ impl Endpoint {
     fn lock_rate(&self) -> std::sync::MutexGuard<'_, SuccessRate> {
         // Whoever panicked with it has left numbers, which are judged again in a second.
         self.rate.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLI: u64 = 1_000_000;
+    const CONFIG: EjectionConfig = EjectionConfig {
+        consecutive_failures: 7,
+        success_percent: 80,
+        minimum_requests: 5,
+        first_penalty: Duration::from_secs(1),
+        longest_penalty: Duration::from_secs(60),
+    };
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_nanos(millis * MILLI)
+    }
+
+    fn ask(endpoint: &Endpoint, sent: u64, outcome: Outcome, answered: u64) {
+        assert!(endpoint.load().begin(10, at(sent)));
+        endpoint.note(outcome, at(sent), at(answered), &CONFIG);
+        endpoint.load().ended();
+    }
+
+    #[test]
+    fn an_endpoint_that_comes_back_is_judged_by_how_it_is_now() {
+        let endpoint = Endpoint::new(([127, 0, 0, 1], 1).into(), 1, 0, at(0));
+        for turn in 1..100 {
+            ask(&endpoint, turn, Outcome::Success, turn + 1);
+        }
+        ask(&endpoint, 1_000, Outcome::TimedOut, 1_500);
+        assert!(endpoint.is_ejected(), "it answered nothing at all");
+        assert!(endpoint.load().latency(at(1_500)) >= 500 * MILLI);
+
+        assert!(endpoint.claim_probe(at(5_000)), "the penalty is over");
+        ask(&endpoint, 5_000, Outcome::Success, 5_002);
+        assert!(!endpoint.is_ejected());
+        assert_eq!(endpoint.load().latency(at(5_002)), 2 * MILLI);
     }
 }

@@ -70,6 +70,13 @@ impl Load {
         self.estimated_at.store(now.nanos(), Ordering::Relaxed);
     }
 
+    /// Forgets how long answers took, but for the last: it was another state that the endpoint was in. Faded away, the time
+    /// of a freeze would keep requests from it for most of a minute.
+    pub fn start_over(&self, took: u64, now: Moment) {
+        self.latency.store(took.max(1), Ordering::Relaxed);
+        self.estimated_at.store(now.nanos(), Ordering::Relaxed);
+    }
+
     /// The head of an answer came that says no: however fast it did, the endpoint must not look fast.
     pub fn refused(&self, took: u64, now: Moment) {
         let estimate = self.latency(now);

@@ -193,10 +193,12 @@ async fn nobody_waits_for_a_frozen_replica_and_it_comes_back() {
             load.0.answered_by("pod-1", thawed)
         })
         .await;
-        sleep(Duration::from_millis(500)).await;
+        let back = Instant::now();
+        sleep(Duration::from_secs(2)).await;
         let run = lab.finish("frozen for 3 s", load, struck).await;
         run.lost_nothing()
             .diverted(&["pod-1"], struck, thawed, SEEN)
+            .kept_its_share("pod-1", back, back + Duration::from_secs(2))
             .kept_nobody_waiting()
     })
     .await;
