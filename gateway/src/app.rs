@@ -76,12 +76,20 @@ async fn serve_until_stopped(config: Config, reloader: Reloader<Config>) -> Resu
     let connections = metrics.connections.clone();
     let reload_metrics = metrics.reloads.clone();
     let mut workers = start_workers(&config, listeners, &lifecycle, snapshots.clone(), metrics)?;
-    lifecycle.enter(Phase::Serving);
-    tokio::task::spawn_local(reloader.follow(reload_metrics, reloads, move |config| control.apply(&config)));
-
+    let serve = async {
+        // Ready means that requests will not fail for want of a look-up that is still under way.
+        control.found().await;
+        lifecycle.enter(Phase::Serving);
+        reloader
+            .follow(reload_metrics, reloads, async move |config: Config| {
+                control.apply(&config).await
+            })
+            .await;
+    };
     let signal = tokio::select! {
         signal = signals.next() => signal,
         () = workers.one_ended() => return Err("a worker ended without being told to".into()),
+        () = serve => return Err("the settings are followed no more".into()),
     };
     info!(?signal, "stopping");
     let open = &connections.open;

@@ -80,9 +80,15 @@ impl CurrentWorker {
     }
 
     pub(crate) fn set(&self, worker: Worker) {
-        let before = self.0.replace(Rc::new(worker));
-        // Outside of the borrow: closing its connections may run other code.
-        drop(before);
+        let worker = Rc::new(worker);
+        let before = self.0.replace(Rc::clone(&worker));
+        // A request that lasts, such as a tunnel, keeps its settings; it must not keep idle connections open.
+        let goes_on = |old: &&Rc<ClusterWorker>| worker.clusters.iter().any(|cluster| Rc::ptr_eq(cluster, old));
+        before
+            .clusters
+            .iter()
+            .filter(|old| !goes_on(old))
+            .for_each(|old| old.retire());
     }
 }
 

@@ -14,19 +14,26 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use shared::config::Secret;
 use shared::http_client;
 use shared::lifecycle::DrainTimes;
 use shared::telemetry::logging;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tracing::level_filters::LevelFilter;
+use tracing::warn;
 
-use crate::config::{Config, UpstreamConfig};
+use crate::config::{ClusterConfig, Config, UpstreamConfig};
 use crate::metrics::Metrics;
 use crate::route::RouteTable;
 use crate::upstream::discovery::Discoverer;
 use crate::upstream::{Cluster, health_check};
+
+/// How long new settings, and readiness at the start, wait for the endpoints of new clusters. An API
+/// server that does not answer makes way for DNS within it.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// The settings that may change, as requests use them.
 #[derive(Debug)]
@@ -82,14 +89,26 @@ impl Control {
         self.snapshots.subscribe()
     }
 
+    /// Returns when discovery has looked for every cluster, or has taken too long.
+    pub async fn found(&self) {
+        found(&self.tended).await;
+    }
+
     /// Takes up other settings, whole or not at all.
-    pub fn apply(&mut self, config: &Config) -> Result<(), Box<dyn Error>> {
+    pub async fn apply(&mut self, config: &Config) -> Result<(), Box<dyn Error>> {
         let tended = tend(config, &self.metrics, &mut self.discoverer, &self.tended)?;
+        // Requests for a new cluster would fail until there are endpoints; those before it still serve.
+        found(&tended).await;
         self.snapshots.send_replace(snapshot(config, &self.metrics, &tended));
         for before in std::mem::replace(&mut self.tended, tended) {
-            let name = &before.cluster.config.name;
-            if find(&self.tended, name).is_none() {
-                self.metrics.forget_cluster(name);
+            let cluster = &before.cluster;
+            match find(&self.tended, &cluster.config.name) {
+                Some(same) if Arc::ptr_eq(&same.cluster, cluster) => {}
+                Some(successor) if is_kin(&successor.cluster.config, &cluster.config) => {
+                    cluster.hand_over(&successor.cluster);
+                }
+                Some(_) => {}
+                None => self.metrics.forget_cluster(&cluster.config.name),
             }
         }
         if std::mem::replace(&mut self.level, config.logging.level) != self.level {
@@ -103,33 +122,51 @@ fn find<'a>(tended: &'a [Rc<Tended>], name: &str) -> Option<&'a Rc<Tended>> {
     tended.iter().find(|tended| tended.cluster.config.name == name)
 }
 
-/// The clusters of `config`: as they are in `before`, or new.
+/// Whether one may begin with the endpoints of the other.
+fn is_kin(one: &ClusterConfig, other: &ClusterConfig) -> bool {
+    one.name == other.name && one.authority == other.authority
+}
+
+async fn found(tended: &[Rc<Tended>]) {
+    let all = join_all(tended.iter().map(|tended| tended.cluster.found()));
+    if timeout(FIRST_LOOK, all).await.is_err() {
+        warn!(
+            seconds = FIRST_LOOK.as_secs(),
+            "going on without the endpoints of every cluster"
+        );
+    }
+}
+
+/// The clusters of `config`: as they are in `before`, or new. What can fail comes first: what is known of endpoints that
+/// are used already is only touched when all of it stands.
 fn tend(
     config: &Config,
     metrics: &Metrics,
     discoverer: &mut Discoverer,
     before: &[Rc<Tended>],
 ) -> Result<Vec<Rc<Tended>>, Box<dyn Error>> {
-    let mut tended = Vec::with_capacity(config.clusters.len());
+    let mut clients = Vec::with_capacity(config.clusters.len());
     for config in &config.clusters {
+        discoverer.prepare(config)?;
+        let check = config.health_check.as_ref();
+        clients.push(check.map(|check| http_client::client(check.timeout)).transpose()?);
+    }
+    let tended = config.clusters.iter().zip(clients).map(|(config, client)| {
         let known = find(before, &config.name);
         if let Some(same) = known.filter(|known| known.cluster.config == *config) {
-            tended.push(Rc::clone(same));
-            continue;
+            return Rc::clone(same);
         }
-        let kin = known.filter(|known| known.cluster.config.authority == config.authority);
+        let kin = known.filter(|known| is_kin(&known.cluster.config, config));
         let metrics = metrics.cluster(&config.name);
         let cluster = Arc::new(Cluster::after(config.clone(), metrics, kin.map(|kin| &*kin.cluster)));
-        let mut tasks = Vec::new();
-        tasks.extend(discoverer.follow(&cluster)?);
-        if let Some(check) = &config.health_check {
-            let client = http_client::client(check.timeout)?;
+        let mut tasks = Vec::from_iter(discoverer.follow(&cluster));
+        if let (Some(check), Some(client)) = (&config.health_check, client) {
             let checks = health_check::run(Arc::clone(&cluster), check.clone(), client);
             tasks.push(tokio::task::spawn_local(checks));
         }
-        tended.push(Rc::new(Tended { cluster, tasks }));
-    }
-    Ok(tended)
+        Rc::new(Tended { cluster, tasks })
+    });
+    Ok(tended.collect())
 }
 
 fn snapshot(config: &Config, metrics: &Metrics, tended: &[Rc<Tended>]) -> Arc<Snapshot> {

@@ -23,13 +23,14 @@ pub mod moment;
 mod pool;
 pub mod queue;
 pub mod retry_budget;
+mod trailers;
 
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -81,13 +82,14 @@ impl EndpointSet {
         }
     }
 
-    /// What a new endpoint is expected to take, in nanoseconds: as long as the middle one of those that are there.
-    fn median_latency(&self, now: Moment) -> u64 {
-        let mut latencies: Vec<u64> = self
+    /// What a new endpoint is expected to take, in nanoseconds: as long as the middle one of those that are there, or of
+    /// all but one.
+    fn median_latency(&self, except: Option<SocketAddr>, now: Moment) -> u64 {
+        let others = self
             .endpoints
             .iter()
-            .map(|endpoint| endpoint.load().latency(now))
-            .collect();
+            .filter(|endpoint| Some(endpoint.address) != except);
+        let mut latencies: Vec<u64> = others.map(|endpoint| endpoint.load().latency(now)).collect();
         latencies.sort_unstable();
         latencies.get(latencies.len() / 2).copied().unwrap_or(0)
     }
@@ -104,7 +106,13 @@ pub struct Cluster {
     tier: AtomicU8,
     /// Asks discovery to look again soon: something did not answer.
     pub look_again: Notify,
-    pub queue: Queue,
+    /// One for all clusters that follow each other under a name: a place that becomes free is one for whoever waits longest.
+    pub queue: Arc<Queue>,
+    /// The cluster that the settings have now in the place of this one.
+    successor: OnceLock<Arc<Cluster>>,
+    /// Whether discovery has looked, and woken when it has.
+    has_looked: AtomicBool,
+    looked: Notify,
 }
 
 impl Cluster {
@@ -121,7 +129,13 @@ impl Cluster {
             (None, Discovery::Kubernetes(_)) => Tier::Kubernetes,
         };
         let cluster = Self {
-            queue: Queue::new(config.max_queue),
+            queue: match before {
+                Some(before) => Arc::clone(&before.queue),
+                None => Arc::new(Queue::new(config.max_queue)),
+            },
+            successor: OnceLock::new(),
+            has_looked: AtomicBool::new(false),
+            looked: Notify::new(),
             config,
             metrics,
             set: ArcSwap::default(),
@@ -154,6 +168,40 @@ impl Cluster {
         self.set.load_full()
     }
 
+    /// The cluster that holds in the place of this one, or this one. Requests that came before a change of settings and
+    /// still look for a place find it by the limits and among the endpoints of now.
+    pub fn latest(&self) -> &Self {
+        let mut latest = self;
+        while let Some(successor) = latest.successor.get() {
+            latest = successor;
+        }
+        latest
+    }
+
+    /// Hands over to `successor`, which was made [`Cluster::after`] this one.
+    pub fn hand_over(&self, successor: &Arc<Self>) {
+        // A cluster is replaced once.
+        let _only = self.successor.set(Arc::clone(successor));
+        successor.queue.set_limit(successor.config.max_queue);
+        successor.queue.freed_many();
+    }
+
+    /// Notes that discovery has an answer, be it that there is nothing.
+    pub fn note_looked(&self) {
+        if !self.has_looked.swap(true, Ordering::AcqRel) {
+            self.looked.notify_waiters();
+        }
+    }
+
+    /// Returns when there are endpoints, or discovery knows that there are none.
+    pub async fn found(&self) {
+        let mut looked = std::pin::pin!(self.looked.notified());
+        looked.as_mut().enable();
+        if !self.has_looked.load(Ordering::Acquire) && self.endpoints().endpoints.is_empty() {
+            looked.await;
+        }
+    }
+
     /// Where the endpoints come from now.
     pub fn tier(&self) -> Tier {
         Tier::from_u8(self.tier.load(Ordering::Relaxed))
@@ -169,6 +217,7 @@ impl Cluster {
     /// keeps its endpoint and what is known of it. Only the cluster's discovery calls this.
     pub fn publish(&self, addresses: &[SocketAddr]) {
         self.publish_weighted(addresses, &HashMap::new());
+        self.note_looked();
     }
 
     fn publish_weighted(&self, addresses: &[SocketAddr], weights: &HashMap<SocketAddr, u32>) {
@@ -182,7 +231,7 @@ impl Cluster {
             return;
         }
         let now = Moment::now();
-        let latency = current.median_latency(now);
+        let latency = current.median_latency(None, now);
         let known: HashMap<SocketAddr, &Arc<Endpoint>> = current
             .endpoints
             .iter()
@@ -330,8 +379,9 @@ impl ClusterWorker {
     }
 
     fn pick(&self, attempts: &Attempts) -> Result<Option<InFlight>, ProxyError> {
-        if self.pool.view().set.version != self.cluster.version.load(Ordering::Acquire) {
-            self.pool.follow(self.cluster.endpoints());
+        let cluster = self.cluster.latest();
+        if self.pool.view().set.version != cluster.version.load(Ordering::Acquire) {
+            self.pool.follow(cluster.endpoints());
         }
         let view = self.pool.view();
         let now = attempts.now.take().unwrap_or_else(Instant::now);
@@ -342,15 +392,21 @@ impl ClusterWorker {
                 Pick::Nothing => return Err(ProxyError::NoEndpoint),
             };
             // Another worker may have taken the last place since it was looked at.
-            if let Some(in_flight) = InFlight::begin(&view.shelves[place], now) {
+            if let Some(in_flight) = InFlight::begin(&view.shelves[place], cluster.config.max_concurrency, now) {
                 return Ok(Some(in_flight));
             }
         }
     }
 
     async fn wait_for_place(&self, attempts: &Attempts) -> Result<InFlight, ProxyError> {
-        let take = || self.pick(attempts).transpose();
-        let waited = self.cluster.queue.wait(self.cluster.pace(), attempts.wait_until, take);
+        let take = || {
+            self.balancer.set_limit(self.cluster.latest().config.max_concurrency);
+            self.pick(attempts).transpose()
+        };
+        let waited = self
+            .cluster
+            .queue
+            .wait(self.cluster.latest().pace(), attempts.wait_until, take);
         waited.await?
     }
 
@@ -436,5 +492,10 @@ impl ClusterWorker {
             self.pool.follow(self.cluster.endpoints());
             self.pool.sweep(now);
         }
+    }
+
+    /// Closes what idles, now and from now on: new requests go elsewhere.
+    pub fn retire(&self) {
+        self.pool.retire();
     }
 }

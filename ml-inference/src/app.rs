@@ -113,8 +113,8 @@ fn take_up(
     mut level: LevelFilter,
     state: Arc<State>,
     drain_times: Rc<Cell<DrainTimes>>,
-) -> impl FnMut(Config) -> Result<(), Infallible> {
-    move |config| {
+) -> impl AsyncFnMut(Config) -> Result<(), Infallible> {
+    async move |config| {
         state.limit(config.limits);
         drain_times.set(config.drain);
         if std::mem::replace(&mut level, config.logging.level) != level {

@@ -112,6 +112,7 @@ impl Program {
             default_secret_dir: self.default_secret_dir,
             file: arguments.config_file,
             variables: environment(),
+            file_held: false,
         };
         let (parsed, reloader) = Reloader::start(layers, parse);
         match (arguments.command, parsed) {

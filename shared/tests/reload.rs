@@ -44,6 +44,7 @@ fn layers(variables: &[(&str, &Path)]) -> Layers {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), path(value)))
             .collect(),
+        file_held: false,
     }
 }
 
@@ -115,6 +116,34 @@ fn a_broken_file_is_refused_once_and_the_next_good_one_counts() {
         ["COLOUR"],
         "compared with what holds, not with what was refused"
     );
+}
+
+/// The default file may be missing, but not once it held: the defaults would open what it closed.
+#[test]
+fn a_file_that_vanishes_or_falls_silent_is_refused() {
+    let scratch = Scratch::new("reload");
+    let file = scratch.path().join("settings.yaml");
+    let default_file: &'static str = Box::leak(file.to_str().expect("UTF-8").to_owned().into_boxed_str());
+    let layers = Layers {
+        default_file,
+        ..layers(&[])
+    };
+    let (values, mut reloader) = start(layers);
+    assert_eq!(values.colour, "green", "there is none yet");
+    scratch.file("settings.yaml", "colour: red");
+    let (values, _) = after_two_looks(&mut reloader).expect("a change").expect("valid");
+    assert_eq!(values.colour, "red");
+    for text in ["", "# colour: red\n"] {
+        scratch.file("settings.yaml", text);
+        let faults = after_two_looks(&mut reloader).expect("a change").expect_err("refused");
+        assert!(faults.in_one_line().contains("says nothing any more"), "{faults}");
+    }
+    std::fs::remove_file(&file).expect("it is there");
+    let faults = after_two_looks(&mut reloader).expect("a change").expect_err("refused");
+    assert!(faults.in_one_line().contains("cannot be read"), "{faults}");
+    scratch.file("settings.yaml", "colour: blue");
+    let (values, _) = after_two_looks(&mut reloader).expect("a change").expect("valid");
+    assert_eq!(values.colour, "blue");
 }
 
 #[test]

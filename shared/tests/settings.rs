@@ -26,6 +26,7 @@ fn layers() -> Layers {
         default_secret_dir: "/nowhere/secrets",
         file: None,
         variables: BTreeMap::new(),
+        file_held: false,
     }
 }
 

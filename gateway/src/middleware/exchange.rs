@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, request};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, request};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use shared::request_id::{RequestId, X_REQUEST_ID};
@@ -167,7 +167,8 @@ where
             .flatten();
         let id = own.and_then(RequestId::from_client);
         let id = id.unwrap_or_else(|| RequestId::generate(fastrand::u128(..)));
-        let is_grpc = is_grpc(request.headers(), present);
+        // gRPC is a protocol of HTTP/2, whose trailers can tell how a call ended.
+        let is_grpc = request.version() == Version::HTTP_2 && is_grpc(request.headers(), present);
         let record = Record::new(self.worker.get(), id, Rc::clone(&self.peer), is_grpc);
         let (head, body) = request.into_parts();
         ExchangeFuture {

@@ -179,8 +179,22 @@ async fn send(
     match lease.answer(first, late).await {
         Some(Ok(response)) => Ok(response),
         Some(Err(error)) => Err(broke(lease, upload, error)),
+        // It waits for a stream, so its endpoint has not seen it, and is not the one that is silent.
+        None if lease.waits_for_stream() => Err(not_sent(deadline, granted.get())),
         None if granted.get() => Err(Failure::Late),
         None => Err(timed_out(upload, deadline)),
+    }
+}
+
+#[cold]
+fn not_sent(deadline: &Deadline, may_go_elsewhere: bool) -> Failure {
+    match may_go_elsewhere {
+        true => Failure::NotWritten {
+            unsent: None,
+            error: UpstreamError::NoStream,
+        },
+        false if deadline.has_passed(Instant::now()) => Failure::Other(ProxyError::DeadlineExceeded),
+        false => Failure::Other(ProxyError::UpstreamTimeout),
     }
 }
 

@@ -65,7 +65,7 @@ pub struct Balancer {
     policy: Policy,
     slow_start: Duration,
     /// Requests that one endpoint may have in hand.
-    limit: u32,
+    limit: Cell<u32>,
     cursor: Cell<usize>,
 }
 
@@ -74,9 +74,13 @@ impl Balancer {
         Self {
             policy,
             slow_start,
-            limit,
+            limit: Cell::new(limit),
             cursor: Cell::new(start),
         }
+    }
+
+    pub fn set_limit(&self, limit: u32) {
+        self.limit.set(limit);
     }
 
     /// Chooses among the endpoints that are in and were not tried before; when all of those are gone among the ones
@@ -95,7 +99,7 @@ impl Balancer {
 
     fn among(&self, set: &EndpointSet, now: Moment, usable: impl Fn(&Endpoint) -> bool) -> Pick {
         let endpoints = &set.endpoints;
-        let fit = |at: usize| usable(&endpoints[at]) && endpoints[at].load().in_flight() < self.limit;
+        let fit = |at: usize| usable(&endpoints[at]) && endpoints[at].load().in_flight() < self.limit.get();
         let Some(first) = self.next_in_turn(set, now, fit) else {
             let any = endpoints.iter().any(|endpoint| usable(endpoint));
             return if any { Pick::Full } else { Pick::Nothing };

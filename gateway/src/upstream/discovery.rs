@@ -19,7 +19,7 @@ use hickory_resolver::TokioResolver;
 use tokio::task::JoinHandle;
 
 use super::Cluster;
-use crate::config::{Config, Discovery, DnsConfig, KubernetesConfig};
+use crate::config::{ClusterConfig, Config, Discovery, DnsConfig, KubernetesConfig};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -62,21 +62,26 @@ impl Discoverer {
         }
     }
 
-    /// Follows a cluster that has no fixed list, until the task is aborted.
-    pub fn follow(&mut self, cluster: &Arc<Cluster>) -> Result<Option<JoinHandle<()>>, dns::DnsError> {
-        if cluster.config.endpoints.is_some() {
-            return Ok(None);
+    /// Sees to what is needed to follow such a cluster.
+    pub fn prepare(&mut self, config: &ClusterConfig) -> Result<(), dns::DnsError> {
+        if config.endpoints.is_none() && self.resolver.is_none() {
+            self.resolver = Some(dns::resolver(&self.dns)?);
         }
-        let resolver = match &self.resolver {
-            Some(resolver) => resolver.clone(),
-            None => self.resolver.insert(dns::resolver(&self.dns)?).clone(),
-        };
+        Ok(())
+    }
+
+    /// Follows a cluster that was prepared for and has no fixed list, until the task is aborted.
+    pub fn follow(&self, cluster: &Arc<Cluster>) -> Option<JoinHandle<()>> {
+        if cluster.config.endpoints.is_some() {
+            return None;
+        }
+        let resolver = self.resolver.clone().expect("the cluster was prepared for");
         let by_dns = dns::Follower {
             cluster: Arc::clone(cluster),
             resolver,
             config: self.dns.clone(),
         };
-        Ok(Some(match &cluster.config.discovery {
+        Some(match &cluster.config.discovery {
             Discovery::Dns => tokio::task::spawn_local(async move {
                 by_dns.follow().await;
             }),
@@ -86,6 +91,6 @@ impl Discoverer {
                     follower.follow().await;
                 })
             }
-        }))
+        })
     }
 }

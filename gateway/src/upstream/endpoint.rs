@@ -139,21 +139,17 @@ impl Endpoint {
         weight * part.clamp(LEAST_SHARE, 1.0)
     }
 
-    /// What a request that was sent at `sent` came to.
-    pub fn note(&self, outcome: Outcome, sent: Moment, now: Moment, config: &EjectionConfig) {
+    /// What a request that was sent at `sent` came to; true when it brings the endpoint back.
+    pub fn note(&self, outcome: Outcome, sent: Moment, now: Moment, config: &EjectionConfig) -> bool {
         let took = now.nanos_since(sent.nanos());
         match outcome {
             Outcome::Success => {
                 self.load.answered(took, now);
-                if self.note_success(now) {
-                    self.load.start_over(took, now);
-                }
-                return;
+                return self.note_success(now);
             }
             Outcome::Shed => {
                 self.load.refused(took, now);
-                self.note_success(now);
-                return;
+                return self.note_success(now);
             }
             Outcome::Refusal => self.load.refused(took, now),
             Outcome::Broke => self.load.abandoned(),
@@ -161,7 +157,8 @@ impl Endpoint {
             Outcome::TimedOut if self.load.silent_since(sent) => {
                 self.load.timed_out(took, now);
                 self.failures.fetch_add(1, Ordering::Relaxed);
-                return self.eject(config, now, "it does not answer");
+                self.eject(config, now, "it does not answer");
+                return false;
             }
             Outcome::TimedOut => self.load.timed_out(took, now),
         }
@@ -169,6 +166,7 @@ impl Endpoint {
         if let Some(penalty) = self.outlier.failed(config, now, fastrand::f64()) {
             self.tell_ejected(penalty, "failures in a row");
         }
+        false
     }
 
     /// Notes a success; true when it brings the endpoint back.
@@ -258,25 +256,26 @@ mod tests {
         Moment::from_nanos(millis * MILLI)
     }
 
-    fn ask(endpoint: &Endpoint, sent: u64, outcome: Outcome, answered: u64) {
+    fn ask(endpoint: &Endpoint, sent: u64, outcome: Outcome, answered: u64) -> bool {
         assert!(endpoint.load().begin(10, at(sent)));
-        endpoint.note(outcome, at(sent), at(answered), &CONFIG);
+        let is_back = endpoint.note(outcome, at(sent), at(answered), &CONFIG);
         endpoint.load().ended();
+        is_back
     }
 
     #[test]
-    fn an_endpoint_that_comes_back_is_judged_by_how_it_is_now() {
+    fn silence_ejects_and_an_answer_to_the_probe_brings_back() {
         let endpoint = Endpoint::new(([127, 0, 0, 1], 1).into(), 1, 0, at(0));
         for turn in 1..100 {
-            ask(&endpoint, turn, Outcome::Success, turn + 1);
+            assert!(!ask(&endpoint, turn, Outcome::Success, turn + 1));
         }
-        ask(&endpoint, 1_000, Outcome::TimedOut, 1_500);
+        assert!(!ask(&endpoint, 1_000, Outcome::TimedOut, 1_500));
         assert!(endpoint.is_ejected(), "it answered nothing at all");
         assert!(endpoint.load().latency(at(1_500)) >= 500 * MILLI);
 
         assert!(endpoint.claim_probe(at(5_000)), "the penalty is over");
-        ask(&endpoint, 5_000, Outcome::Success, 5_002);
+        assert!(ask(&endpoint, 5_000, Outcome::Success, 5_002));
         assert!(!endpoint.is_ejected());
-        assert_eq!(endpoint.load().latency(at(5_002)), 2 * MILLI);
+        assert!(!ask(&endpoint, 5_003, Outcome::Success, 5_004), "it is back already");
     }
 }

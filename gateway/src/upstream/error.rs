@@ -19,6 +19,8 @@ pub enum UpstreamError {
     Upload,
     #[error(transparent)]
     Http2(Http2Error),
+    #[error("it takes no more requests on its connections")]
+    NoStream,
     #[error("the host is not one that HTTP/2 can name")]
     Host,
 }

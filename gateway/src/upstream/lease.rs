@@ -29,8 +29,8 @@ pub struct InFlight {
 
 impl InFlight {
     /// Takes a place at the shelf's endpoint, if one is free.
-    pub(super) fn begin(shelf: &Rc<Shelf>, began: Instant) -> Option<Self> {
-        let (limit, now) = (shelf.owner.cluster.config.max_concurrency, Moment::from(began));
+    pub(super) fn begin(shelf: &Rc<Shelf>, limit: u32, began: Instant) -> Option<Self> {
+        let now = Moment::from(began);
         shelf.endpoint.load().begin(limit, now).then(|| Self {
             probe: shelf.endpoint.claim_probe(now),
             shelf: Rc::clone(shelf),
@@ -53,8 +53,12 @@ impl InFlight {
 
     fn note(&mut self, outcome: Outcome, sent: Moment, now: Moment) {
         if std::mem::take(&mut self.awaiting) {
-            let ejection = &self.shelf.owner.cluster.config.ejection;
-            self.shelf.endpoint.note(outcome, sent, now, ejection);
+            let (cluster, endpoint) = (&self.shelf.owner.cluster, &self.shelf.endpoint);
+            if endpoint.note(outcome, sent, now, &cluster.config.ejection) {
+                // The answer that brought it back may itself have waited for the end of what was wrong.
+                let latency = cluster.latest().endpoints().median_latency(Some(endpoint.address), now);
+                endpoint.load().start_over(latency, now);
+            }
         }
     }
 }
@@ -173,6 +177,15 @@ impl Lease {
         match &mut self.carrier {
             Carrier::Http1(connection) => connection.get().http.poll_answer(cx),
             Carrier::Http2(stream) => stream.exchange.poll_answer(cx),
+        }
+    }
+
+    /// Whether the upstream takes no more requests on this connection for now, and so has not seen this one.
+    #[cold]
+    pub fn waits_for_stream(&mut self) -> bool {
+        match &mut self.carrier {
+            Carrier::Http1(_) => false,
+            Carrier::Http2(stream) => stream.exchange.is_unsent(),
         }
     }
 

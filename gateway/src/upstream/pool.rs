@@ -254,4 +254,9 @@ impl Pool {
             shelf.sweep(now);
         }
     }
+
+    /// Closes what idles, now and whenever something is given back.
+    pub(super) fn retire(&self) {
+        self.view().shelves.iter().for_each(|shelf| shelf.clear());
+    }
 }

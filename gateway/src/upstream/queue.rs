@@ -13,7 +13,7 @@ use crate::error::ProxyError;
 
 #[derive(Debug)]
 pub struct Queue {
-    limit: usize,
+    limit: AtomicUsize,
     waiting: AtomicUsize,
     freed: Notify,
 }
@@ -47,10 +47,15 @@ impl Drop for Place<'_> {
 impl Queue {
     pub fn new(limit: usize) -> Self {
         Self {
-            limit,
+            limit: AtomicUsize::new(limit),
             waiting: AtomicUsize::new(0),
             freed: Notify::new(),
         }
+    }
+
+    /// Changes how many may wait; those who do stay.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     pub fn len(&self) -> usize {
@@ -69,7 +74,7 @@ impl Queue {
         }
     }
 
-    /// There are new endpoints: whoever waits looks again.
+    /// There are other endpoints or limits: whoever waits looks again.
     pub fn freed_many(&self) {
         self.freed.notify_waiters();
     }
@@ -78,8 +83,9 @@ impl Queue {
     pub async fn wait<T>(&self, pace: Pace, deadline: Instant, take: impl Fn() -> Option<T>) -> Result<T, ProxyError> {
         let ahead = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _place = Place(self);
-        if ahead >= self.limit {
-            return Err(ProxyError::QueueFull(self.limit));
+        let limit = self.limit.load(Ordering::Relaxed);
+        if ahead >= limit {
+            return Err(ProxyError::QueueFull(limit));
         }
         let forecast = pace.wait_behind(ahead);
         if Instant::now() + forecast > deadline {

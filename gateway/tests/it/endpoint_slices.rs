@@ -393,10 +393,13 @@ async fn only_a_server_that_the_clusters_authority_vouches_for_is_believed() {
 async fn dns_serves_while_the_first_list_is_late() {
     let api = ApiServer::start(Mood::Hanging).await;
     let setup = Setup::start(&api, &[], |port| api.put("one", slice(port, &[Pod::Ready(A)]))).await;
-    // It is ready at once: the endpoints of one cluster are no reason to take the gateway out.
-    assert_eq!(setup.gateway.admin("/readyz").await.status(), 200);
-    setup.becomes("dns", &[CLUSTER_IP]).await;
+    eventually("it is ready", DEADLINE, async || {
+        setup.gateway.admin("/readyz").await.status() == 200
+    })
+    .await;
+    // Ready means that nobody is told that there are no endpoints only because nobody has looked yet.
     assert_eq!(setup.answers().await, ["service"]);
+    setup.becomes("dns", &[CLUSTER_IP]).await;
     // A log line passes through a pipe: the status may be read before it has come.
     eventually("it warns", DEADLINE, async || !setup.warnings().is_empty()).await;
     api.set_mood(Mood::Well);

@@ -1201,3 +1201,58 @@ async fn a_deadline_that_passes_during_the_answer_is_told_in_its_trailers() {
         "{line}"
     );
 }
+
+#[tokio::test]
+async fn trailers_that_http2_does_not_know_end_the_request_all_the_same() {
+    let (tell, mut heard) = mpsc::unbounded_channel();
+    let upstream = H2Upstream::answering(move |request, mut respond| {
+        let tell = tell.clone();
+        async move {
+            let mut body = request.into_body();
+            let bytes = whole(&mut body).await;
+            let trailers = body.trailers().await.expect("an end").unwrap_or_default();
+            tell.send((bytes, trailers)).expect("the test listens");
+            respond.send_response(head(200), true).expect("sent");
+        }
+    })
+    .await;
+    let gateway = gateway(&[upstream.address]).await;
+    let mut raw = gateway.raw().await;
+    for (trailers, left) in [
+        ("keep-alive: 1\r\n", 0),
+        ("te: gzip\r\nchecksum: 7\r\nx-real-ip: 8.8.8.8\r\n", 1),
+    ] {
+        let head = "POST /raw HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n";
+        raw.send(format!("{head}3\r\nabc\r\n0\r\n{trailers}\r\n")).await;
+        assert_eq!(raw.response().await.status, 200);
+        let (bytes, heard) = heard.recv().await.expect("it was told");
+        assert_eq!((bytes.as_slice(), heard.len()), (b"abc".as_slice(), left), "{heard:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_a_stream_says_nothing_about_its_endpoint() {
+    let mut one_stream = server::Builder::new();
+    one_stream.max_concurrent_streams(1);
+    let upstream = H2Upstream::start(one_stream, |_, mut connection| async move {
+        let mut taken = Vec::new();
+        while let Some(Ok(request)) = connection.accept().await {
+            // Never answered.
+            taken.push(request);
+        }
+    })
+    .await;
+    let short = "routes:\n  - { prefix: /short, cluster: \"backend:5000\", timeout: 0.3 }";
+    let yaml = yaml(&[upstream.address], "    http2: { max_connections: 1 }\n").replace("routes:", short);
+    let gateway = Gateway::start(&yaml, &[("WORKERS", "1")]).await;
+    let url = gateway.url("/raw");
+    let slow = tokio::spawn(gateway.client.get(url).send());
+    eventually("the stream is taken", DEADLINE, async || {
+        gateway.metric(OPEN).await == 1.0
+    })
+    .await;
+    assert_eq!(gateway.get("/short").await.status(), 504);
+    let ejections = "gateway_endpoint_ejections_total{cluster=\"backend:5000\"";
+    assert_eq!(gateway.metric(ejections).await, 0.0);
+    slow.abort();
+}

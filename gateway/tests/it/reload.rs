@@ -1,12 +1,12 @@
 //! Settings that change while requests come in.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::Value;
-use shared::test_util::{DEADLINE, Mount, Upstream, eventually};
-use tokio::sync::Notify;
+use shared::test_util::{DEADLINE, DnsServer, Mount, Upstream, eventually, pods};
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::common::{Gateway, yaml};
@@ -300,4 +300,141 @@ async fn two_hundred_reloads_under_load_fail_no_request() {
         open <= 4.0 * 2.0 * 3.0
     })
     .await;
+}
+
+/// An upstream that answers a request for each permit it is given.
+async fn by_permit(permits: &Arc<Semaphore>) -> Upstream {
+    let permits = Arc::clone(permits);
+    Upstream::start(move |mut connection| {
+        let permits = Arc::clone(&permits);
+        async move {
+            while connection.read_request().await.is_some() {
+                permits.acquire().await.expect("it stays open").forget();
+                connection.answer(200, "ok").await;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn who_waits_for_a_place_gets_it_across_a_change_of_the_cluster() {
+    let permits = Arc::new(Semaphore::new(0));
+    let upstream = by_permit(&permits).await;
+    let with = |more: &str| yaml(&[upstream.address]).replace("    endpoints:", &format!("    {more}\n    endpoints:"));
+    let mut live = Live::start(&with("max_concurrency: 1"), &[]).await;
+    let ask = || tokio::spawn(live.gateway.client.get(live.gateway.url("/raw")).send());
+    let waiting = async |gateway: &Gateway, count: f64| {
+        eventually("they wait", DEADLINE, async || {
+            gateway.metric("gateway_cluster_queue{cluster=\"backend:5000\"}").await == count
+        })
+        .await;
+    };
+    let in_flight = "gateway_endpoint_requests_in_flight{cluster=\"backend:5000\"";
+    let first = ask();
+    eventually("it is asked", DEADLINE, async || {
+        live.gateway.metric(in_flight).await == 1.0
+    })
+    .await;
+    // One waits since before the change, one comes after it.
+    let before = ask();
+    waiting(&live.gateway, 1.0).await;
+    let change = with("max_concurrency: 1\n    balancer: round_robin");
+    live.mount.publish(&[("gateway.yaml", &change)]);
+    eventually("it is taken up", DEADLINE, async || {
+        live.config().await["generation"] == 2
+    })
+    .await;
+    let after = tokio::spawn(live.gateway.client.get(live.gateway.url("/raw")).send());
+    waiting(&live.gateway, 2.0).await;
+    permits.add_permits(1);
+    assert_eq!(first.await.expect("no panic").expect("an answer").status(), 200);
+    permits.add_permits(1);
+    assert_eq!(
+        before.await.expect("no panic").expect("an answer").status(),
+        200,
+        "it waited longest"
+    );
+    permits.add_permits(1);
+    assert_eq!(after.await.expect("no panic").expect("an answer").status(), 200);
+
+    // A limit that is raised lets in at once who waits by the old one.
+    let url = live.gateway.url("/raw");
+    let asked = [0, 1].map(|_| tokio::spawn(live.gateway.client.get(&url).send()));
+    waiting(&live.gateway, 1.0).await;
+    live.mount.publish(&[("gateway.yaml", &with("max_concurrency: 2"))]);
+    waiting(&live.gateway, 0.0).await;
+    permits.add_permits(2);
+    for asked in asked {
+        assert_eq!(asked.await.expect("no panic").expect("an answer").status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_new_is_looked_for_before_requests_go_there() {
+    const BLUE: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
+    const GREEN: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 2);
+    let upstreams = pods(&[("blue", BLUE), ("green", GREEN)]).await;
+    let port = upstreams[0].address.port();
+    let dns = DnsServer::start().await;
+    dns.set("blue.", &[BLUE]);
+    dns.set("green.", &[GREEN]);
+    let server = dns.address.to_string();
+    let version = |name: &str| {
+        format!(
+            "clusters: [{{ name: \"{name}.:{port}\" }}]\nroutes: [{{ prefix: /predict, cluster: \"{name}.:{port}\" }}]\n"
+        )
+    };
+    let mut live = Live::start(&version("blue"), &[("DNS_SERVERS", &server)]).await;
+    let (stop, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let load = tokio::spawn({
+        let (stop, failed) = (Arc::clone(&stop), Arc::clone(&failed));
+        let (client, url) = (live.gateway.client.clone(), live.gateway.url("/predict"));
+        async move {
+            while !stop.load(Ordering::SeqCst) {
+                let response = client.get(&url).send().await.expect("an answer");
+                failed.fetch_add(usize::from(response.status() != 200), Ordering::SeqCst);
+            }
+        }
+    });
+    for turn in 0..20 {
+        let name = if turn % 2 == 0 { "green" } else { "blue" };
+        live.publish(&version(name)).await;
+        eventually("requests go there", DEADLINE, async || {
+            live.gateway.get("/predict").await.text().await.expect("text") == name
+        })
+        .await;
+    }
+    stop.store(true, Ordering::SeqCst);
+    load.await.expect("no panic");
+    assert_eq!(failed.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_request_that_lasts_keeps_no_idle_connections_open() {
+    let upstream = Upstream::start(async |mut connection| {
+        while let Some((head, _)) = connection.read_request().await {
+            if head.contains("/lasts") {
+                return connection.hang().await;
+            }
+            connection.answer(200, "ok").await;
+        }
+    })
+    .await;
+    let with = |balancer: &str| {
+        let text = yaml(&[upstream.address]);
+        text.replace("    endpoints:", &format!("    balancer: {balancer}\n    endpoints:"))
+    };
+    let mut live = Live::start(&with("peak_ewma"), &[("WORKERS", "1")]).await;
+    let lasting = tokio::spawn(live.gateway.client.get(live.gateway.url("/raw/lasts")).send());
+    eventually("it is asked", DEADLINE, async || upstream.accepted() == 1).await;
+    assert_eq!(live.gateway.get("/raw").await.status(), 200);
+    let open = "gateway_upstream_connections_open{cluster=\"backend:5000\"}";
+    assert_eq!(live.gateway.metric(open).await, 2.0);
+    live.publish(&with("round_robin")).await;
+    eventually("the idle one is closed", DEADLINE, async || {
+        live.gateway.metric(open).await == 1.0
+    })
+    .await;
+    lasting.abort();
 }

@@ -443,3 +443,34 @@ async fn a_drain_ends_when_the_last_tunnel_does() {
     assert_eq!(finished.code, 0);
     assert!(finished.stdout.contains("\"drained\""), "{}", finished.stdout);
 }
+
+#[tokio::test]
+async fn what_follows_a_declined_upgrade_while_its_answer_comes_is_read() {
+    let (tell, told) = watch::channel(false);
+    let upstream = Upstream::start(move |mut connection| {
+        let mut told = told.clone();
+        async move {
+            if connection.number == 0 {
+                connection.read_head().await;
+                connection.send("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nhal").await;
+                // The rest comes when the client has sent its next request.
+                told.wait_for(|told| *told).await.expect("the test lives");
+                connection.send("ves").await;
+            }
+            while connection.read_request().await.is_some() {
+                connection.answer(200, "next").await;
+            }
+        }
+    })
+    .await;
+    let gateway = Gateway::in_front_of(&[upstream.address], &[]).await;
+    let (answer, mut client) = ask(&gateway, ASK).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(client.read_exactly(3).await, b"hal");
+    client.send("GET /raw HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    // It is read by now, or will be: neither may be lost.
+    assert!(client.is_silent_for(Duration::from_millis(50)).await);
+    tell.send(true).expect("the upstream waits");
+    assert_eq!(client.read_exactly(3).await, b"ves");
+    assert_eq!(client.response().await.body, "next");
+}

@@ -28,6 +28,9 @@ pub struct Layers {
     /// `--config FILE`, stronger than the variable `CONFIG_FILE`.
     pub file: Option<PathBuf>,
     pub variables: BTreeMap<String, String>,
+    /// The file said something before, so that its absence is a fault: without its routes and keys the defaults would open what
+    /// it closed.
+    pub file_held: bool,
 }
 
 impl Layers {
@@ -39,7 +42,9 @@ impl Layers {
             .add_source(File::from_str(self.default_document, FileFormat::Yaml));
 
         let file = self.file();
-        if let Some(source) = self.read_file(&file, &mut faults) {
+        let mounted = self.read_file(&file, &mut faults);
+        let said = mounted.is_some();
+        if let Some(source) = mounted {
             builder = builder.add_source(source);
         }
         builder = builder.add_source(Environment {
@@ -63,6 +68,7 @@ impl Layers {
             values,
             documents: self.documents,
             file: file.path,
+            file_said: said,
             faults,
         }
     }
@@ -73,7 +79,7 @@ impl Layers {
             .clone()
             .or_else(|| self.variables.get(CONFIG_FILE).map(PathBuf::from));
         ConfigFile {
-            required: named.is_some(),
+            required: named.is_some() || self.file_held,
             path: named.unwrap_or_else(|| PathBuf::from(self.default_file)),
         }
     }
@@ -90,6 +96,13 @@ impl Layers {
             }
         };
         if says_nothing(&text) {
+            if self.file_held {
+                faults.push(
+                    origin,
+                    "",
+                    "says nothing any more, which would put the defaults in place of what it said",
+                );
+            }
             return None;
         }
         let values = match File::from_str(&text, FileFormat::Yaml).collect() {
@@ -224,6 +237,7 @@ pub struct Settings {
     /// Secrets among them: nothing here is `Debug`.
     values: Map<String, Value>,
     file: PathBuf,
+    file_said: bool,
     faults: Faults,
 }
 
@@ -285,6 +299,11 @@ impl Settings {
     /// The mounted file's path, whether or not there is a file.
     pub fn file(&self) -> &Path {
         &self.file
+    }
+
+    /// Whether there is a mounted file that says something.
+    pub(super) fn file_said_something(&self) -> bool {
+        self.file_said
     }
 
     /// `value` when nothing was wrong, else every fault.

@@ -45,6 +45,10 @@ impl<S> Reloader<S> {
         let interval = current.get(&common::RELOAD_INTERVAL, seconds_or_zero);
         let parsed = parse(&mut current);
         let parsed = current.finish(parsed);
+        let layers = Layers {
+            file_held: current.file_said_something(),
+            ..layers
+        };
         let reloader = Self {
             layers,
             parse,
@@ -78,6 +82,7 @@ impl<S> Reloader<S> {
         let parsed = (self.parse)(&mut settings);
         Some(settings.finish(parsed).map(|parsed| {
             let changes = settings.changes_since(&self.current);
+            self.layers.file_held |= settings.file_said_something();
             self.current = settings;
             Reload {
                 settings: parsed,
@@ -92,7 +97,7 @@ impl<S> Reloader<S> {
         mut self,
         metrics: ReloadMetrics,
         progress: Arc<Progress>,
-        mut apply: impl FnMut(S) -> Result<(), E>,
+        mut apply: impl AsyncFnMut(S) -> Result<(), E>,
     ) {
         metrics.applied_now();
         if self.interval.is_zero() {
@@ -104,12 +109,13 @@ impl<S> Reloader<S> {
         loop {
             ticks.tick().await;
             let Some(looked) = self.look() else { continue };
-            let applied = looked.map_err(|faults| faults.in_one_line()).and_then(|reload| {
-                let changes = reload.changes;
-                apply(reload.settings)
-                    .map_err(|error| error.to_string())
-                    .map(|()| changes)
-            });
+            let applied = match looked {
+                Ok(Reload { settings, changes }) => match apply(settings).await {
+                    Ok(()) => Ok(changes),
+                    Err(error) => Err(error.to_string()),
+                },
+                Err(faults) => Err(faults.in_one_line()),
+            };
             match applied {
                 Ok(changes) => {
                     metrics.applied_now();

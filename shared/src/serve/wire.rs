@@ -199,6 +199,10 @@ impl Wire {
         SCRATCH.with_borrow_mut(|scratch| {
             // One read ahead is enough, unless it may be another protocol's beginning or has to become a whole head.
             while self.cleared == 0 && self.held.len() < self.limits.head.max_bytes {
+                if self.progress.upgrade.get() == Upgrade::Declined {
+                    self.read_on();
+                    continue;
+                }
                 let mut buffer = ReadBuf::new(scratch);
                 let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
                 if read.is_err() || buffer.filled().is_empty() {

@@ -108,6 +108,7 @@ impl Follower {
                         let kept = cluster.endpoints().endpoints.len();
                         warn!(cluster = %cluster.config.name, %error, kept, "the name does not resolve; asking again");
                     }
+                    cluster.note_looked();
                     let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(8)).min(LONGEST_PAUSE);
                     failures = failures.saturating_add(1);
                     pause

@@ -70,10 +70,10 @@ impl Load {
         self.estimated_at.store(now.nanos(), Ordering::Relaxed);
     }
 
-    /// Forgets how long answers took, but for the last: it was another state that the endpoint was in. Faded away, the time
-    /// of a freeze would keep requests from it for most of a minute.
-    pub fn start_over(&self, took: u64, now: Moment) {
-        self.latency.store(took.max(1), Ordering::Relaxed);
+    /// Forgets how long answers took, and expects `latency` of the next: it was another state that the endpoint was in.
+    /// Left to fade, the time of a freeze would keep requests from it for most of a minute.
+    pub fn start_over(&self, latency: u64, now: Moment) {
+        self.latency.store(latency, Ordering::Relaxed);
         self.estimated_at.store(now.nanos(), Ordering::Relaxed);
     }
 

@@ -9,7 +9,7 @@ use http::{HeaderMap, Response, StatusCode};
 use httparse::Status;
 
 use super::UpstreamError;
-use super::encode::is_allowed_trailer;
+use crate::upstream::trailers::is_allowed_trailer;
 
 /// Headers of one answer, and trailers after it.
 const MAX_HEADERS: usize = 100;

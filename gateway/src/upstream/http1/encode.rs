@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::io::Write;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, TRAILER, TRANSFER_ENCODING};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
 use http_body::{Body, Frame};
 
 use super::{SMALL, UpstreamError};
 use crate::body::RequestBody;
 use crate::upstream::Added;
+use crate::upstream::trailers::is_allowed_trailer;
 
 /// How a body's end is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,11 +122,6 @@ fn push(data: Bytes, out: &mut Vec<u8>, parts: &mut VecDeque<Bytes>) {
     } else {
         parts.push_back(data);
     }
-}
-
-/// RFC 9110 section 6.5.1: what frames or routes a message has no place in its trailers.
-pub(super) fn is_allowed_trailer(name: &HeaderName) -> bool {
-    ![CONTENT_LENGTH, TRANSFER_ENCODING, HOST, TRAILER].contains(name)
 }
 
 fn write_trailers(out: &mut Vec<u8>, trailers: &HeaderMap) {

@@ -21,6 +21,7 @@ use super::session::Session;
 use super::upload::Upload;
 use crate::body::RequestBody;
 use crate::upstream::connection::Timer;
+use crate::upstream::trailers::allowed_trailers;
 use crate::upstream::{Added, UpstreamError};
 
 /// What it does is not inlined into the path of a request, which is HTTP/1.1's for most.
@@ -177,7 +178,8 @@ impl Exchange {
                         self.reading = Reading::Trailers(body);
                         return Poll::Pending;
                     };
-                    return Poll::Ready(trailers?.map(|trailers| Ok(Frame::trailers(trailers))));
+                    let trailers = trailers?.map(allowed_trailers);
+                    return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
                 }
                 Reading::Ended | Reading::Nothing | Reading::Head(_) => return Poll::Ready(None),
             }

@@ -10,6 +10,7 @@ use tracing::debug;
 
 use crate::body::RequestBody;
 use crate::upstream::UpstreamError;
+use crate::upstream::trailers::allowed_trailers;
 
 pub(super) struct Upload {
     stream: SendStream<Bytes>,
@@ -55,7 +56,11 @@ impl Upload {
                 Ok(part) => self.part = part,
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
-                        self.end(|stream| stream.send_trailers(trailers));
+                        let trailers = allowed_trailers(trailers);
+                        match trailers.is_empty() {
+                            true => self.end(|stream| stream.send_data(Bytes::new(), true)),
+                            false => self.end(|stream| stream.send_trailers(trailers)),
+                        }
                         return Poll::Ready(Ok(()));
                     }
                 }
