@@ -18,34 +18,8 @@ const MOST_CONNECTIONS: u32 = 10_000;
 const HIGHEST_RATE: u32 = 1_000_000;
 const LARGEST_BODY: u64 = 64 * 1024 * 1024;
 
-pub const HELP: &str = "\
-Puts load on a URL and says how many requests failed, by whom they were answered, and how fast.
-
-  --url URL            what to ask (http://127.0.0.1:30080/predict)
-  --duration D         how long: 10s, 500ms, 2m, 1h (10s)
-  --rate R             requests a second in all, sent when they are due however long the answers take: a request counts from
-                       when it was due. Without it every connection sends as soon as it has its answer.
-  --connections C      at the same time (32)
-  --warmup D           the same load for so long beforehand; nothing of it counts (0s)
-  --timeout T          a request that takes longer, or waits longer for a connection, has failed (10s)
-  --post FILE          POST this file as application/json instead of GET
-  --header \"N: V\"      one more request header, for example \"X-API-Key: ...\"; may be repeated
-  --new-connections    a new connection for each request
-  --http2              HTTP/2 without TLS, one request at a time on each connection
-  --max-failed N       more failed requests than these fail the test (0)
-  --p99 D              so does a higher 99th percentile; also --p50, --p90 and --p99.9
-  --json FILE          save the report as JSON
-  --html FILE          save it as a page with charts, in one file
-  --marks FILE         each line appended to this file meanwhile marks the time, in the report and its charts
-  --quiet              no progress, only the summary
-  --help
-
-Ctrl-C or SIGTERM ends the load early: what is under way is waited for, and the report is of the requests until then. A second
-one does not wait. Failed is every answer but 2xx and every request without a whole answer.
-The last line is \"failed requests: N of M\".
-
-Exit status: 0 no threshold was missed, 1 one was, or no request was made, 2 wrong arguments, 3 nothing answers.
-";
+/// scripts/load-test.sh prints it too, without building this program.
+pub const HELP: &str = include_str!("../usage.txt");
 
 #[derive(Debug)]
 pub enum Command {
@@ -81,6 +55,8 @@ pub struct Limit {
 
 #[derive(Debug, thiserror::Error)]
 pub enum UsageError {
+    #[error("unknown argument: {0}")]
+    Unknown(String),
     #[error("{0}")]
     Flag(#[from] lexopt::Error),
     #[error("--{argument}: expected {expected}, not {given:?}")]
@@ -122,7 +98,7 @@ struct Given {
 
 /// Parses what follows the program's name.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
-    use lexopt::Arg::{Long, Short};
+    use lexopt::Arg::{Long, Short, Value};
 
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut given = Given::default();
@@ -148,7 +124,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             Long("html") => given.html = Some(parser.value()?.into()),
             Long("marks") => given.marks = Some(parser.value()?.into()),
             Long("quiet") => given.quiet = true,
-            other => return Err(other.unexpected().into()),
+            Long(other) => return Err(UsageError::Unknown(format!("--{other}"))),
+            Short(other) => return Err(UsageError::Unknown(format!("-{other}"))),
+            Value(other) => return Err(UsageError::Unknown(other.to_string_lossy().into_owned())),
         }
     }
     Ok(Command::Run(Box::new(given.options()?)))
@@ -330,7 +308,7 @@ mod tests {
     #[test]
     fn a_wrong_argument_is_named_with_what_was_expected() {
         for (arguments, named) in [
-            (&["--nonsense"][..], "--nonsense"),
+            (&["--nonsense"][..], "unknown argument: --nonsense"),
             (&["--rate"], "--rate"),
             (
                 &["--rate", "0"],

@@ -16,7 +16,7 @@ const EXIT_UNAVAILABLE: u8 = 3;
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("{0}; --help lists the options")]
+    #[error(transparent)]
     Usage(#[from] arguments::UsageError),
     #[error("--{argument}: cannot write {}: {error}", path.display())]
     Unwritable {
@@ -38,6 +38,17 @@ impl Error {
             Self::Load(LoadError::System { .. }) | Self::System { .. } => EXIT_FAILED,
         }
     }
+
+    /// What to do about it.
+    fn advice(&self) -> &'static str {
+        match self {
+            Self::Usage(_) => "\n       scripts/load-test.sh --help lists the options",
+            Self::Load(LoadError::Unavailable { .. }) => {
+                "\n       start the pair with scripts/up.sh, deploy it with scripts/deploy.sh, or name another address with --url"
+            }
+            _ => "",
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -50,7 +61,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // With standard error gone there is no place left to report to.
-            let _unreported = writeln!(io::stderr(), "error: {error}");
+            let _unreported = writeln!(io::stderr(), "error: {error}{}", error.advice());
             ExitCode::from(error.exit_code())
         }
     }
@@ -74,7 +85,11 @@ fn run(options: &Options) -> Result<ExitCode, Error> {
         file.write_all(html::page(&report).as_bytes())
             .map_err(system("save the page"))?;
     }
-    say(&format!("{}\n{}\n", summary::text(&report), report.verdict()))?;
+    let mut saved = String::new();
+    for path in [&options.json, &options.html].into_iter().flatten() {
+        saved.push_str(&format!("saved: {}\n", path.display()));
+    }
+    say(&format!("{}\n{saved}{}\n", summary::text(&report), report.verdict()))?;
     Ok(if report.passed {
         ExitCode::SUCCESS
     } else {
