@@ -86,9 +86,9 @@ pub async fn run(options: &Options) -> Result<Finished, LoadError> {
     connections.shutdown().await;
     observers.finish(&load).await;
 
-    let end = stopped_at.unwrap_or_else(Instant::now);
-    let measured = end.saturating_duration_since(load.zero).min(options.duration);
-    let ended_early = stopped_at.is_some() && measured < options.duration;
+    let until_stop = stopped_at.map(|stopped_at| stopped_at.saturating_duration_since(load.zero));
+    let measured = until_stop.unwrap_or(options.duration).min(options.duration);
+    let ended_early = measured < options.duration;
     let mut recorder = lock(&load.recorder);
     let unfinished = load.tickets.issued().saturating_sub(recorder.recorded());
     recorder.record_unfinished(unfinished, measured);
