@@ -63,9 +63,10 @@ impl Progress {
         }
         let mut separator = "  ";
         for (version, answers) in tick.versions.iter().enumerate().filter(|(_, answers)| **answers > 0) {
-            let name = recorder.version_name(version).unwrap_or("no version");
-            let _infallible = write!(line, "{separator}{name}: {answers}");
-            separator = ", ";
+            if let Some(name) = recorder.version_name(version) {
+                let _infallible = write!(line, "{separator}{name}: {answers}");
+                separator = ", ";
+            }
         }
         line
     }

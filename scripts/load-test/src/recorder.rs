@@ -56,7 +56,7 @@ pub struct Group {
 pub struct Second {
     pub counts: Counts,
     pub failures: Vec<(Kind, u64)>,
-    /// Answers by version, as indexed by `versions`.
+    /// Of those that succeeded, how many each version answered, as indexed by `versions`.
     pub versions: Vec<u64>,
     pub latencies: SecondLatencies,
 }
@@ -214,7 +214,8 @@ impl Recorder {
         self.tick.counts.add(is_ok);
         let step = self.steps.last_mut().expect("there is a step from the beginning");
         step.counts.add(is_ok);
-        if let Some(version) = version {
+        let served = version.filter(|_| is_ok);
+        if let Some(version) = served {
             count(&mut self.tick.versions, version);
             count(&mut step.versions, version);
         }
@@ -223,7 +224,7 @@ impl Recorder {
             self.tick.latencies.record(latency);
             step.latencies.record(latency);
         }
-        self.record_second(span, version, outcome.result.as_ref().err().map(|failure| failure.kind));
+        self.record_second(span, served, outcome.result.as_ref().err().map(|failure| failure.kind));
         if let Err(failure) = outcome.result {
             *self.failures.entry(failure.kind).or_default() += 1;
             self.keep_failed(span, failure, outcome.answer);
@@ -413,6 +414,8 @@ mod tests {
             prop_assert_eq!(recorder.failures.values().sum::<u64>(), failures);
             prop_assert_eq!(recorder.seconds.iter().map(|second| second.counts.total()).sum::<u64>(), total);
             prop_assert_eq!(recorder.steps.iter().map(|step| step.counts.total()).sum::<u64>(), total);
+            let by_version = |second: &Second| second.versions.iter().sum::<u64>();
+            prop_assert_eq!(recorder.seconds.iter().map(by_version).sum::<u64>(), recorder.counts.ok);
             let by_second = |second: &Second| second.failures.iter().map(|(_, count)| count).sum::<u64>();
             prop_assert_eq!(recorder.seconds.iter().map(by_second).sum::<u64>(), failures);
             let answers = total - recorder.failures.get(&Kind::Refused).copied().unwrap_or(0);

@@ -9,6 +9,12 @@ use crate::report::{Answers, LatencyMs, Report, ms};
 const NOTABLE_LATENESS_MS: f64 = 5.0;
 const FAILED_REQUESTS: usize = 10;
 
+/// Writing to a String cannot fail.
+macro_rules! line {
+    ($text:expr) => { $text.push('\n') };
+    ($text:expr, $($format:tt)*) => {{ let _infallible = writeln!($text, $($format)*); }};
+}
+
 /// Everything but the verdict, which is the last line.
 pub fn text(report: &Report) -> String {
     let mut text = String::new();
@@ -17,7 +23,13 @@ pub fn text(report: &Report) -> String {
     groups(&mut text, "model version", &report.versions);
     groups(&mut text, "pod", &report.pods);
     steps(&mut text, report);
-    notes(&mut text, report);
+    let notes = notes(report);
+    if !notes.is_empty() {
+        line!(text);
+    }
+    for note in notes {
+        line!(text, "{note}");
+    }
     text
 }
 
@@ -26,7 +38,7 @@ pub fn millis(duration: Duration) -> String {
     number(ms(duration))
 }
 
-fn number(ms: f64) -> String {
+pub fn number(ms: f64) -> String {
     match ms {
         ..10.0 => format!("{ms:.2}"),
         10.0..100.0 => format!("{ms:.1}"),
@@ -36,12 +48,6 @@ fn number(ms: f64) -> String {
 
 fn optional(ms: Option<f64>) -> String {
     ms.map_or_else(|| "-".to_owned(), number)
-}
-
-/// Writing to a String cannot fail.
-macro_rules! line {
-    ($text:expr) => { $text.push('\n') };
-    ($text:expr, $($format:tt)*) => {{ let _infallible = writeln!($text, $($format)*); }};
 }
 
 fn head(text: &mut String, report: &Report) {
@@ -184,6 +190,7 @@ fn steps(text: &mut String, report: &Report) {
         let versions: Vec<String> = step
             .versions
             .iter()
+            .filter(|(name, _)| !name.is_empty())
             .map(|(name, answers)| format!("{name}: {answers}"))
             .collect();
         if !versions.is_empty() {
@@ -192,7 +199,8 @@ fn steps(text: &mut String, report: &Report) {
     }
 }
 
-fn notes(text: &mut String, report: &Report) {
+/// What else there is to know: what was missed, above all.
+pub fn notes(report: &Report) -> Vec<String> {
     let mut notes = Vec::new();
     if report.warmup_requests > 0 {
         let (requests, failed) = (report.warmup_requests, report.warmup_failed);
@@ -224,10 +232,5 @@ fn notes(text: &mut String, report: &Report) {
     if report.requests == 0 {
         notes.push("missed: no request was made".to_owned());
     }
-    if !notes.is_empty() {
-        line!(text);
-    }
-    for note in notes {
-        line!(text, "{note}");
-    }
+    notes
 }
