@@ -172,7 +172,7 @@ fn legend(body: &mut String, colour: &str, name: &str) {
 }
 
 fn steps(body: &mut String, report: &Report) {
-    if report.steps.len() < 2 {
+    if report.steps.iter().all(|step| step.text.is_none()) {
         return;
     }
     body.push_str(
@@ -270,13 +270,17 @@ fn percentiles(body: &mut String, report: &Report) {
 }
 
 fn failed_requests(body: &mut String, report: &Report) {
-    const SHOWN: usize = 100;
+    const SHOWN: usize = 50;
     if report.failed_requests.is_empty() {
         return;
     }
     add!(body, "<section><h2>Failed requests</h2>");
     if report.failed > SHOWN as u64 {
-        add!(body, "<p>the first {SHOWN} of {}</p>", report.failed);
+        add!(
+            body,
+            "<p>the first {SHOWN} of {}; the JSON report has a thousand</p>",
+            report.failed
+        );
     }
     body.push_str(
         "<table><tr><th>due</th><th class=\"text\">kind</th><th>after ms</th><th class=\"text\">answered by</th>\

@@ -152,7 +152,7 @@ impl Report {
             },
             rate_per_s: options.rate,
             connections: options.connections,
-            started: finished.started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            started: finished.started.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
             warmup_s: options.warmup.as_secs_f64(),
             duration_s: options.duration.as_secs_f64(),
             measured_s: rounded(measured.as_secs_f64()),
@@ -169,7 +169,7 @@ impl Report {
             distribution: distribution(&recorder.latencies),
             versions: recorder.versions.iter().map(|group| answers(group, None)).collect(),
             pods: pods(recorder),
-            steps: recorder.steps.iter().map(|step| step_report(step, recorder)).collect(),
+            steps: steps(recorder),
             timeline: timeline(recorder),
             failed_requests: recorder.failed_requests.iter().map(failed_request).collect(),
             warmup_requests: recorder.warmup.total(),
@@ -290,6 +290,15 @@ fn versions(answers: &[u64], recorder: &Recorder) -> BTreeMap<String, u64> {
     let named = |version| recorder.version_name(version).unwrap_or_default().to_owned();
     let answered = answers.iter().enumerate().filter(|(_, answers)| **answers > 0);
     answered.map(|(version, answers)| (named(version), *answers)).collect()
+}
+
+/// A load that was marked at once has nothing before its first mark.
+fn steps(recorder: &Recorder) -> Vec<StepReport> {
+    let told = recorder
+        .steps
+        .iter()
+        .filter(|step| step.text.is_some() || step.counts.total() > 0);
+    told.map(|step| step_report(step, recorder)).collect()
 }
 
 fn step_report(step: &Step, recorder: &Recorder) -> StepReport {

@@ -7,7 +7,7 @@ use crate::report::{Answers, LatencyMs, Report, ms};
 
 /// A program that is late itself measures itself.
 const NOTABLE_LATENESS_MS: f64 = 5.0;
-const FAILED_REQUESTS: usize = 10;
+const FAILED_SECONDS: usize = 15;
 
 /// Writing to a String cannot fail.
 macro_rules! line {
@@ -102,24 +102,27 @@ fn failures(text: &mut String, report: &Report) {
         return;
     }
     line!(text);
-    line!(text, "{:<20} {:>9}", "failure", "requests");
+    line!(text, "{:<18} {:>8} {:>12}  by", "failure", "requests", "first due s");
     for (kind, count) in &report.failures {
-        line!(text, "{kind:<20} {count:>9}");
+        let first = report.failed_requests.iter().find(|request| request.kind == *kind);
+        let due = first.map_or_else(|| "-".to_owned(), |request| format!("{:.3}", request.due_s));
+        let by = first.map_or("", |request| request.pod.as_deref().unwrap_or(&request.detail));
+        line!(text, "{kind:<18} {count:>8} {due:>12}  {by}");
     }
     line!(text);
-    line!(text, "{:>8}  {:<20} {:>9}  by", "due s", "failure", "after ms");
-    for request in report.failed_requests.iter().take(FAILED_REQUESTS) {
-        let by = request.pod.as_deref().unwrap_or(&request.detail);
-        line!(
-            text,
-            "{:>8.3}  {:<20} {:>9}  {by}",
-            request.due_s,
-            request.kind,
-            number(request.took_ms)
-        );
+    line!(text, "{:>6} {:>7}", "second", "failed");
+    let seconds = report.timeline.iter().filter(|second| second.failed > 0);
+    for second in seconds.clone().take(FAILED_SECONDS) {
+        let kinds: Vec<String> = second
+            .failures
+            .iter()
+            .map(|(kind, count)| format!("{kind}: {count}"))
+            .collect();
+        line!(text, "{:>6} {:>7}  {}", second.second, second.failed, kinds.join(", "));
     }
-    if report.failed > FAILED_REQUESTS as u64 {
-        line!(text, "{:>8}  and {} more", "", report.failed - FAILED_REQUESTS as u64);
+    let more = seconds.count().saturating_sub(FAILED_SECONDS);
+    if more > 0 {
+        line!(text, "{:>6} {more} seconds more", "and");
     }
 }
 
@@ -164,7 +167,7 @@ pub fn group_name(group: &Answers) -> String {
 }
 
 fn steps(text: &mut String, report: &Report) {
-    if report.steps.len() < 2 {
+    if report.steps.iter().all(|step| step.text.is_none()) {
         return;
     }
     line!(text);
@@ -207,7 +210,10 @@ pub fn notes(report: &Report) -> Vec<String> {
         notes.push(format!("warm-up: {requests} requests, {failed} failed, none counted"));
     }
     if report.ended_early {
-        notes.push("ended early by a signal".to_owned());
+        notes.push(format!(
+            "ended by a signal after {:.1} of {:.1} s",
+            report.measured_s, report.duration_s
+        ));
     }
     if let Some(lateness) = report
         .lateness_ms
@@ -221,13 +227,13 @@ pub fn notes(report: &Report) -> Vec<String> {
         ));
     }
     for threshold in report.thresholds.iter().filter(|threshold| !threshold.met) {
-        let value = threshold
-            .value
-            .map_or_else(|| "none".to_owned(), |value| value.to_string());
-        notes.push(format!(
-            "missed: {}: {value}, at most {} wanted",
-            threshold.name, threshold.limit
-        ));
+        let text = |value: f64| match threshold.name.ends_with("ms") {
+            true => number(value),
+            false => value.to_string(),
+        };
+        let value = threshold.value.map_or_else(|| "none".to_owned(), text);
+        let (name, limit) = (&threshold.name, text(threshold.limit));
+        notes.push(format!("missed: {name}: {value}, at most {limit} wanted"));
     }
     if report.requests == 0 {
         notes.push("missed: no request was made".to_owned());

@@ -9,7 +9,7 @@ use crate::summary::number;
 const WIDTH: f64 = 1000.0;
 const LEFT: f64 = 62.0;
 const RIGHT: f64 = 12.0;
-const BOTTOM: f64 = 26.0;
+const BOTTOM: f64 = 32.0;
 /// More columns than these nobody sees apart; then each is of several seconds.
 const MAX_COLUMNS: usize = 300;
 /// Colours there are for versions; then they begin anew.
@@ -77,7 +77,7 @@ impl Plot {
     }
 
     fn below(&self, svg: &mut String, share: f64, label: &str) {
-        let (x, y) = (self.x(share), self.bottom + 18.0);
+        let (x, y) = (self.x(share), self.bottom + 25.0);
         let _infallible = write!(
             svg,
             "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\">{label}</text>"
@@ -172,7 +172,7 @@ impl<'r> Timeline<'r> {
         }
         if column.failed > 0.0 {
             // One failure of thousands is a sliver of no height: a triangle below the axis shows it anyway.
-            let (x, y) = ((left + right) / 2.0, plot.bottom + 1.0);
+            let (x, y) = ((left + right) / 2.0, plot.bottom + 2.0);
             let _infallible = write!(svg, "<path class=\"failure\" d=\"M{x:.1} {y:.1}l5 8h-10z\"/>");
         }
     }
@@ -330,7 +330,7 @@ fn column(report: &Report, seconds: &[SecondReport], length: f64) -> Column {
 /// Latency by percentile. Each nine has the same width, since the far end is what is looked for.
 pub(super) fn distribution(points: &[Point]) -> Option<String> {
     let scale = Logarithmic::over(points.iter().map(|point| point.latency_ms))?;
-    let plot = Plot::new(620.0, 10.0, 210.0);
+    let plot = Plot::new(520.0, 10.0, 210.0);
     // 100 % would be infinitely far: the last point stands a step behind the one before.
     let nines = |percent: f64| (1.0 / (1.0 - percent / 100.0)).log10();
     let finite = points
