@@ -1,6 +1,7 @@
 //! The report as one page that needs nothing else: no script, no font, no picture from elsewhere.
 
 mod chart;
+mod scale;
 
 use std::fmt::Write as _;
 

@@ -28,6 +28,8 @@ const MARKS_EVERY: Duration = Duration::from_millis(50);
 pub enum LoadError {
     #[error("nothing answers at {url}: {}", if failure.detail.is_empty() { failure.kind.to_string() } else { failure.detail.clone() })]
     Unavailable { url: String, failure: Failure },
+    #[error("ended by a signal before the first request")]
+    NotBegun,
     #[error("cannot {what}: {error}")]
     System { what: &'static str, error: io::Error },
 }
@@ -56,48 +58,23 @@ struct Load {
 /// Runs the load that `options` describe. SIGINT or SIGTERM ends it early.
 pub async fn run(options: &Options) -> Result<Finished, LoadError> {
     let mut signals = Signals::install().map_err(|error| system("install signal handlers", error))?;
-    let clients = open_connections(options).await?;
+    let clients = tokio::select! {
+        clients = open_connections(options) => clients?,
+        () = signals.next() => return Err(LoadError::NotBegun),
+    };
     let load = Arc::new(Load::begin(options).map_err(|error| system("start a thread", error))?);
     let started = Timestamp::now();
-
-    let mut connections = JoinSet::new();
-    for client in clients {
-        connections.spawn(Arc::clone(&load).send_all(client));
-    }
     let observers = load.observe(options);
-
-    let mut stopped_at = None;
-    loop {
-        tokio::select! {
-            ended = connections.join_next() => match ended {
-                Some(ended) => ended.expect("a connection's task does not panic"),
-                None => break,
-            },
-            () = signals.next() => {
-                load.tickets.stop();
-                // The second one does not wait for what is under way.
-                if stopped_at.is_some() {
-                    break;
-                }
-                stopped_at = Some(Instant::now());
-            }
-        }
-    }
-    connections.shutdown().await;
+    let stopped_at = load.send(clients, &mut signals).await;
     observers.finish(&load).await;
 
     let until_stop = stopped_at.map(|stopped_at| stopped_at.saturating_duration_since(load.zero));
     let measured = until_stop.unwrap_or(options.duration).min(options.duration);
-    let ended_early = measured < options.duration;
-    let mut recorder = lock(&load.recorder);
-    let unfinished = load.tickets.issued().saturating_sub(recorder.recorded());
-    recorder.record_unfinished(unfinished, measured);
-    let recorder = std::mem::replace(&mut *recorder, Recorder::new(Duration::ZERO));
     Ok(Finished {
         started,
         measured,
-        ended_early,
-        recorder,
+        ended_early: measured < options.duration,
+        recorder: load.take_recorder(measured),
     })
 }
 
@@ -147,6 +124,32 @@ impl Load {
         })
     }
 
+    /// Sends until the load is over, and gives when a signal ended it, if one did. The second one does not wait for what is
+    /// under way.
+    async fn send(self: &Arc<Self>, clients: Vec<Client>, signals: &mut Signals) -> Option<Instant> {
+        let mut connections = JoinSet::new();
+        for client in clients {
+            connections.spawn(Arc::clone(self).send_all(client));
+        }
+        let mut stopped_at = None;
+        loop {
+            tokio::select! {
+                ended = connections.join_next() => match ended {
+                    Some(ended) => ended.expect("a connection's task does not panic"),
+                    None => return stopped_at,
+                },
+                () = signals.next() => {
+                    self.tickets.stop();
+                    if stopped_at.is_some() {
+                        connections.shutdown().await;
+                        return stopped_at;
+                    }
+                    stopped_at = Some(Instant::now());
+                }
+            }
+        }
+    }
+
     /// One connection's work.
     async fn send_all(self: Arc<Self>, mut client: Client) {
         if self.closed_loop {
@@ -176,6 +179,14 @@ impl Load {
             Some(due) => recorder.record(Span { due, ended }, outcome),
             None => recorder.record_warmup(&outcome),
         }
+    }
+
+    /// Everything that was due is in it, even what was given up.
+    fn take_recorder(&self, measured: Duration) -> Recorder {
+        let mut recorder = lock(&self.recorder);
+        let unfinished = self.tickets.issued().saturating_sub(recorder.recorded());
+        recorder.record_unfinished(unfinished, measured);
+        std::mem::replace(&mut *recorder, Recorder::new(Duration::ZERO))
     }
 
     fn now(&self) -> Duration {

@@ -35,7 +35,7 @@ impl Error {
         match self {
             Self::Usage(_) | Self::Unwritable { .. } => EXIT_USAGE,
             Self::Load(LoadError::Unavailable { .. }) => EXIT_UNAVAILABLE,
-            Self::Load(LoadError::System { .. }) | Self::System { .. } => EXIT_FAILED,
+            Self::Load(LoadError::NotBegun | LoadError::System { .. }) | Self::System { .. } => EXIT_FAILED,
         }
     }
 

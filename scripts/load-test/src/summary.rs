@@ -210,10 +210,7 @@ pub fn notes(report: &Report) -> Vec<String> {
         notes.push(format!("warm-up: {requests} requests, {failed} failed, none counted"));
     }
     if report.ended_early {
-        notes.push(format!(
-            "ended by a signal after {:.1} of {:.1} s",
-            report.measured_s, report.duration_s
-        ));
+        notes.push("ended by a signal".to_owned());
     }
     if let Some(lateness) = report
         .lateness_ms
