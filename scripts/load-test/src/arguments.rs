@@ -15,6 +15,7 @@ pub const DEFAULT_URL: &str = "http://127.0.0.1:30080/predict";
 const LONGEST_DURATION: Duration = Duration::from_secs(24 * 3600);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(300);
 const MOST_CONNECTIONS: u32 = 10_000;
+const MOST_STREAMS: u32 = 100;
 const HIGHEST_RATE: u32 = 1_000_000;
 const LARGEST_BODY: u64 = 64 * 1024 * 1024;
 
@@ -36,6 +37,8 @@ pub struct Options {
     /// Requests a second; `None` for a closed loop.
     pub rate: Option<u32>,
     pub connections: u32,
+    /// Requests at a time on each connection.
+    pub streams: u32,
     pub warmup: Duration,
     pub timeout: Duration,
     pub max_failed: u64,
@@ -44,6 +47,13 @@ pub struct Options {
     pub html: Option<PathBuf>,
     pub marks: Option<PathBuf>,
     pub quiet: bool,
+}
+
+impl Options {
+    /// Requests under way at a time, at most.
+    pub fn clients(&self) -> usize {
+        usize::try_from(self.connections * self.streams).expect("a million at most")
+    }
 }
 
 /// The longest that a percentile may be.
@@ -73,6 +83,8 @@ pub enum UsageError {
     },
     #[error("--http2 and --new-connections exclude each other")]
     Protocols,
+    #[error("--streams is for --http2")]
+    Streams,
 }
 
 /// What was given, before it is put together.
@@ -82,6 +94,7 @@ struct Given {
     duration: Option<Duration>,
     rate: Option<u32>,
     connections: Option<u32>,
+    streams: Option<u32>,
     warmup: Option<Duration>,
     timeout: Option<Duration>,
     post: Option<PathBuf>,
@@ -109,6 +122,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, U
             Long("duration") => given.duration = Some(duration(&mut parser, "duration", LONGEST_DURATION)?),
             Long("rate") => given.rate = Some(whole(&mut parser, "rate", 1, HIGHEST_RATE)?),
             Long("connections") => given.connections = Some(whole(&mut parser, "connections", 1, MOST_CONNECTIONS)?),
+            Long("streams") => given.streams = Some(whole(&mut parser, "streams", 1, MOST_STREAMS)?),
             Long("warmup") => given.warmup = Some(warmup(&mut parser)?),
             Long("timeout") => given.timeout = Some(duration(&mut parser, "timeout", LONGEST_TIMEOUT)?),
             Long("post") => given.post = Some(parser.value()?.into()),
@@ -140,6 +154,9 @@ impl Given {
             (false, true) => Protocol::NewConnections,
             (false, false) => Protocol::KeepAlive,
         };
+        if self.streams.is_some() && protocol != Protocol::Http2 {
+            return Err(UsageError::Streams);
+        }
         let url = self.url.unwrap_or_else(|| DEFAULT_URL.to_owned());
         let target = Target::parse(&url).map_err(|fault| wrong("url", &format!("a URL ({fault})"), &url))?;
         let body = self.post.map(read_body).transpose()?;
@@ -152,6 +169,7 @@ impl Given {
             duration: self.duration.unwrap_or(Duration::from_secs(10)),
             rate: self.rate,
             connections: self.connections.unwrap_or(32),
+            streams: self.streams.unwrap_or(1),
             warmup: self.warmup.unwrap_or_default(),
             timeout: self.timeout.unwrap_or(Duration::from_secs(10)),
             max_failed: self.max_failed.unwrap_or(0),
@@ -336,6 +354,7 @@ mod tests {
                 "--post: cannot read /nowhere/body.json",
             ),
             (&["--http2", "--new-connections"], "--http2 and --new-connections"),
+            (&["--streams", "4"], "--streams is for --http2"),
             (&["surplus"], "surplus"),
         ] {
             let error = options(arguments).expect_err("refused");

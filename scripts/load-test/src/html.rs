@@ -71,13 +71,12 @@ fn head(body: &mut String, report: &Report) {
     );
     add!(
         body,
-        "<p class=\"about\">{} {}<br>{} · {:.1} s · {load} · {} connections · {}</p>\n",
+        "<p class=\"about\">{} {}<br>{} · {:.1} s · {load} · {}</p>\n",
         escape(&report.method),
         escape(&report.url),
         escape(&report.started),
         report.measured_s,
-        report.connections,
-        report.protocol
+        report.connections()
     );
 }
 

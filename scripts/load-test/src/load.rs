@@ -78,27 +78,26 @@ pub async fn run(options: &Options) -> Result<Finished, LoadError> {
     })
 }
 
-/// One is opened first: where nothing answers, that is said instead of measured.
+/// Opens the connections. One comes first: where nothing answers, that is said instead of measured.
 async fn open_connections(options: &Options) -> Result<Vec<Client>, LoadError> {
-    let client = || Client::new(options.target.clone(), options.protocol, options.template.clone());
-    let mut first = client();
-    let opened = first.prepare(options.timeout).await;
+    let sharing = || Client::sharing(options.streams, &options.target, options.protocol, &options.template);
+    let mut clients = sharing();
+    let opened = clients[0].prepare(options.timeout).await;
     opened.map_err(|failure| LoadError::Unavailable {
         url: options.target.url.clone(),
         failure,
     })?;
     let mut others = JoinSet::new();
     for _ in 1..options.connections {
-        let mut client = client();
+        let mut clients = sharing();
         let patience = options.timeout;
         others.spawn(async move {
             // The request that finds it closed tries anew, and is told.
-            let _tried_again = client.prepare(patience).await;
-            client
+            let _tried_again = clients[0].prepare(patience).await;
+            clients
         });
     }
-    let mut clients = others.join_all().await;
-    clients.push(first);
+    clients.extend(others.join_all().await.into_iter().flatten());
     Ok(clients)
 }
 
@@ -110,8 +109,7 @@ impl Load {
             None => Tickets::ClosedLoop(ClosedLoop::new(begin + whole)),
             Some(rate) => {
                 let schedule = Schedule::new(rate, whole);
-                let connections = usize::try_from(options.connections).expect("32 bits fit");
-                Tickets::ConstantRate(ConstantRate::start(schedule, begin, connections)?)
+                Tickets::ConstantRate(ConstantRate::start(schedule, begin, options.clients())?)
             }
         };
         Ok(Self {
@@ -150,7 +148,7 @@ impl Load {
         }
     }
 
-    /// One connection's work.
+    /// One client's work.
     async fn send_all(self: Arc<Self>, mut client: Client) {
         if self.closed_loop {
             tokio::time::sleep_until(self.begin.into()).await;

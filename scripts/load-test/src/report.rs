@@ -24,6 +24,7 @@ pub struct Report {
     pub mode: &'static str,
     pub rate_per_s: Option<u32>,
     pub connections: u32,
+    pub streams: u32,
     pub started: String,
     pub warmup_s: f64,
     pub duration_s: f64,
@@ -152,6 +153,7 @@ impl Report {
             },
             rate_per_s: options.rate,
             connections: options.connections,
+            streams: options.streams,
             started: finished.started.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
             warmup_s: options.warmup.as_secs_f64(),
             duration_s: options.duration.as_secs_f64(),
@@ -175,6 +177,16 @@ impl Report {
             warmup_requests: recorder.warmup.total(),
             warmup_failed: recorder.warmup.failed,
             lateness_ms: lateness_ms(&recorder.lateness),
+        }
+    }
+
+    /// How many connections, and what they are.
+    pub fn connections(&self) -> String {
+        let plural = if self.connections == 1 { "" } else { "s" };
+        let connections = format!("{} connection{plural}", self.connections);
+        match self.streams {
+            1 => format!("{connections}, {}", self.protocol),
+            streams => format!("{connections} with {streams} streams, {}", self.protocol),
         }
     }
 

@@ -57,12 +57,11 @@ fn head(text: &mut String, report: &Report) {
     };
     line!(
         text,
-        "{} {}: {:.1} s, {load}, {} connections, {}",
+        "{} {}: {:.1} s, {load}, {}",
         report.method,
         report.url,
         report.measured_s,
-        report.connections,
-        report.protocol
+        report.connections()
     );
     line!(text);
     line!(

@@ -97,10 +97,10 @@ pub struct ConstantRate {
 }
 
 impl ConstantRate {
-    /// Begins at `start`, for so many connections.
-    pub fn start(schedule: Schedule, start: Instant, connections: usize) -> io::Result<Self> {
+    /// Begins at `start`, for so many takers.
+    pub fn start(schedule: Schedule, start: Instant, takers: usize) -> io::Result<Self> {
         let line = Arc::new(Line::default());
-        let pacer = Pacer::start(schedule, start, connections, Arc::clone(&line))?;
+        let pacer = Pacer::start(schedule, start, takers, Arc::clone(&line))?;
         let taken = AtomicU64::new(0);
         Ok(Self {
             schedule,
@@ -135,7 +135,7 @@ impl ConstantRate {
 /// What the pacer and the connections share.
 #[derive(Debug)]
 struct Line {
-    /// One for each request that is due and not taken; and at the end one for each connection, which tells it to end.
+    /// One for each request that is due and not taken; and at the end one for each taker, which tells it to end.
     permits: Semaphore,
     /// Requests that were due so far. Grows before the permits do.
     released: AtomicU64,
@@ -157,11 +157,11 @@ struct Pacer {
 }
 
 impl Pacer {
-    fn start(schedule: Schedule, start: Instant, connections: usize, line: Arc<Line>) -> io::Result<Self> {
+    fn start(schedule: Schedule, start: Instant, takers: usize, line: Arc<Line>) -> io::Result<Self> {
         let (stop, stopped) = channel();
         let thread = thread::Builder::new()
             .name("pacer".to_owned())
-            .spawn(move || pace(schedule, start, connections, &line, &stopped))?;
+            .spawn(move || pace(schedule, start, takers, &line, &stopped))?;
         let _thread = thread;
         Ok(Self { stop, _thread })
     }
@@ -172,7 +172,7 @@ impl Pacer {
     }
 }
 
-fn pace(schedule: Schedule, start: Instant, connections: usize, line: &Line, stopped: &Receiver<()>) {
+fn pace(schedule: Schedule, start: Instant, takers: usize, line: &Line, stopped: &Receiver<()>) {
     let mut released = 0;
     while released < schedule.total() {
         let due = start + schedule.due(released);
@@ -186,7 +186,7 @@ fn pace(schedule: Schedule, start: Instant, connections: usize, line: &Line, sto
             .add_permits(usize::try_from(now_due - released).unwrap_or(0));
         released = now_due;
     }
-    line.permits.add_permits(connections);
+    line.permits.add_permits(takers);
 }
 
 #[cfg(test)]
