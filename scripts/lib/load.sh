@@ -21,16 +21,18 @@ LOAD_PID=''
 LOAD_REPORT=''
 readonly LOAD_LIMIT=5s # a request that takes longer has failed
 
-# start_load NAME URL RATE CONNECTIONS: the summary goes to NAME.txt in $REPORTS, the reports to NAME.json and NAME.html.
+# start_load NAME URL RATE CONNECTIONS [MORE OPTIONS...]: the summary goes to NAME.txt in $REPORTS, the reports to NAME.json and NAME.html.
 start_load() {
+  local url=$2 rate=$3 connections=$4
   LOAD_REPORT=$REPORTS/$1
+  shift 4
   mkdir -p "$REPORTS"
   : >"$LOAD_REPORT.marks"
   # Job control puts it into a group of its own: Ctrl-C reaches the script alone, which decides when the load ends.
   # The time is only a bound, in case stop_load is never reached.
   set -m
-  "$LOAD_TEST" --url "$2" --rate "$3" --connections "$4" --duration 20m --timeout "$LOAD_LIMIT" --quiet \
-    --marks "$LOAD_REPORT.marks" --json "$LOAD_REPORT.json" --html "$LOAD_REPORT.html" \
+  "$LOAD_TEST" --url "$url" --rate "$rate" --connections "$connections" --duration 20m --timeout "$LOAD_LIMIT" --quiet \
+    --marks "$LOAD_REPORT.marks" --json "$LOAD_REPORT.json" --html "$LOAD_REPORT.html" "$@" \
     >"$LOAD_REPORT.txt" 2>&1 </dev/null &
   LOAD_PID=$!
   set +m

@@ -16,6 +16,7 @@ use crate::marks::Marks;
 use crate::progress::Progress;
 use crate::recorder::{Recorder, Span};
 use crate::schedule::Schedule;
+use crate::target::Protocol;
 use crate::tickets::{ClosedLoop, ConstantRate, Tickets};
 
 /// From the first connection's readiness to the first request: time for all to wait for it.
@@ -81,8 +82,8 @@ pub async fn run(options: &Options) -> Result<Finished, LoadError> {
 /// Opens the connections. One comes first: where nothing answers, that is said instead of measured.
 async fn open_connections(options: &Options) -> Result<Vec<Client>, LoadError> {
     let sharing = || Client::sharing(options.streams, &options.target, options.protocol, &options.template);
-    let mut clients = sharing();
-    let opened = clients[0].prepare(options.timeout).await;
+    let mut ready = sharing();
+    let opened = ready[0].prepare(options.timeout).await;
     opened.map_err(|failure| LoadError::Unavailable {
         url: options.target.url.clone(),
         failure,
@@ -90,6 +91,10 @@ async fn open_connections(options: &Options) -> Result<Vec<Client>, LoadError> {
     let mut others = JoinSet::new();
     for _ in 1..options.connections {
         let mut clients = sharing();
+        if options.protocol == Protocol::NewConnections {
+            ready.extend(clients);
+            continue;
+        }
         let patience = options.timeout;
         others.spawn(async move {
             // The request that finds it closed tries anew, and is told.
@@ -97,8 +102,8 @@ async fn open_connections(options: &Options) -> Result<Vec<Client>, LoadError> {
             clients
         });
     }
-    clients.extend(others.join_all().await.into_iter().flatten());
-    Ok(clients)
+    ready.extend(others.join_all().await.into_iter().flatten());
+    Ok(ready)
 }
 
 impl Load {
