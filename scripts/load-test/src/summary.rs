@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::report::{Answers, LatencyMs, Report, ms};
+use crate::report::{Answers, FailedRequest, LatencyMs, Report, ms};
 
 /// A program that is late itself measures itself.
 const NOTABLE_LATENESS_MS: f64 = 5.0;
@@ -105,7 +105,7 @@ fn failures(text: &mut String, report: &Report) {
     for (kind, count) in &report.failures {
         let first = report.failed_requests.iter().find(|request| request.kind == *kind);
         let due = first.map_or_else(|| "-".to_owned(), |request| format!("{:.3}", request.due_s));
-        let by = first.map_or("", |request| request.pod.as_deref().unwrap_or(&request.detail));
+        let by = first.map_or("-", named_by);
         line!(text, "{kind:<18} {count:>8} {due:>12}  {by}");
     }
     line!(text);
@@ -122,6 +122,15 @@ fn failures(text: &mut String, report: &Report) {
     let more = seconds.count().saturating_sub(FAILED_SECONDS);
     if more > 0 {
         line!(text, "{:>6} {more} seconds more", "and");
+    }
+}
+
+/// The pod that answered, or what went wrong instead.
+fn named_by(request: &FailedRequest) -> &str {
+    match (&request.pod, request.detail.as_str()) {
+        (Some(pod), _) => pod,
+        (None, "") => "-",
+        (None, detail) => detail,
     }
 }
 
