@@ -141,7 +141,7 @@ fn over_time(body: &mut String, report: &Report) {
     {
         let name = match &group.name {
             Some(name) => format!("version {name}"),
-            None => "no version named".to_owned(),
+            None => "ok, no version named".to_owned(),
         };
         legend(body, &format!("--v{}", version % VERSION_COLOURS), &name);
     }
@@ -220,6 +220,9 @@ fn failures(body: &mut String, report: &Report) {
 }
 
 fn versions(body: &mut String, report: &Report) {
+    if name_nobody(&report.versions) {
+        return;
+    }
     body.push_str("<section><h2>Model versions</h2>");
     answers(body, "version", &report.versions, |version, _| {
         version % VERSION_COLOURS
@@ -228,7 +231,7 @@ fn versions(body: &mut String, report: &Report) {
 }
 
 fn pods(body: &mut String, report: &Report) {
-    if report.pods.is_empty() {
+    if name_nobody(&report.pods) {
         return;
     }
     body.push_str("<section><h2>Pods</h2>");
@@ -237,6 +240,10 @@ fn pods(body: &mut String, report: &Report) {
         version.unwrap_or(0) % VERSION_COLOURS
     });
     body.push_str("</section>\n");
+}
+
+fn name_nobody(groups: &[Answers]) -> bool {
+    groups.iter().all(|group| group.name.is_none())
 }
 
 fn answers(body: &mut String, what: &str, groups: &[Answers], colour: impl Fn(usize, &Answers) -> usize) {

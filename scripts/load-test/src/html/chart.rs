@@ -353,7 +353,7 @@ pub(super) fn distribution(points: &[Point]) -> Option<String> {
         (99.99, "99.99"),
         (99.999, "99.999"),
     ] {
-        if share(percent) < 0.95 {
+        if share(percent) < 0.93 && (share(percent) > 0.1 || percent == 0.0) {
             plot.below(&mut svg, share(percent), &format!("{label} %"));
         }
     }
