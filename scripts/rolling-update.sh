@@ -84,40 +84,6 @@ fi
 
 # --- which version answers ---------------------------------------------------------------------------------------
 
-sampler_pid=''
-
-# One request after the other, about ten a second: a line with the version and the replica each, or "failed".
-sample_versions() {
-  while :; do
-    fetch --fail --output /dev/null --dump-header - "$url" 2>/dev/null | tr -d '\r' | awk '
-      tolower($1) == "x-model-version:" { version = $2 }
-      tolower($1) == "x-served-by:" { name = $2 }
-      END { print (version == "" ? "failed" : version), name }' || true
-    sleep 0.1
-  done >"$1"
-}
-
-start_sampler() {
-  sample_versions "$TMP/samples" &
-  sampler_pid=$!
-}
-
-# Sampled requests are the clients' as much as oha's are.
-stop_sampler() {
-  [ -n "$sampler_pid" ] || return 0
-  kill "$sampler_pid" 2>/dev/null || true
-  wait "$sampler_pid" 2>/dev/null || true
-  sampler_pid=''
-}
-
-samples() { if [ -f "$TMP/samples" ]; then awk 'END { print NR }' "$TMP/samples"; else echo 0; fi; }
-
-# report_versions FIRST_SAMPLE: who answered since then.
-report_versions() {
-  awk -v first="$1" 'NR > first && $1 != "" { n[$1]++ } END { for (v in n) printf "    version %s: %d answers\n", v, n[v] }' \
-    "$TMP/samples" | sort
-}
-
 # versions_now: the versions in thirty answers, one after the other.
 versions_now() {
   local i
@@ -263,18 +229,16 @@ run_cluster() {
 
 begin_load() {
   say "load on $url: $rate requests a second, $connections connections"
-  start_load "$TMP/report" "$url" "$rate" "$connections"
-  start_sampler
+  start_load rolling-update "$url" "$rate" "$connections"
 }
 
 # step TITLE VERSION_AFTERWARDS COMMAND...
 step() {
-  local title=$1 version=$2 first
+  local title=$1 version=$2
   shift 2
-  first=$(samples)
   say "$title"
+  mark_load "$title"
   "$@" || return 1
-  report_versions "$first"
   expect_version "$version"
 }
 
@@ -282,7 +246,6 @@ on_exit() {
   local status=$?
   trap '' INT TERM HUP
   drop_load
-  stop_sampler
   stop_local
   if [ -n "$updated" ]; then
     warn "undoing the update"
@@ -293,19 +256,14 @@ on_exit() {
 }
 
 finish() {
-  local failed total sampled sample_failures
-  stop_sampler
-  stop_load || return 1
-  read -r failed total < <(count_requests "$LOAD_REPORT")
-  sampled=$(samples)
-  sample_failures=$(grep -c '^failed' "$TMP/samples" || true)
-  say "oha's report"
-  sed -n '/^Status code distribution:/,$p' "$LOAD_REPORT" | sed 's/^/    /'
-  [ "$sample_failures" -eq 0 ] || note "failed among the $sampled requests that looked at the version: $sample_failures"
-  verdict $((failed + sample_failures)) $((total + sampled))
+  local status=0
+  stop_load || status=$?
+  say "what the load saw"
+  show_load
+  return "$status"
 }
 
-need_oha
+need_load_test
 need_curl
 make_tmp
 trap on_exit EXIT

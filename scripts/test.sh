@@ -20,8 +20,8 @@ Builds the workspace and runs, in this order:
   --require-all     a missing tool is a failure instead of a skip
   --help
 
-Needs a Rust toolchain. Uses, where it is there: cargo-nextest, shellcheck, kubectl, python3, curl, oha, podman or docker.
-oha is built into target/tools when it is missing. Exit status: 0 all that ran passed.
+Needs a Rust toolchain. Uses, where it is there: cargo-nextest, shellcheck, kubectl, python3, curl, podman or docker.
+Exit status: 0 all that ran passed.
 USAGE
 }
 
@@ -38,7 +38,6 @@ need cargo "install Rust from https://rustup.rs, then open a new terminal"
 
 TOOLS_DIR=${TOOLS_DIR:-$ROOT/target/tools}
 export TOOLS_DIR
-PATH=$TOOLS_DIR/bin:$PATH
 
 skipped=()
 # skip WHAT WHY
@@ -58,12 +57,6 @@ run() {
     warn "$what: failed"
     failed+=("$what")
   fi
-}
-
-install_oha() {
-  have oha && return
-  say "building oha, the load generator, into $TOOLS_DIR (once)"
-  cargo install --quiet --locked --root "$TOOLS_DIR" oha
 }
 
 static_binaries() {
@@ -104,8 +97,6 @@ fi
 
 if ! have curl; then
   skip scripts "curl is missing (apt-get install curl, brew install curl)"
-elif ! install_oha; then
-  skip scripts "oha could not be built (cargo install oha --locked)"
 else
   run scripts scripts/test-scripts/run.sh --bin-dir target/debug
 fi
@@ -114,8 +105,8 @@ if [ "$(uname -s)" != Linux ]; then
   skip images "static binaries are built on Linux only; scripts/build-images.sh builds the images here"
 elif ! engine; then
   skip images "neither podman nor docker is there (apt-get install podman)"
-elif ! have oha || ! have curl; then
-  skip images "oha and curl are needed"
+elif ! have curl; then
+  skip images "curl is needed"
 else
   say "static release binaries, for the images"
   static_binaries

@@ -58,6 +58,15 @@ need() { have "$1" || die "$EXIT_UNAVAILABLE" "$1 is missing" "$2"; }
 
 need_curl() { need curl "get it with your package manager: apt-get install curl, brew install curl"; }
 
+need_cargo() { need cargo "install Rust from https://rustup.rs, then open a new terminal"; }
+
+# Where cargo puts what it builds for this machine; a profile's directory comes after it.
+cargo_target() {
+  local target
+  target=$(cd "$ROOT" && cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+  printf '%s\n' "$target${CARGO_BUILD_TARGET:+/$CARGO_BUILD_TARGET}"
+}
+
 # Every request of the scripts goes straight to its address, whatever proxy the environment names.
 fetch() { curl --silent --show-error --noproxy '*' --max-time 5 "$@"; }
 

@@ -1,89 +1,65 @@
 # shellcheck shell=bash
-# Load with oha, and what its report says about failed requests. Sourced after common.sh.
+# Load beside something else, with the load test (scripts/load-test). Sourced after common.sh.
 
-OHA=''
+: "${LOAD_TEST:=}" # a load-test binary to use instead of building it
+export LOAD_TEST
+REPORTS=$ROOT/target/load-test
 
-need_oha() {
-  # cargo's own folder may not be in PATH.
-  for OHA in oha "${CARGO_HOME:-$HOME/.cargo}/bin/oha"; do
-    ! have "$OHA" || return 0
-  done
-  die "$EXIT_UNAVAILABLE" "oha (the load generator) is missing" \
-    "get it with: cargo install oha --locked      (or: brew install oha)"
-}
-
-# oha_run REPORT OHA_ARGUMENTS...: the report goes to the file.
-# -w with -t: every request that was sent ends as a status or as an error. Without -w, oha drops those in flight at its
-# deadline, and a hung request among them would go unseen.
-readonly OHA_ALWAYS=(--no-tui --no-color -w)
-oha_run() {
-  local report=$1
-  shift
-  "$OHA" "${OHA_ALWAYS[@]}" -t "${REQUEST_LIMIT:-10s}" --output "$report" "$@"
+need_load_test() {
+  if [ -n "$LOAD_TEST" ]; then
+    [ -x "$LOAD_TEST" ] || die "$EXIT_UNAVAILABLE" "$LOAD_TEST (LOAD_TEST) is missing or cannot be executed"
+    return
+  fi
+  need_cargo
+  LOAD_TEST=$(cargo_target)/debug/load-test
+  [ -x "$LOAD_TEST" ] || say "building the load test (once)"
+  (cd "$ROOT" && cargo build --quiet --package load-test) || die "$EXIT_FAILED" "the build failed: see above"
 }
 
 # Load in the background for as long as something else takes.
 LOAD_PID=''
 LOAD_REPORT=''
-readonly LOAD_LIMIT=5 # seconds; a request that takes longer has failed
+readonly LOAD_LIMIT=5s # a request that takes longer has failed
 
-# start_load REPORT URL RATE CONNECTIONS
+# start_load NAME URL RATE CONNECTIONS [MORE OPTIONS...]: the summary goes to NAME.txt in $REPORTS, the reports to NAME.json and NAME.html.
 start_load() {
-  LOAD_REPORT=$1
-  # Job control: without it bash starts background processes with SIGINT ignored, and SIGINT is how stop_load ends this one.
+  local url=$2 rate=$3 connections=$4
+  LOAD_REPORT=$REPORTS/$1
+  shift 4
+  mkdir -p "$REPORTS"
+  : >"$LOAD_REPORT.marks"
+  # Job control puts it into a group of its own: Ctrl-C reaches the script alone, which decides when the load ends.
   # The time is only a bound, in case stop_load is never reached.
   set -m
-  "$OHA" "${OHA_ALWAYS[@]}" -t "${LOAD_LIMIT}s" --output "$LOAD_REPORT" -z 20m -q "$3" -c "$4" "$2" \
-    >"$LOAD_REPORT.out" 2>&1 </dev/null &
+  "$LOAD_TEST" --url "$url" --rate "$rate" --connections "$connections" --duration 20m --timeout "$LOAD_LIMIT" --quiet \
+    --marks "$LOAD_REPORT.marks" --json "$LOAD_REPORT.json" --html "$LOAD_REPORT.html" "$@" \
+    >"$LOAD_REPORT.txt" 2>&1 </dev/null &
   LOAD_PID=$!
   set +m
 }
 
+# mark_load TEXT: what begins now, for the report.
+mark_load() { printf '%s\n' "$1" >>"$LOAD_REPORT.marks"; }
+
 load_running() { [ -n "$LOAD_PID" ] && kill -0 "$LOAD_PID" 2>/dev/null; }
 
-# stop_load: an interrupted oha writes its report but leaves out what is in flight. So the load first goes on for longer than
-# its own limit: a request that hung in what was tested is then a time-out in the report.
+# stop_load: waits for the requests under way. Returns 0 when none failed.
 stop_load() {
+  local status=0
   if ! load_running; then
     warn "the load ended before its time:"
-    cat "$LOAD_REPORT.out" >&2
+    cat "$LOAD_REPORT.txt" >&2
     LOAD_PID=''
     return 1
   fi
-  sleep $((LOAD_LIMIT + 1))
-  kill -INT "$LOAD_PID"
-  wait "$LOAD_PID" || true
+  kill -TERM "$LOAD_PID"
+  wait "$LOAD_PID" || status=$?
   LOAD_PID=''
+  return "$status"
 }
 
 # drop_load: for exit traps.
 drop_load() { ! load_running || kill -KILL "$LOAD_PID" 2>/dev/null || true; }
 
-# count_requests REPORT...: prints "FAILED TOTAL". Failed is every answer but 2xx and every error (refused, reset, timed
-# out); the requests oha dropped at its own deadline were not answered and not refused, so they are in neither number.
-count_requests() {
-  awk '
-    /^Summary:/                  { part = "" }
-    /^Status code distribution:/ { part = "status"; next }
-    /^Error distribution:/       { part = "error"; next }
-    part != "" && /^ *\[ *[0-9]+\] / {
-      inside = $0; sub(/^ *\[ */, "", inside); sub(/\].*/, "", inside)
-      rest = $0;   sub(/^ *\[ *[0-9]+\] */, "", rest)
-      if (part == "status") {
-        split(rest, word, " ")
-        total += word[1]
-        if (inside < 200 || inside > 299) failed += word[1]
-      } else if (rest !~ /aborted due to deadline/) {
-        total += inside
-        failed += inside
-      }
-    }
-    END { printf "%d %d\n", failed, total }
-  ' "$@"
-}
-
-# verdict FAILED TOTAL: the closing line and the exit status of every load run. No request at all is a failure too.
-verdict() {
-  echo "failed requests: $1 of $2"
-  [ "$1" -eq 0 ] && [ "$2" -gt 0 ]
-}
+# show_load: the summary, and last the line "failed requests: N of M".
+show_load() { sed '$!s/^\(.\)/    \1/' "$LOAD_REPORT.txt"; }

@@ -19,15 +19,13 @@ READY_SECONDS=30
 
 # build_binaries PROFILE_DIRECTORY [CARGO ARGUMENTS...]: sets BIN_DIR.
 build_binaries() {
-  local profile=$1 target
+  local profile=$1
   shift
-  need cargo "install Rust from https://rustup.rs, then open a new terminal"
+  need_cargo
   say "building: cargo build --bin gateway --bin ml-inference${*:+ $*}"
   (cd "$ROOT" && cargo build --bin gateway --bin ml-inference "$@") ||
     die "$EXIT_FAILED" "the build failed: see above"
-  target=$(cd "$ROOT" && cargo metadata --format-version 1 --no-deps |
-    sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
-  BIN_DIR=$target${CARGO_BUILD_TARGET:+/$CARGO_BUILD_TARGET}/$profile
+  BIN_DIR=$(cargo_target)/$profile
 }
 
 # use_binaries DIRECTORY: takes binaries built before.

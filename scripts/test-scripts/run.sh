@@ -1,18 +1,16 @@
 #!/usr/bin/env bash
-# Tests the scripts without a cluster: kubectl, curl, oha and the container engines are recording stand-ins put first in
-# PATH, and the exact sequence of calls is compared. With --bin-dir, the scripts that need none of those run for real.
+# Tests the scripts without a cluster: kubectl, curl, the load test and the container engines are recording stand-ins put
+# first in PATH, and the exact sequence of calls is compared. With --bin-dir, the scripts that need none of those run for real.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
-# shellcheck source-path=SCRIPTDIR source=../lib/load.sh
-. "$ROOT/scripts/lib/load.sh"
 
 usage() {
   cat <<'EOF'
 Usage: scripts/test-scripts/run.sh [--bin-dir DIR]
 
-  --bin-dir DIR    also run up.sh, load-test.sh and rolling-update.sh --local with DIR/gateway and DIR/ml-inference
-                   (ports 31080, 31090 and 31501 to 31503 of 127.0.0.1; needs curl and oha)
+  --bin-dir DIR    also run up.sh, load-test.sh and rolling-update.sh --local with DIR/gateway, DIR/ml-inference
+                   and DIR/load-test (ports 31080, 31090 and 31501 to 31503 of 127.0.0.1; needs curl)
 
 One line a test, then "N passed, N failed". Exit status: 0 all passed, 1 some failed, 2 wrong arguments.
 EOF
@@ -58,7 +56,8 @@ begin() {
   mkdir -p "$FAKE/namespaces" "$FAKE/secrets"
   : >"$FAKE/calls"
   echo kind-mlops-lab >"$FAKE/context"
-  use kubectl curl oha
+  use kubectl curl
+  export LOAD_TEST=$FAKES/load-test
 }
 
 finish() {
@@ -88,7 +87,7 @@ use() {
   mkdir "$TMP/bin"
   for name in "$@"; do
     case $name in
-    kubectl | curl | oha) fake=$name ;;
+    kubectl | curl) fake=$name ;;
     *) fake=engine ;;
     esac
     ln -s "$FAKES/$fake" "$TMP/bin/$name"
@@ -135,8 +134,10 @@ expect_calls() {
 $(diff <(printf '%s\n' "$wanted") <(printf '%s\n' "$got"))"
 }
 
-good_report() {
-  printf 'Summary:\n  Success rate:\t100.00%%\n\nStatus code distribution:\n  [200] 1000 responses\n' >"$FAKE/oha-report"
+# load_finds FAILED TOTAL: what the stand-in for the load test will have seen.
+load_finds() {
+  printf 'pods and latencies\nfailed requests: %s of %s\n' "$1" "$2" >"$FAKE/load-summary"
+  if [ "$1" -eq 0 ]; then echo 0; else echo 1; fi >"$FAKE/load-status"
 }
 
 # --- deploy.sh ---------------------------------------------------------------------------------------------------
@@ -242,10 +243,9 @@ EOF
 # Every script that needs the cluster says what is missing.
 test_no_cluster() {
   local script
-  good_report
   for script in deploy.sh "cleanup.sh --yes" create-secrets.sh rolling-update.sh; do
     begin "${script%% *}: no kubectl"
-    use curl oha
+    use curl
     # shellcheck disable=SC2086 # a script and its option
     run $script
     expect_status 3
@@ -393,7 +393,7 @@ EOF
 # --- rolling-update.sh on a cluster ------------------------------------------------------------------------------
 
 deployed() {
-  good_report
+  load_finds 0 1000
   touch "$FAKE/namespaces/mlops-lab"
   echo ml-inference:1.0 >"$FAKE/image"
 }
@@ -403,7 +403,7 @@ test_rolling_update() {
   deployed
   run rolling-update.sh --rate 50
   expect_status 0
-  expect_output "now every answer is of version 2.0" "now every answer is of version 1.0" "failed requests: 0 of 1"
+  expect_output "now every answer is of version 2.0" "now every answer is of version 1.0" "failed requests: 0 of 1000"
   expect_calls <<'EOF'
 kubectl config current-context
 kubectl --context kind-mlops-lab get --raw /version --request-timeout 10s
@@ -422,15 +422,19 @@ kubectl --context kind-mlops-lab --namespace mlops-lab get pods -l app=ml-infere
 kubectl --context kind-mlops-lab --namespace mlops-lab get pods -l app=ml-inference -o jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}
 kubectl --context kind-mlops-lab --namespace mlops-lab rollout history deployment/ml-inference
 EOF
-  grep -q -- '-q 50 -c 16 http://127.0.0.1:30080/predict$' "$FAKE/oha-calls" || fault "load: $(cat "$FAKE/oha-calls")"
+  grep -q -- '--url http://127.0.0.1:30080/predict --rate 50 --connections 16 ' "$FAKE/load-calls" ||
+    fault "load: $(cat "$FAKE/load-calls")"
+  [ "$(cat "$FAKE/load-marks")" = "v1 -> v2: ml-inference:1.0 -> ml-inference:2.0
+undo: ml-inference:2.0 -> ml-inference:1.0" ] || fault "marks: $(cat "$FAKE/load-marks")"
+  expect_output "    pods and latencies"
   finish
 
   begin "rolling update: failed requests fail it"
   deployed
-  printf '  [502] 2 responses\n\nError distribution:\n  [3] connection error\n' >>"$FAKE/oha-report"
+  load_finds 5 1000
   run rolling-update.sh
   expect_status 1
-  expect_output "failed requests: 5 of 10"
+  [ "$(printf '%s\n' "$output" | tail -n 1)" = "failed requests: 5 of 1000" ] || fault "$output"
   finish
 
   begin "rolling update: a rollout that hangs is undone"
@@ -482,7 +486,6 @@ EOF
   finish
 
   begin "rolling update: no namespace"
-  good_report
   run rolling-update.sh
   expect_status 3
   expect_output "namespace mlops-lab does not exist"
@@ -513,11 +516,11 @@ EOF
   ! grep -q 'set image' "$FAKE/calls" || fault "the image was set"
   finish
 
-  begin "rolling update: no oha"
-  use kubectl curl
-  run rolling-update.sh
+  begin "rolling update: no cargo to build the load test with"
+  LOAD_TEST='' run rolling-update.sh
   expect_status 3
-  expect_output "oha (the load generator) is missing" "cargo install oha --locked"
+  expect_output "cargo is missing" "https://rustup.rs"
+  expect_calls </dev/null
   finish
 }
 
@@ -655,75 +658,32 @@ EOF
 # --- load-test.sh ------------------------------------------------------------------------------------------------
 
 test_load() {
-  begin "load test: what counts as failed"
-  use curl oha
-  cat >"$FAKE/oha-report" <<'EOF'
-Summary:
-  Success rate:	91.00%
-  Total:	10.0 s
-
-Response time distribution:
-  10.00% in 66.8600 us
-
-Status code distribution:
-  [200] 900 responses
-  [201] 1 responses
-  [429] 20 responses
-  [503] 3 responses
-
-Error distribution:
-  [7] Connection refused (os error 111)
-  [5] aborted due to deadline
-  [2] timeout
-  [1] connection error: [reset] by peer
-EOF
+  begin "load test: its options are handed on, the report is saved, the status is its own"
+  load_finds 3 1000
   run load-test.sh --duration 1s --rate 5 --header "a: b"
   expect_status 1
-  [ "$(printf '%s\n' "$output" | tail -n 1)" = "failed requests: 33 of 934" ] || fault "$output"
-  grep -q -- '-z 1s -c 32 -q 5 -H a: b http://127.0.0.1:30080/predict$' "$FAKE/oha-calls" || fault "$(cat "$FAKE/oha-calls")"
+  [ "$(printf '%s\n' "$output" | tail -n 1)" = "failed requests: 3 of 1000" ] || fault "$output"
+  [ "$(cat "$FAKE/load-calls")" = "load-test --html $ROOT/target/load-test/report.html --json $ROOT/target/load-test/report.json --duration 1s --rate 5 --header a: b" ] ||
+    fault "$(cat "$FAKE/load-calls")"
   finish
 
-  begin "load test: nothing failed"
-  use curl oha
-  good_report
-  run load-test.sh
+  begin "load test: reports where they are wanted"
+  load_finds 0 1000
+  run load-test.sh --json "$FAKE/here.json" "--html=$FAKE/here.html"
   expect_status 0
-  expect_output "failed requests: 0 of 1000"
+  [ "$(cat "$FAKE/load-calls")" = "load-test --json $FAKE/here.json --html=$FAKE/here.html" ] || fault "$(cat "$FAKE/load-calls")"
   finish
 
-  begin "load test: a run without requests has failed"
-  use curl oha
-  printf 'Summary:\n\nStatus code distribution:\n' >"$FAKE/oha-report"
-  run load-test.sh
-  expect_status 1
-  expect_output "failed requests: 0 of 0"
-  finish
-
-  begin "load test: POST a file"
-  use curl oha
-  good_report
-  echo '{"instances": [1.0]}' >"$FAKE/body.json"
-  run load-test.sh --post "$FAKE/body.json"
-  expect_status 0
-  grep -q -- "-m POST -T application/json -D $FAKE/body.json" "$FAKE/oha-calls" || fault "$(cat "$FAKE/oha-calls")"
-  run load-test.sh --post "$FAKE/none.json"
-  expect_status 2
-  expect_output "cannot read"
-  finish
-
-  begin "load test: nothing answers"
-  use curl oha
-  touch "$FAKE/no-answer"
-  run load-test.sh
+  begin "load test: no cargo to build it with"
+  LOAD_TEST='' run load-test.sh
   expect_status 3
-  expect_output "nothing answers at http://127.0.0.1:30080/predict" "scripts/up.sh"
+  expect_output "cargo is missing" "https://rustup.rs"
   finish
 
-  begin "load test: no oha"
-  use curl
-  run load-test.sh
+  begin "load test: LOAD_TEST names nothing"
+  LOAD_TEST=$FAKE/nowhere run load-test.sh
   expect_status 3
-  expect_output "oha (the load generator) is missing" "cargo install oha --locked"
+  expect_output "nowhere (LOAD_TEST) is missing"
   finish
 }
 
@@ -734,10 +694,13 @@ test_options() {
   for path in "$SCRIPTS"/*.sh "$SCRIPTS/bench"; do
     script=$(basename "$path")
     grep -q 'lib/common.sh' "$path" || continue
+    # Its options are those of the program, which is there with --bin-dir only.
+    [ "$script" != load-test.sh ] || [ -n "$bin_dir" ] || continue
     begin "$script: --help, an unknown argument, an option without its value"
     run "$script" --help
     expect_status 0
     expect_output "Usage: scripts/$script" "Exit status:"
+    [ "$script" != load-test.sh ] || LOAD_TEST=$bin_dir/load-test
     run "$script" --nonsense
     expect_status 2
     expect_output "unknown argument: --nonsense"
@@ -858,18 +821,25 @@ test_real() {
   expect_output "port 31501 of 127.0.0.1 is already in use"
   finish
 
-  begin "load-test.sh: the real oha, GET and POST"
+  begin "load-test.sh: GET and POST, by pod and version; statuses; nothing there"
   PATH=$REAL_PATH
+  export LOAD_TEST=$bin_dir/load-test
   status=0
   output=$("$SCRIPTS/load-test.sh" --url "$url/predict" --duration 2s --rate 200 --connections 8 2>&1) || status=$?
   expect_status 0
-  case $output in *"failed requests: 0 of "[1-9]*) ;; *) fault "$output" ;; esac
+  expect_output "ml-inference-1 (1.0)" "ml-inference-2 (1.0)" "saved: $ROOT/target/load-test/report.html"
+  [ "$(printf '%s\n' "$output" | tail -n 1)" = "failed requests: 0 of 400" ] || fault "$output"
   echo '{"instances": [1.0, 2.0, 5.0]}' >"$TMP/body.json"
   output=$("$SCRIPTS/load-test.sh" --url "$url/predict" --duration 1s --rate 50 --post "$TMP/body.json" 2>&1) || status=$?
   expect_status 0
   status=0
   output=$("$SCRIPTS/load-test.sh" --url "$url/nowhere" --duration 1s --rate 50 2>&1) || status=$?
   expect_status 1
+  expect_output "status 404" "failed requests: 50 of 50"
+  status=0
+  output=$("$SCRIPTS/load-test.sh" --url http://127.0.0.1:31999/ --duration 1s 2>&1) || status=$?
+  expect_status 3
+  expect_output "nothing answers at http://127.0.0.1:31999/" "scripts/up.sh"
   finish
 
   begin "up.sh: Ctrl-C ends every process cleanly"
@@ -944,6 +914,7 @@ test_real() {
 
   begin "rolling-update.sh --local: there and back, no request failed"
   PATH=$REAL_PATH
+  export LOAD_TEST=$bin_dir/load-test
   status=0
   output=$("$SCRIPTS/rolling-update.sh" --local --bin-dir "$bin_dir" "${ports[@]}" 2>&1 </dev/null) || status=$?
   expect_status 0
