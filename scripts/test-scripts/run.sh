@@ -9,8 +9,8 @@ usage() {
   cat <<'EOF'
 Usage: scripts/test-scripts/run.sh [--bin-dir DIR]
 
-  --bin-dir DIR    also run up.sh, load-test.sh and rolling-update.sh --local with DIR/gateway, DIR/ml-inference
-                   and DIR/load-test (ports 31080, 31090 and 31501 to 31503 of 127.0.0.1; needs curl)
+  --bin-dir DIR    also run up.sh, load-test.sh and the demos --local with DIR/gateway, DIR/ml-inference and
+                   DIR/load-test (ports 31080, 31090 and 31501 to 31506 of 127.0.0.1; needs curl)
 
 One line a test, then "N passed, N failed". Exit status: 0 all passed, 1 some failed, 2 wrong arguments.
 EOF
@@ -243,7 +243,7 @@ EOF
 # Every script that needs the cluster says what is missing.
 test_no_cluster() {
   local script
-  for script in deploy.sh "cleanup.sh --yes" create-secrets.sh rolling-update.sh; do
+  for script in deploy.sh "cleanup.sh --yes" create-secrets.sh rolling-update.sh scale.sh kill.sh reload.sh; do
     begin "${script%% *}: no kubectl"
     use curl
     # shellcheck disable=SC2086 # a script and its option
@@ -922,6 +922,148 @@ test_real() {
   case $(printf '%s\n' "$output" | tail -n 1) in "failed requests: 0 of "[1-9]*) ;; *) fault "$output" ;; esac
   finish
   echo "      $(printf '%s\n' "$output" | tail -n 1)"
+
+  local script
+  for script in scale kill reload; do
+    begin "$script.sh --local: no request failed"
+    PATH=$REAL_PATH
+    export LOAD_TEST=$bin_dir/load-test
+    status=0
+    output=$("$SCRIPTS/$script.sh" --local --bin-dir "$bin_dir" "${ports[@]}" 2>&1 </dev/null) || status=$?
+    expect_status 0
+    case $(printf '%s\n' "$output" | tail -n 1) in "failed requests: 0 of "[1-9]*) ;; *) fault "$output" ;; esac
+    finish
+    echo "      $(printf '%s\n' "$output" | tail -n 1)"
+  done
+}
+
+# --- the demos on a cluster --------------------------------------------------------------------------------------
+
+# after_load: what kubectl was asked for once the load ran, without options that every call has.
+after_checks() { sed -e 's|^kubectl --context kind-mlops-lab --namespace mlops-lab ||' -e 's|[^ :=]*/mlops-lab\.[A-Za-z0-9]*|TMP|g' "$FAKE/calls" | sed '1,6d'; }
+
+expect_after_checks() {
+  local wanted got
+  wanted=$(cat)
+  got=$(after_checks)
+  [ "$got" = "$wanted" ] || fault "calls differ (< expected, > got):
+$(diff <(printf '%s\n' "$wanted") <(printf '%s\n' "$got"))"
+}
+
+last_call() { after_checks | tail -n 1; }
+
+test_demos() {
+  local gone='get pods -l app=ml-inference -o jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}'
+  local hpa='get hpa -o jsonpath={.items[?(@.spec.scaleTargetRef.name=="ml-inference")].metadata.name}'
+  begin "scale: up, until all answer, and back"
+  deployed
+  echo 3 >"$FAKE/replicas"
+  run scale.sh --connections 8
+  expect_status 0
+  expect_output "3 -> 6 replicas" "6 replicas answer" "6 -> 3 replicas" "3 replicas answer" "failed requests: 0 of 1000"
+  expect_after_checks <<EOF
+$hpa
+get deployment ml-inference -o jsonpath={.spec.replicas}
+scale deployment/ml-inference --replicas 6
+rollout status deployment/ml-inference --timeout 180s
+$gone
+$gone
+get pods -l app=ml-inference -o wide
+scale deployment/ml-inference --replicas 3
+rollout status deployment/ml-inference --timeout 180s
+$gone
+$gone
+get pods -l app=ml-inference -o wide
+EOF
+  [ "$(cat "$FAKE/load-marks")" = "3 -> 6 replicas
+6 -> 3 replicas" ] || fault "marks: $(cat "$FAKE/load-marks")"
+  finish
+
+  begin "scale: not against an autoscaler"
+  deployed
+  echo 3 >"$FAKE/replicas"
+  printf ml-inference-hpa >"$FAKE/autoscaler"
+  run scale.sh
+  expect_status 1
+  expect_output "the autoscaler ml-inference-hpa looks after ml-inference"
+  [ ! -f "$FAKE/load-calls" ] || fault "load ran all the same"
+  finish
+
+  begin "scale: what does not come up is scaled back"
+  deployed
+  echo 3 >"$FAKE/replicas"
+  touch "$FAKE/rollout-fails"
+  run scale.sh --timeout 1s
+  expect_status 1
+  expect_output "ml-inference is not rolled out within 1s" "scaling back to 3 replicas" "failed requests: 0 of"
+  [ "$(last_call)" = "scale deployment/ml-inference --replicas 3" ] || fault "last call: $(last_call)"
+  finish
+
+  begin "kill: a pod in order, a pod by force"
+  deployed
+  run kill.sh
+  expect_status 0
+  expect_after_checks <<EOF
+get pods -l app=ml-inference --field-selector status.phase=Running -o jsonpath={.items[0].metadata.name}
+delete pod ml-inference-0
+rollout status deployment/ml-inference --timeout 180s
+$gone
+$gone
+get pods -l app=ml-inference --field-selector status.phase=Running -o jsonpath={.items[0].metadata.name}
+delete pod ml-inference-0 --grace-period 0 --force
+rollout status deployment/ml-inference --timeout 180s
+$gone
+$gone
+EOF
+  finish
+
+  begin "kill: failed requests fail it"
+  deployed
+  load_finds 3 1000
+  run kill.sh
+  expect_status 1
+  [ "$(printf '%s\n' "$output" | tail -n 1)" = "failed requests: 3 of 1000" ] || fault "$output"
+  finish
+
+  begin "reload: log level, a broken file, and back, each seen in the log of every gateway pod"
+  deployed
+  echo info >"$FAKE/log-level"
+  run reload.sh
+  expect_status 0
+  expect_output "every gateway pod: settings changed" "every gateway pod: refused" "failed requests: 0 of 1000"
+  [ "$(cat "$FAKE/log-level")" = info ] || fault "the level stays $(cat "$FAKE/log-level")"
+  [ "$(after_checks | grep -c '^logs api-gateway-[01] --since-time ')" -eq 6 ] || fault "$(after_checks)"
+  [ "$(after_checks | grep -c '^patch ')" -eq 4 ] || fault "$(after_checks)"
+  finish
+
+  begin "reload: a gateway that takes nothing up fails it, and all is put back"
+  deployed
+  echo info >"$FAKE/log-level"
+  touch "$FAKE/deaf"
+  KUBELET_SECONDS=1 run reload.sh
+  expect_status 1
+  expect_output "not every gateway pod has logged \"settings changed\" within 1 s" "putting LOG_LEVEL back"
+  [ "$(cat "$FAKE/log-level")" = info ] || fault "the level stays $(cat "$FAKE/log-level")"
+  finish
+
+  local script
+  for script in scale.sh kill.sh reload.sh; do
+    begin "$script: wrong options, and nothing deployed"
+    run "$script" --rate many
+    expect_status 2
+    expect_output "--rate needs a whole number"
+    run "$script" --port 65530
+    expect_status 2
+    expect_output "--port needs a port from 1 to 65525"
+    run "$script" --sideways
+    expect_status 2
+    expect_output "unknown argument: --sideways"
+    touch "$FAKE/namespaces/mlops-lab"
+    run "$script"
+    expect_status 3
+    expect_output "there is no deployment api-gateway in namespace mlops-lab"
+    finish
+  done
 }
 
 install_tools
@@ -930,13 +1072,14 @@ test_no_cluster
 test_secrets
 test_cleanup
 test_rolling_update
+test_demos
 test_images
 test_load
 test_options
 if [ -n "$bin_dir" ]; then
   test_real
 else
-  skip "up.sh, load-test.sh and rolling-update.sh --local for real: no --bin-dir"
+  skip "up.sh, load-test.sh and the demos --local for real: no --bin-dir"
 fi
 
 echo
