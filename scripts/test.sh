@@ -139,6 +139,6 @@ elif have kubectl; then
   cargo test --workspace --locked
 else
   cargo test --workspace --locked --lib --bins
-  cargo test --workspace --locked --test it --test service --test faults --test pair --test settings --test upstream
+  cargo test --workspace --locked --test it --test service --test faults --test pair --test settings --test reload --test upstream
 fi
 [ "${#failed[@]}" -eq 0 ]

@@ -1256,3 +1256,36 @@ async fn a_request_that_waits_for_a_stream_says_nothing_about_its_endpoint() {
     assert_eq!(gateway.metric(ejections).await, 0.0);
     slow.abort();
 }
+
+#[tokio::test]
+async fn an_answer_whose_end_is_told_after_its_bytes_is_whole() {
+    let (tell, mut ends) = mpsc::unbounded_channel();
+    let upstream = H2Upstream::answering(move |_, mut respond| {
+        let tell = tell.clone();
+        async move {
+            let mut head = head(200);
+            head.headers_mut()
+                .insert("content-length", HeaderValue::from_static("5"));
+            let mut stream = respond.send_response(head, false).expect("sent");
+            stream.send_data(Bytes::from_static(b"hello"), false).expect("sent");
+            // A reset would come before the end is told, if one came.
+            let reset = timeout(
+                Duration::from_millis(200),
+                std::future::poll_fn(|cx| stream.poll_reset(cx)),
+            )
+            .await;
+            stream.send_data(Bytes::new(), true).expect("it was not reset");
+            tell.send(reset.is_ok()).expect("the test listens");
+        }
+    })
+    .await;
+    let gateway = gateway(&[upstream.address]).await;
+    assert_eq!(gateway.get("/raw").await.text().await.expect("text"), "hello");
+    assert_eq!(ends.recv().await, Some(false), "it is not reset");
+    let line = gateway.process.log_line("request").await;
+    assert_eq!(
+        (line["bytes"].as_u64(), &line["aborted"]),
+        (Some(5), &serde_json::Value::Null)
+    );
+    assert_eq!(gateway.metric("gateway_responses_aborted_total").await, 0.0);
+}

@@ -5,16 +5,17 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::client::{ResponseFuture, SendRequest};
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, HOST, TRAILER};
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version, request};
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::session::Session;
@@ -130,10 +131,12 @@ impl Exchange {
         };
         let (head, body) = ready!(Pin::new(response).poll(cx))?.into_parts();
         self.session.link.has_answered.set(true);
-        self.left = head
+        // Behind a body that announces trailers there is more than its length says.
+        let length = head
             .headers
             .get(CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse().ok());
+            .filter(|_| !head.headers.contains_key(TRAILER));
+        self.left = length.and_then(|length| length.to_str().ok()?.parse().ok());
         self.reading = match body.is_end_stream() {
             true => Reading::Ended,
             false => Reading::Body(body),
@@ -165,7 +168,10 @@ impl Exchange {
                     // Its client has room for it, so the upstream may send as much again.
                     body.flow_control().release_capacity(part.len())?;
                     self.left = self.left.map(|left| left.saturating_sub(part.len() as u64));
-                    if !body.is_end_stream() {
+                    if self.left == Some(0) && !body.is_end_stream() {
+                        // Its client has all that was announced and may be gone before the end is told.
+                        spawn_local(timeout(END_TOLD, see_out(body)));
+                    } else if !body.is_end_stream() {
                         self.reading = Reading::Body(body);
                         if part.is_empty() {
                             continue;
@@ -208,6 +214,14 @@ impl Exchange {
         }
         Ok(())
     }
+}
+
+/// How long the end of an answer may come after all of its bytes.
+const END_TOLD: Duration = Duration::from_secs(5);
+
+/// Reads the end of an answer that is there already: letting go of it now would reset its stream.
+async fn see_out(mut body: RecvStream) {
+    while let Some(Ok(_nothing)) = body.data().await {}
 }
 
 /// A task that sends on while the answer is passed on: a client that does not read it yet must not be kept from sending.
