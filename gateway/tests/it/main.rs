@@ -9,6 +9,7 @@ mod http1;
 mod http2;
 mod lifecycle;
 mod limits;
+mod messages;
 mod reload;
 mod resilience;
 mod route_fuzz;
