@@ -30,7 +30,7 @@ pub struct Arguments {
 
 /// Parses what follows the program's name.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, lexopt::Error> {
-    use lexopt::Arg::{Long, Short};
+    use lexopt::Arg::{Long, Short, Value};
 
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut parsed = Arguments {
@@ -43,6 +43,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments,
             Long("print-config") => parsed.command = Command::PrintConfig,
             Long("help") | Short('h') => parsed.command = Command::Help,
             Long("version") | Short('V') => parsed.command = Command::Version,
+            Value(file) if parsed.command == Command::Check && parsed.config_file.is_none() => {
+                parsed.config_file = Some(file.into());
+            }
             Long("config") => parsed.config_file = Some(parser.value()?.into()),
             other => return Err(other.unexpected()),
         }
@@ -70,7 +73,7 @@ pub struct Program {
     pub version: &'static str,
     pub about: &'static str,
     pub settings: &'static [Setting],
-    /// Keys of the mounted file that hold more than one value, and their defaults as YAML.
+    /// Keys of the mounted file that hold lists, and their defaults as YAML.
     pub documents: &'static [&'static str],
     pub default_document: &'static str,
     pub default_file: &'static str,
@@ -141,10 +144,10 @@ impl Program {
         let mut text = format!(
             "{about}
 
-Usage: {program} [--config FILE] [--check | --print-config]
+Usage: {program} [--config FILE] [--check [FILE] | --print-config]
 
   --config FILE    the mounted settings file (default {file}; also CONFIG_FILE)
-  --check          validate every setting, print what is wrong, exit 0 or {EXIT_CONFIG}
+  --check [FILE]   validate every setting, print what is wrong as FILE:LINE:COLUMN, exit 0 or {EXIT_CONFIG}
   --print-config   print every effective setting and its source, secrets redacted
   -h, --help       this text
   -V, --version    the version
@@ -215,6 +218,22 @@ mod tests {
         let parsed = parse_text(&["--check", "--config", "a.yaml"]).expect("parses");
         assert_eq!(parsed.command, Command::Check);
         assert_eq!(parsed.config_file, Some(PathBuf::from("a.yaml")));
+    }
+
+    #[test]
+    fn a_file_may_follow_check_and_nothing_else() {
+        let parsed = parse_text(&["--check", "a.yaml"]).expect("parses");
+        assert_eq!(parsed.command, Command::Check);
+        assert_eq!(parsed.config_file, Some(PathBuf::from("a.yaml")));
+        for bad in [
+            &["a.yaml"][..],
+            &["a.yaml", "--check"],
+            &["--check", "a.yaml", "b.yaml"],
+            &["--check", "--config", "a.yaml", "b.yaml"],
+            &["--print-config", "a.yaml"],
+        ] {
+            assert!(parse_text(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

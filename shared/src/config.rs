@@ -25,12 +25,14 @@ mod reload;
 mod secret;
 pub mod source;
 pub mod units;
+mod yaml;
 
-pub use fault::{Fault, Faults};
+pub use fault::{Fault, Faults, Location};
 pub use layers::{Changes, Layers, Settings};
 pub use node::Node;
 pub use reload::{Progress, Reload, Reloader};
 pub use secret::Secret;
+pub use yaml::Position;
 
 /// One setting: its row in `--help` and the name every layer knows it by.
 ///

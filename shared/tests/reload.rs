@@ -96,7 +96,7 @@ fn a_broken_file_is_refused_once_and_the_next_good_one_counts() {
     let file = scratch.file("settings.yaml", "colour: red");
     let (_, mut reloader) = start(layers(&[("CONFIG_FILE", &file)]));
     for (text, problem) in [
-        ("count: many", "COUNT (file "),
+        ("count: many", "settings.yaml:1:8: count: expected"),
         ("colour: [", "is not valid YAML"),
         ("color: red", "unknown setting"),
     ] {

@@ -74,13 +74,13 @@ pub(super) fn parse(node: &Node<'_>, authority: Option<&Authority>) -> Discovery
         _ => None,
     });
     if field.exists() && node.field("endpoints").exists() {
-        field.fault("cannot stand beside `endpoints`, a fixed list; leave one of the two out");
+        field.misplaced("cannot stand beside `endpoints`, a fixed list; leave one of the two out");
     }
     let port_name = node.field("port_name");
     let named = port_name.parse("a port's name: lower-case letters, digits and '-'", label);
     if by_kubernetes != Some(true) {
         if port_name.exists() && (by_kubernetes.is_some() || !field.exists()) {
-            port_name.fault("needs `discovery: kubernetes`: DNS knows no names of ports");
+            port_name.misplaced("needs `discovery: kubernetes`: DNS knows no names of ports");
         }
         return Discovery::Dns;
     }

@@ -173,7 +173,7 @@ fn parse_action(node: &Node<'_>, clusters: &[ClusterConfig]) -> Option<Action> {
             for key in ["rewrite", "timeout", "per_try_timeout", "idempotent", "retry_on"] {
                 let field = node.field(key);
                 if field.exists() {
-                    field.fault("has no meaning beside respond");
+                    field.misplaced("has no meaning beside respond");
                 }
             }
             parse_respond(&respond).map(Action::Respond)

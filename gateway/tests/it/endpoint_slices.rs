@@ -635,7 +635,7 @@ async fn what_cannot_be_discovered_is_refused_at_the_start() {
             "expected whole seconds from 1 to 290, found \"0\"",
         ),
     ] {
-        let is_it = |line: &str| line.trim_start().starts_with(setting) && line.ends_with(problem);
+        let is_it = |line: &str| line.contains(&format!(" {setting}")) && line.ends_with(problem);
         assert!(
             finished.stderr.lines().any(is_it),
             "{setting}: {problem} in\n{}",

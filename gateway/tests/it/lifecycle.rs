@@ -176,21 +176,20 @@ routes:
             "WORKERS (environment): expected a whole number from 0 to 256, found \"many\"",
             "LISTEN_ADDRESS (environment)",
             "SECRET_DIRS (environment): /nonexistent/secrets is not a directory",
-            "LOG_LEVEL (file ",
-            "api_key (file ",
+            ":1:12: log_level: expected one of trace",
+            ":2:1: api_key: ",
             "is a secret",
-            "colour (file ",
-            "unknown setting",
-            "clusters[0].name",
-            "clusters[1].endpoints[0]",
-            "clusters[1].size",
-            "routes[0].prefix",
-            "routes[1]",
-            "routes[2].cluster",
-            "routes[2].timeout",
-            "routes[3]",
-            "routes[4].respond.status",
-            "routes[4].respond.colour",
+            ":3:1: colour: unknown setting",
+            ":5:11: clusters[0].name: expected a DNS name",
+            ":6:32: clusters[1].endpoints[0]: expected an IP address",
+            ":6:43: clusters[1].size: unknown key",
+            ":8:15: routes[0].prefix: expected an absolute path",
+            ":9:5: routes[1]: expected exactly one of path",
+            ":10:28: routes[2].cluster: expected one of the clusters",
+            ":10:46: routes[2].timeout: expected seconds",
+            ":11:5: routes[3]: expected exactly one of cluster",
+            ":12:59: routes[4].respond.status: expected a final status",
+            ":12:64: routes[4].respond.colour: unknown key",
         ] {
             assert!(finished.stderr.contains(part), "{part} in\n{}", finished.stderr);
         }
@@ -215,10 +214,19 @@ async fn a_route_that_needs_a_key_needs_a_key() {
 async fn broken_yaml_and_a_missing_file_are_named() {
     let scratch = Scratch::new("gateway");
     let broken = scratch.file("gateway.yaml", "routes: [");
-    for path in [broken.to_str().expect("UTF-8"), "/nonexistent/gateway.yaml"] {
-        let finished = run(&["--check", "--config", path], &[]).await;
-        assert_eq!(finished.code, 78);
-        assert!(finished.stderr.contains(path), "{}", finished.stderr);
+    let broken = broken.to_str().expect("UTF-8");
+    for (path, expected) in [
+        (broken, format!("\n{broken}:2:1: is not valid YAML: ")),
+        (
+            "/nonexistent/gateway.yaml",
+            "  file /nonexistent/gateway.yaml: cannot be read".to_owned(),
+        ),
+    ] {
+        for arguments in [&["--check", "--config", path][..], &["--check", path]] {
+            let finished = run(arguments, &[]).await;
+            assert_eq!(finished.code, 78);
+            assert!(finished.stderr.contains(&expected), "{}", finished.stderr);
+        }
     }
 }
 

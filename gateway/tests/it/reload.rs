@@ -130,7 +130,11 @@ async fn a_broken_file_is_refused_with_its_faults_and_the_old_settings_hold() {
     let state = live.publish(&good.replace("prefix: /raw", "prefix: raw")).await;
     assert_eq!(state["generation"], 1);
     let refused = state["refused"].as_str().expect("it is refused");
-    assert!(refused.contains("routes[1].prefix (file "), "{refused}");
+    assert!(refused.contains("gateway.yaml:"), "{refused}");
+    assert!(
+        refused.contains(": routes[1].prefix: expected an absolute path"),
+        "{refused}"
+    );
     let line = live
         .gateway
         .process

@@ -1,6 +1,9 @@
 //! What is wrong with the settings: collected, never thrown one at a time.
 
 use std::fmt;
+use std::path::PathBuf;
+
+use super::yaml::Position;
 
 /// One thing wrong, with where it was said and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,14 +13,38 @@ pub struct Fault {
     /// The setting or the path inside the file, such as `routes[1].prefix`.
     pub setting: String,
     pub problem: String,
+    /// Where in the mounted file, for what stands there.
+    pub location: Option<Location>,
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.setting.as_str() {
-            "" => write!(f, "{}: {}", self.source, self.problem),
-            setting => write!(f, "{setting} ({}): {}", self.source, self.problem),
+        let Self {
+            source,
+            setting,
+            problem,
+            ..
+        } = self;
+        match (&self.location, setting.as_str()) {
+            (Some(location), "") => write!(f, "{location}: {problem}"),
+            (Some(location), setting) => write!(f, "{location}: {setting}: {problem}"),
+            (None, "") => write!(f, "{source}: {problem}"),
+            (None, setting) => write!(f, "{setting} ({source}): {problem}"),
         }
+    }
+}
+
+/// A place in a file, in the form of compilers, which editors and terminals make a link of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Location {
+    pub file: PathBuf,
+    pub position: Position,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Position { line, column } = self.position;
+        write!(f, "{}:{line}:{column}", self.file.display())
     }
 }
 
@@ -31,11 +58,15 @@ impl Faults {
             source: source.into(),
             setting: setting.into(),
             problem: problem.into(),
+            location: None,
         });
     }
-}
 
-impl Faults {
+    /// In the order of the file; what is not in the file comes first.
+    pub(super) fn sort(&mut self) {
+        self.0.sort_by(|one, other| one.location.cmp(&other.location));
+    }
+
     /// All of them in one line, for the log.
     pub fn in_one_line(&self) -> String {
         let faults: Vec<String> = self.0.iter().map(Fault::to_string).collect();
@@ -48,7 +79,9 @@ impl fmt::Display for Faults {
         let count = self.0.len();
         write!(f, "{count} invalid setting{}", if count == 1 { "" } else { "s" })?;
         for fault in &self.0 {
-            write!(f, "\n  {fault}")?;
+            // A location is a link only at the beginning of its line.
+            let indent = if fault.location.is_some() { "" } else { "  " };
+            write!(f, "\n{indent}{fault}")?;
         }
         Ok(())
     }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-use config::{Config, File, FileFormat, Map, Source, Value, ValueKind};
+use config::{Config, Map, Source, Value, ValueKind};
 
 use super::secret::REDACTED;
 use super::source::{DEFAULT_ORIGIN, Defaults, Environment, KeyDir};
+use super::yaml::{self, Positions};
 use super::{Fault, Faults, Node, Secret, Setting, common, units};
 
 pub(super) const CONFIG_FILE: &str = "CONFIG_FILE";
@@ -18,7 +19,7 @@ pub(super) const SECRET_DIRS: &str = "SECRET_DIRS";
 #[derive(Clone)]
 pub struct Layers {
     pub settings: Vec<Setting>,
-    /// Keys of the mounted file that hold more than one value, such as `routes`, with their defaults as YAML.
+    /// Keys of the mounted file that hold lists, such as `routes`, with their defaults as YAML.
     pub documents: &'static [&'static str],
     pub default_document: &'static str,
     pub default_file: &'static str,
@@ -39,14 +40,15 @@ impl Layers {
         let mut faults = Faults::default();
         let mut builder = Config::builder()
             .add_source(Defaults(self.settings.clone()))
-            .add_source(File::from_str(self.default_document, FileFormat::Yaml));
+            .add_source(self.default_values());
 
         let file = self.file();
-        let mounted = self.read_file(&file, &mut faults);
-        let said = mounted.is_some();
-        if let Some(source) = mounted {
+        let mut positions = None;
+        if let Some((source, places)) = self.read_file(&file, &mut faults) {
             builder = builder.add_source(source);
+            positions = Some(places);
         }
+        let file_said = positions.is_some();
         builder = builder.add_source(Environment {
             settings: self.settings.clone(),
             variables: self.variables.clone(),
@@ -68,7 +70,8 @@ impl Layers {
             values,
             documents: self.documents,
             file: file.path,
-            file_said: said,
+            file_said,
+            positions,
             faults,
         }
     }
@@ -84,9 +87,18 @@ impl Layers {
         }
     }
 
-    /// The mounted file, if there is one and it can stand as a layer.
-    fn read_file(&self, file: &ConfigFile, faults: &mut Faults) -> Option<MountedFile> {
-        let origin = format!("file {}", file.path.display());
+    /// # Panics
+    /// When the default document is no YAML: a mistake in the program, which every start would show.
+    fn default_values(&self) -> ReadFile {
+        match yaml::read(self.default_document, Path::new("default"), DEFAULT_ORIGIN) {
+            Ok(document) => ReadFile(document.values),
+            Err(fault) => panic!("{fault}"),
+        }
+    }
+
+    /// The mounted file, if there is one and it can stand as a layer, and where its parts are.
+    fn read_file(&self, file: &ConfigFile, faults: &mut Faults) -> Option<(ReadFile, Positions)> {
+        let origin = file.origin();
         let text = match std::fs::read_to_string(&file.path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !file.required => return None,
@@ -95,47 +107,52 @@ impl Layers {
                 return None;
             }
         };
-        if says_nothing(&text) {
-            if self.file_held {
-                faults.push(
-                    origin,
-                    "",
-                    "says nothing any more, which would put the defaults in place of what it said",
-                );
-            }
-            return None;
-        }
-        let values = match File::from_str(&text, FileFormat::Yaml).collect() {
-            Ok(values) => values,
-            Err(error) => {
-                faults.push(origin, "", format!("is not valid YAML: {error}"));
+        let document = match yaml::read(&text, &file.path, &origin) {
+            Ok(document) => document,
+            Err(fault) => {
+                faults.0.push(fault);
                 return None;
             }
         };
+        faults.0.extend(document.faults);
+        if document.values.is_empty() {
+            if self.file_held {
+                let problem = "says nothing any more, which would put the defaults in place of what it said";
+                faults.push(origin, "", problem);
+            }
+            return None;
+        }
         let mut accepted = Map::new();
-        for (key, value) in values {
-            if let Some(problem) = self.refuse_key(&key) {
-                faults.push(&origin, key, problem);
+        for (key, mut value) in document.values {
+            if let Some(problem) = self.refuse_entry(&key, &value.kind) {
+                faults.0.push(Fault {
+                    source: origin.clone(),
+                    location: Some(document.positions.of_key(&key)),
+                    setting: key,
+                    problem,
+                });
                 continue;
             }
-            let kind = match self.documents.contains(&key.as_str()) {
-                true => value.kind,
-                false => as_written(value.kind),
-            };
-            accepted.insert(key, Value::new(Some(&origin), kind));
+            // A setting with nothing behind its key is an empty text.
+            if matches!(value.kind, ValueKind::Nil) && !self.documents.contains(&key.as_str()) {
+                value.kind = ValueKind::String(String::new());
+            }
+            accepted.insert(key, value);
         }
-        Some(MountedFile(accepted))
+        Some((ReadFile(accepted), document.positions))
     }
 
-    fn refuse_key(&self, key: &str) -> Option<String> {
+    /// Why an entry of the file cannot stand. A map is told here: merged over a default it would forget its origin.
+    fn refuse_entry(&self, key: &str, value: &ValueKind) -> Option<String> {
+        let is_map = matches!(value, ValueKind::Table(_));
         if self.documents.contains(&key) {
-            return None;
+            return is_map.then(|| "expected a list, found a map".to_owned());
         }
         match self.settings.iter().find(|setting| setting.key() == key) {
             Some(setting) if setting.secret => {
                 Some("is a secret: give it in a Secret, as a mounted file or an environment variable".to_owned())
             }
-            Some(_) => None,
+            Some(setting) => is_map.then(|| format!("expected {}, found a list or a map", setting.expects)),
             None => {
                 let mut known: Vec<String> = self.settings.iter().filter(|s| !s.secret).map(Setting::key).collect();
                 known.extend(self.documents.iter().map(|key| (*key).to_owned()));
@@ -186,33 +203,27 @@ impl Layers {
     }
 }
 
-/// A file whose every line is commented out. YAML calls what follows `---` then a null and no map.
-fn says_nothing(text: &str) -> bool {
-    let mut lines = text.lines().map(str::trim);
-    lines.all(|line| line.is_empty() || line.starts_with('#') || line == "---")
-}
-
-/// Settings are texts until they are parsed, so the `1.0` of a version must not become the number 1, and
-/// a key with nothing behind it is an empty text.
-fn as_written(kind: ValueKind) -> ValueKind {
-    match kind {
-        ValueKind::Float(number) => ValueKind::String(format!("{number:?}")),
-        ValueKind::Nil => ValueKind::String(String::new()),
-        other => other,
-    }
-}
-
 struct ConfigFile {
     path: PathBuf,
     /// A file that somebody named must be there; the default one may be missing.
     required: bool,
 }
 
-/// The mounted file's values, already checked key by key.
-#[derive(Debug, Clone)]
-struct MountedFile(Map<String, Value>);
+impl ConfigFile {
+    fn origin(&self) -> String {
+        file_origin(&self.path)
+    }
+}
 
-impl Source for MountedFile {
+fn file_origin(path: &Path) -> String {
+    format!("file {}", path.display())
+}
+
+/// A file's values, already checked key by key.
+#[derive(Debug, Clone)]
+struct ReadFile(Map<String, Value>);
+
+impl Source for ReadFile {
     fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
         Box::new(self.clone())
     }
@@ -238,6 +249,8 @@ pub struct Settings {
     values: Map<String, Value>,
     file: PathBuf,
     file_said: bool,
+    /// Of the mounted file, until all is read.
+    positions: Option<Positions>,
     faults: Faults,
 }
 
@@ -279,11 +292,13 @@ impl Settings {
         })
     }
 
-    /// A part of the mounted file that holds more than one value.
+    /// A part of the mounted file that holds a list.
     pub fn document(&self, key: &str) -> Node<'_> {
         let value = self.values.get(key);
         let origin = value.and_then(Value::origin).unwrap_or(DEFAULT_ORIGIN).to_owned();
-        Node::new(key.to_owned(), origin, value)
+        let from_file = origin == file_origin(&self.file);
+        let positions = self.positions.as_ref().filter(|_| from_file);
+        Node::new(key.to_owned(), origin, value, positions)
     }
 
     pub fn note(&mut self, faults: impl IntoIterator<Item = Fault>) {
@@ -292,8 +307,21 @@ impl Settings {
 
     /// Notes a fault of a setting whose value is valid but cannot stand beside the others.
     pub fn refuse_value(&mut self, setting: &Setting, problem: impl Into<String>) {
-        let origin = self.origin(setting);
-        self.faults.push(origin, setting.name, problem);
+        self.note_refused(setting, problem.into());
+    }
+
+    fn note_refused(&mut self, setting: &Setting, problem: String) {
+        let source = self.origin(setting);
+        let from_file = source == file_origin(&self.file);
+        let positions = self.positions.as_ref().filter(|_| from_file);
+        let location = positions.map(|positions| positions.of_value(&setting.key()));
+        self.faults.0.push(Fault {
+            source,
+            // As it is written there.
+            setting: location.as_ref().map_or(setting.name.to_owned(), |_| setting.key()),
+            problem,
+            location,
+        });
     }
 
     /// The mounted file's path, whether or not there is a file.
@@ -308,6 +336,8 @@ impl Settings {
 
     /// `value` when nothing was wrong, else every fault.
     pub fn finish<T>(&mut self, value: T) -> Result<T, Faults> {
+        self.positions = None;
+        self.faults.sort();
         match self.faults.0.is_empty() {
             true => Ok(value),
             false => Err(std::mem::take(&mut self.faults)),
@@ -358,12 +388,11 @@ impl Settings {
     }
 
     fn refuse(&mut self, setting: &Setting, text: Option<&str>) {
-        let origin = self.origin(setting);
         let problem = match text {
             _ if setting.secret => format!("expected {}", setting.expects),
             Some(text) => format!("expected {}, found {text:?}", setting.expects),
             None => format!("expected {}, found a list or a map", setting.expects),
         };
-        self.faults.push(origin, setting.name, problem);
+        self.note_refused(setting, problem);
     }
 }

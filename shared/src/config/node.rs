@@ -8,22 +8,31 @@ use std::rc::Rc;
 
 use config::{Value, ValueKind};
 
-use super::Fault;
+use super::yaml::Positions;
+use super::{Fault, Location};
 
 #[derive(Debug, Clone)]
 pub struct Node<'a> {
     path: String,
     origin: Rc<str>,
     value: Option<&'a Value>,
+    /// Where the parts of the file stand that this is a part of.
+    positions: Option<&'a Positions>,
     faults: Rc<RefCell<Vec<Fault>>>,
 }
 
 impl<'a> Node<'a> {
-    pub(super) fn new(path: String, origin: String, value: Option<&'a Value>) -> Self {
+    pub(super) fn new(
+        path: String,
+        origin: String,
+        value: Option<&'a Value>,
+        positions: Option<&'a Positions>,
+    ) -> Self {
         Self {
             path,
             origin: origin.into(),
             value,
+            positions,
             faults: Rc::default(),
         }
     }
@@ -33,6 +42,7 @@ impl<'a> Node<'a> {
             path,
             origin: Rc::clone(&self.origin),
             value,
+            positions: self.positions,
             faults: Rc::clone(&self.faults),
         }
     }
@@ -84,7 +94,7 @@ impl<'a> Node<'a> {
         unknown.sort();
         for key in unknown {
             let problem = format!("unknown key; known are {}", known.join(", "));
-            self.child(format!("{}.{key}", self.path), None).fault(problem);
+            self.child(format!("{}.{key}", self.path), None).misplaced(problem);
         }
         true
     }
@@ -116,11 +126,24 @@ impl<'a> Node<'a> {
         parsed
     }
 
+    /// Notes what is wrong with the value.
     pub fn fault(&self, problem: impl Into<String>) {
+        let location = self.positions.map(|positions| positions.of_value(&self.path));
+        self.note(problem.into(), location);
+    }
+
+    /// Notes that this has no place here, whatever its value is.
+    pub fn misplaced(&self, problem: impl Into<String>) {
+        let location = self.positions.map(|positions| positions.of_key(&self.path));
+        self.note(problem.into(), location);
+    }
+
+    fn note(&self, problem: String, location: Option<Location>) {
         self.faults.borrow_mut().push(Fault {
             source: self.origin.to_string(),
             setting: self.path.clone(),
-            problem: problem.into(),
+            problem,
+            location,
         });
     }
 

@@ -130,6 +130,7 @@ impl KeyDir {
                 source,
                 setting: setting.name.to_owned(),
                 problem: text.err()?.to_string(),
+                location: None,
             })
         });
         unread.collect()

@@ -1,0 +1,357 @@
+//! YAML read with the place of every part of it, so that a fault can say line and column.
+//!
+//! The `config` crate would read YAML too, but forgets where a value stood, takes the later of two keys that look alike
+//! (`1` and `"1"`), and stops at the first duplicate. Here one pass over the parser's events gives values and places alike.
+//! Texts stay as they are written: the `1.10` of a version is not the number 1.1.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use config::{Map, Value, ValueKind};
+use yaml_rust2::Yaml;
+use yaml_rust2::parser::{Event, Parser};
+use yaml_rust2::scanner::{Marker, ScanError, TScalarStyle};
+
+use super::Fault;
+use super::fault::Location;
+
+/// Levels inside of each other; settings have five.
+const DEEPEST: usize = 32;
+/// Values of one file, those that aliases repeat included: a few aliases of aliases would fill the memory.
+const MOST_VALUES: usize = 200_000;
+
+/// Line and column, both from 1, the column in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    pub line: usize,
+    pub column: usize,
+}
+
+impl From<&Marker> for Position {
+    fn from(mark: &Marker) -> Self {
+        Self {
+            line: mark.line(),
+            column: mark.col() + 1,
+        }
+    }
+}
+
+/// Where one value stands.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// The key it stands behind; an element of a list has none.
+    key: Option<Position>,
+    /// What a fault of the value points at: a plain value itself, but the key of a list, a map or nothing at all.
+    value: Position,
+}
+
+/// The place of every part of a file by its path, such as `routes[1].prefix`.
+#[derive(Debug)]
+pub(super) struct Positions {
+    file: PathBuf,
+    places: HashMap<String, Place>,
+}
+
+impl Positions {
+    /// Where the value at `path` stands; for one that is missing, where what should hold it does.
+    pub(super) fn of_value(&self, path: &str) -> Location {
+        self.locate(path, |place| place.value)
+    }
+
+    /// Where the key of `path` stands.
+    pub(super) fn of_key(&self, path: &str) -> Location {
+        self.locate(path, |place| place.key.unwrap_or(place.value))
+    }
+
+    fn locate(&self, path: &str, part: impl Fn(&Place) -> Position) -> Location {
+        let mut path = path;
+        let position = loop {
+            if let Some(place) = self.places.get(path) {
+                break part(place);
+            }
+            match path.rfind(['.', '[']) {
+                Some(end) => path = &path[..end],
+                None => break Position { line: 1, column: 1 },
+            }
+        };
+        Location {
+            file: self.file.clone(),
+            position,
+        }
+    }
+}
+
+/// What a file says, and where.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub values: Map<String, Value>,
+    pub positions: Positions,
+    /// Keys that are there twice; the first of them counts.
+    pub faults: Vec<Fault>,
+}
+
+/// Reads `text`, which is what `file` holds and `origin` is called.
+pub(super) fn read(text: &str, file: &Path, origin: &str) -> Result<Document, Fault> {
+    let mut reader = Reader {
+        origin,
+        positions: Positions {
+            file: file.to_owned(),
+            places: HashMap::new(),
+        },
+        faults: Vec::new(),
+        open: Vec::new(),
+        anchors: BTreeMap::new(),
+        values: 0,
+        root: None,
+    };
+    match reader.run(text) {
+        Ok(()) => Ok(Document {
+            values: reader.into_root()?,
+            positions: reader.positions,
+            faults: reader.faults,
+        }),
+        Err(error) => Err(reader.broken(error.marker().into(), error.info())),
+    }
+}
+
+struct Reader<'a> {
+    origin: &'a str,
+    positions: Positions,
+    faults: Vec<Fault>,
+    /// The lists and maps that have begun, the innermost last.
+    open: Vec<Open>,
+    anchors: BTreeMap<usize, Anchored>,
+    values: usize,
+    root: Option<(Position, ValueKind)>,
+}
+
+/// What an alias may repeat.
+struct Anchored {
+    kind: ValueKind,
+    values: usize,
+}
+
+/// A list or a map of which not all has been read.
+struct Open {
+    path: String,
+    anchor: usize,
+    /// How many values had been read before it.
+    values_before: usize,
+    start: Position,
+    content: Content,
+}
+
+enum Content {
+    List(Vec<Value>),
+    Map {
+        entries: Map<String, Value>,
+        /// The key whose value comes next.
+        key: Option<(String, Position)>,
+    },
+}
+
+impl Reader<'_> {
+    fn run(&mut self, text: &str) -> Result<(), ScanError> {
+        let mut parser = Parser::new_from_str(text);
+        loop {
+            let (event, mark) = parser.next_token()?;
+            match event {
+                Event::StreamEnd => return Ok(()),
+                Event::Nothing | Event::StreamStart | Event::DocumentEnd => {}
+                Event::DocumentStart if self.root.is_some() => {
+                    return Err(ScanError::new(mark, "a second document begins, and there may be one"));
+                }
+                Event::DocumentStart => {}
+                Event::SequenceStart(anchor, _) => self.begin(Content::List(Vec::new()), anchor, &mark)?,
+                Event::MappingStart(anchor, _) => {
+                    let entries = Map::new();
+                    self.begin(Content::Map { entries, key: None }, anchor, &mark)?;
+                }
+                Event::SequenceEnd | Event::MappingEnd => self.end(&mark)?,
+                Event::Scalar(text, style, anchor, tag) => {
+                    if self.take_key(&text, &mark) {
+                        continue;
+                    }
+                    let is_text = style != TScalarStyle::Plain || tag.is_some_and(|tag| tag.suffix == "str");
+                    let kind = if is_text { ValueKind::String(text) } else { plain(text) };
+                    self.note_place((&mark).into(), !matches!(kind, ValueKind::Nil));
+                    self.insert(kind, anchor, 1, &mark)?;
+                }
+                Event::Alias(anchor) => {
+                    let Some(Anchored { kind, values }) = self.anchors.get(&anchor) else {
+                        return Err(ScanError::new(mark, "the alias repeats what it is a part of"));
+                    };
+                    let (kind, values) = (kind.clone(), *values);
+                    self.note_place((&mark).into(), true);
+                    self.insert(kind, 0, values, &mark)?;
+                }
+            }
+        }
+    }
+
+    /// Takes a scalar as a key where one is due.
+    fn take_key(&mut self, text: &str, mark: &Marker) -> bool {
+        let Some(Open { path, content, .. }) = self.open.last_mut() else {
+            return false;
+        };
+        let Content::Map { key, .. } = content else {
+            return false;
+        };
+        if key.is_some() {
+            return false;
+        }
+        let at = mark.into();
+        *key = Some((text.to_owned(), at));
+        // The parser says of a map without braces that it begins at its first colon.
+        if let Some(place) = self.positions.places.get_mut(path) {
+            place.value = place.value.min(at);
+        }
+        true
+    }
+
+    fn begin(&mut self, content: Content, anchor: usize, mark: &Marker) -> Result<(), ScanError> {
+        if self.open.len() == DEEPEST {
+            let problem = format!("lists and maps are nested deeper than {DEEPEST} levels");
+            return Err(ScanError::new_string(*mark, problem));
+        }
+        self.expect_key_taken(mark)?;
+        self.note_place(mark.into(), false);
+        self.open.push(Open {
+            path: self.path(),
+            anchor,
+            values_before: self.values,
+            start: mark.into(),
+            content,
+        });
+        Ok(())
+    }
+
+    fn end(&mut self, mark: &Marker) -> Result<(), ScanError> {
+        let Some(ended) = self.open.pop() else {
+            return Err(ScanError::new(*mark, "what ends here never began"));
+        };
+        let kind = match ended.content {
+            Content::List(items) => ValueKind::Array(items),
+            Content::Map { entries, .. } => ValueKind::Table(entries),
+        };
+        if self.open.is_empty() {
+            self.root = Some((ended.start, kind));
+            return Ok(());
+        }
+        if ended.anchor > 0 {
+            let values = self.values - ended.values_before + 1;
+            let kind = kind.clone();
+            self.anchors.insert(ended.anchor, Anchored { kind, values });
+        }
+        self.insert(kind, 0, 1, mark)
+    }
+
+    /// A list or a map cannot be a key.
+    fn expect_key_taken(&self, mark: &Marker) -> Result<(), ScanError> {
+        match self.open.last().map(|open| &open.content) {
+            Some(Content::Map { key: None, .. }) => Err(ScanError::new(*mark, "a key must be a plain text")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The path of the value that comes next.
+    fn path(&self) -> String {
+        match self.open.last() {
+            None => String::new(),
+            Some(Open { path, content, .. }) => match content {
+                Content::List(items) => format!("{path}[{}]", items.len()),
+                Content::Map { key, .. } => join(path, key.as_ref().map_or("", |(key, _)| key)),
+            },
+        }
+    }
+
+    /// Notes where the value that comes next stands. `itself`: its faults point at the value and not at its key.
+    fn note_place(&mut self, at: Position, itself: bool) {
+        let key = match self.open.last().map(|open| &open.content) {
+            Some(Content::Map { key: Some((_, at)), .. }) => Some(*at),
+            _ => None,
+        };
+        let value = if itself { at } else { key.unwrap_or(at) };
+        let path = self.path();
+        // Of two values with one path the first counts.
+        self.positions.places.entry(path).or_insert(Place { key, value });
+    }
+
+    fn insert(&mut self, kind: ValueKind, anchor: usize, values: usize, mark: &Marker) -> Result<(), ScanError> {
+        self.expect_key_taken(mark)?;
+        self.values = self.values.saturating_add(values);
+        if self.values > MOST_VALUES {
+            let problem = format!("more than {MOST_VALUES} values, those that aliases repeat included");
+            return Err(ScanError::new_string(*mark, problem));
+        }
+        if anchor > 0 {
+            let kind = kind.clone();
+            self.anchors.insert(anchor, Anchored { kind, values });
+        }
+        let Some(open) = self.open.last_mut() else {
+            self.root = Some((mark.into(), kind));
+            return Ok(());
+        };
+        let value = Value::new(Some(&self.origin.to_owned()), kind);
+        match &mut open.content {
+            Content::List(items) => items.push(value),
+            Content::Map { entries, key } => {
+                let Some((key, at)) = key.take() else { return Ok(()) };
+                if entries.contains_key(&key) {
+                    let path = join(&open.path, &key);
+                    let first = self.positions.of_key(&path).position.line;
+                    self.faults.push(Fault {
+                        source: self.origin.to_owned(),
+                        setting: path,
+                        problem: format!("is there twice; first in line {first}"),
+                        location: Some(Location {
+                            file: self.positions.file.clone(),
+                            position: at,
+                        }),
+                    });
+                } else {
+                    entries.insert(key, value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn into_root(&mut self) -> Result<Map<String, Value>, Fault> {
+        match self.root.take() {
+            // Nothing, or comments alone.
+            None | Some((_, ValueKind::Nil)) => Ok(Map::new()),
+            Some((_, ValueKind::Table(entries))) => Ok(entries),
+            Some((at, _)) => Err(self.broken(at, "expected a map of settings")),
+        }
+    }
+
+    fn broken(&self, position: Position, problem: &str) -> Fault {
+        Fault {
+            source: self.origin.to_owned(),
+            setting: String::new(),
+            problem: format!("is not valid YAML: {problem}"),
+            location: Some(Location {
+                file: self.positions.file.clone(),
+                position,
+            }),
+        }
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        return key.to_owned();
+    }
+    format!("{path}.{key}")
+}
+
+/// A plain scalar by YAML's core schema; a fraction stays the text that it is.
+fn plain(text: String) -> ValueKind {
+    match Yaml::from_str(&text) {
+        Yaml::Null => ValueKind::Nil,
+        Yaml::Boolean(value) => ValueKind::Boolean(value),
+        Yaml::Integer(value) => ValueKind::I64(value),
+        _ => ValueKind::String(text),
+    }
+}

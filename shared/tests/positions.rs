@@ -1,0 +1,252 @@
+//! Faults of the mounted file say where they are: line and column of the value, of the key, or of what should hold it.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use shared::config::units::whole;
+use shared::config::{Faults, Layers, Node, Setting, Settings};
+use shared::test_util::Scratch;
+
+const COUNT: Setting = Setting::new("COUNT", "1", "a whole number from 1 to 9", "how many");
+const TOKEN: Setting = Setting::secret("TOKEN", "the key to it all");
+
+fn layers(scratch: &Scratch, text: &str) -> Layers {
+    Layers {
+        settings: vec![COUNT, TOKEN],
+        documents: &["routes"],
+        default_document: "routes: [{ path: /default }]",
+        default_file: "/nowhere/settings.yaml",
+        default_config_dirs: "/nowhere/config",
+        default_secret_dir: "/nowhere/secrets",
+        file: Some(scratch.file("settings.yaml", text)),
+        file_held: false,
+        variables: BTreeMap::new(),
+    }
+}
+
+/// Reads the file as a service would. A route has a `path`, a number `weight` and perhaps a map `check` of an `interval`.
+fn read(settings: &mut Settings) {
+    settings.get(&COUNT, |text| whole(text, 1..=9));
+    let routes = settings.document("routes");
+    for route in routes.items() {
+        if !route.expect_keys(&["path", "weight", "check"]) {
+            continue;
+        }
+        let path = route.field("path");
+        if !path.exists() {
+            path.fault("is missing");
+        }
+        number(&route.field("weight"));
+        let check = route.field("check");
+        if check.exists() && check.expect_keys(&["interval"]) {
+            number(&check.field("interval"));
+        }
+    }
+    let noted = routes.take_faults();
+    settings.note(noted);
+}
+
+fn number(node: &Node<'_>) {
+    let _noted = node.parse("a number", |text| text.parse::<u32>().ok());
+}
+
+/// Every fault of `text`, without the file's name.
+fn faults_of(text: &str) -> Vec<String> {
+    let scratch = Scratch::new("positions");
+    let mut settings = layers(&scratch, text).load();
+    read(&mut settings);
+    let Err(Faults(faults)) = settings.finish(()) else {
+        return Vec::new();
+    };
+    let file = format!("{}:", scratch.path().join("settings.yaml").display());
+    let without_file = |line: String| line.strip_prefix(&file).map_or(line.clone(), str::to_owned);
+    faults.iter().map(|fault| without_file(fault.to_string())).collect()
+}
+
+#[test]
+fn each_fault_says_where_it_is() {
+    let mut wrong = Vec::new();
+    for (text, expected) in [
+        // A value, plain and quoted, after a comment and with characters of several bytes before it.
+        ("# how many\ncount: many\n", &["2:8: count: expected a whole"][..]),
+        ("count:    'ten'", &["1:11: count: expected a whole"]),
+        ("{ \"count\":   ten }", &["1:14: count: expected a whole"]),
+        ("count: # behind\n  ten\n", &["2:3: count: expected a whole"]),
+        (
+            "routes: [{ path: /ü, weight: x }]",
+            &["1:30: routes[0].weight: expected a number"],
+        ),
+        (
+            "count: 11\r\nroutes:\r\n- path: /a\r\n  weight: x\r\n",
+            &["1:8: count", "4:11: routes[0].weight"],
+        ),
+        // A key that does not belong there.
+        ("count: 2\ncolour: red\n", &["2:1: colour: unknown setting"]),
+        ("token: hunter2\n", &["1:1: token: is a secret"]),
+        (
+            "routes:\n  - path: /a\n    size: 3\n",
+            &["3:5: routes[0].size: unknown key"],
+        ),
+        (
+            "routes: [{ path: /a, size: { a: 1 } }]",
+            &["1:22: routes[0].size: unknown key"],
+        ),
+        // What is missing: the map that should hold it.
+        (
+            "routes:\n  - path: /a\n  - weight: 1\n",
+            &["3:5: routes[1].path: is missing"],
+        ),
+        ("routes:\n  -\n    weight: 1\n", &["3:5: routes[0].path: is missing"]),
+        ("routes:\n  - { weight: 1 }\n", &["2:5: routes[0].path: is missing"]),
+        ("routes:\n  - path:\n", &["2:5: routes[0].path: is missing"]),
+        // A list or a map where a plain value should be, and the other way round.
+        (
+            "count: [1, 2]\n",
+            &["1:1: count: expected a whole number from 1 to 9, found a list"],
+        ),
+        (
+            "count:\n  a: 1\n",
+            &["1:1: count: expected a whole number from 1 to 9, found a list"],
+        ),
+        (
+            "count: 1\nroutes:\n  a: 1\n",
+            &["2:1: routes: expected a list, found a map"],
+        ),
+        ("routes: many\n", &["1:9: routes: expected a list"]),
+        ("routes:\n  - /a\n", &["2:5: routes[0]: expected a map"]),
+        ("routes:\n  - [a]\n", &["2:5: routes[0]: expected a map"]),
+        (
+            "routes:\n- path: /a\n  check:\n    interval: soon\n    every: 1\n  weight: []\n",
+            &[
+                "4:15: routes[0].check.interval",
+                "5:5: routes[0].check.every",
+                "6:3: routes[0].weight",
+            ],
+        ),
+        // Keys that are there twice, at every depth, and whatever they look like; the other faults are told as well.
+        ("count: 1\ncount: 2\n", &["2:1: count: is there twice; first in line 1"]),
+        (
+            "routes:\n  - path: /a\n    weight: x\n    'path': /b\ncolour: red\n",
+            &[
+                "3:13: routes[0].weight",
+                "4:5: routes[0].path: is there twice; first in line 2",
+                "5:1: colour",
+            ],
+        ),
+        // Aliases: what is wrong inside of one is told where it is used.
+        (
+            "routes:\n  - &one { path: /a, weight: x }\n  - *one\n",
+            &["2:30: routes[0].weight", "3:5: routes[1].weight"],
+        ),
+        // No YAML, or more than settings are.
+        ("count: 1\nroutes: [", &["3:1: is not valid YAML: "]),
+        (
+            "count: 1\n\troutes: []\n",
+            &["1:8: is not valid YAML: while scanning a plain scalar, found a tab"],
+        ),
+        ("count: 'open\n", &["1:8: is not valid YAML: "]),
+        ("- a\n- b\n", &["1:1: is not valid YAML: expected a map"]),
+        ("just words\n", &["1:1: is not valid YAML: expected a map"]),
+        (
+            "count: 1\n---\ncount: 2\n",
+            &["2:1: is not valid YAML: a second document"],
+        ),
+        ("count: 1\n[a]: b\n", &["2:1: is not valid YAML: a key must be"]),
+        ("routes: &all [*all]\n", &["1:15: is not valid YAML: the alias repeats"]),
+        ("routes: [*none]\n", &["1:10: is not valid YAML: "]),
+    ] {
+        let faults = faults_of(text);
+        let as_expected = faults.len() == expected.len()
+            && faults
+                .iter()
+                .zip(expected)
+                .all(|(fault, start)| fault.starts_with(start));
+        if !as_expected {
+            wrong.push(format!("{text:?}\n{faults:#?}\nexpected {expected:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn depth_and_size_are_bounded() {
+    let deep = format!("routes: {}{}", "[".repeat(100), "]".repeat(100));
+    let faults = faults_of(&deep);
+    assert!(faults[0].contains("nested deeper than 32 levels"), "{faults:?}");
+
+    let mut bomb = "routes:\n  - &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let below = format!("*a{}", level - 1);
+        bomb.push_str(&format!("  - &a{level} [{}]\n", [below.as_str(); 10].join(", ")));
+    }
+    let faults = faults_of(&bomb);
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(faults[0].contains("more than 200000 values"), "{faults:?}");
+}
+
+/// What stands behind a key of a route, in one of the ways to write it.
+#[derive(Debug, Clone)]
+struct Written {
+    blank_lines: usize,
+    spaces: usize,
+    is_flow: bool,
+    quoted: bool,
+}
+
+fn written() -> impl Strategy<Value = Written> {
+    (0..3_usize, 1..5_usize, any::<bool>(), any::<bool>()).prop_map(|(blank_lines, spaces, is_flow, quoted)| Written {
+        blank_lines,
+        spaces,
+        is_flow,
+        quoted,
+    })
+}
+
+/// A file of these routes in which the weight at `wrong` is none, and where that stands.
+fn file_of(routes: &[Written], wrong: usize) -> (String, String) {
+    let mut text = "# a file\nroutes:\n".to_owned();
+    let mut expected = String::new();
+    for (at, route) in routes.iter().enumerate() {
+        text.push_str(&"\n# between\n".repeat(route.blank_lines));
+        let gap = " ".repeat(route.spaces);
+        let weight = match (at == wrong, route.quoted) {
+            (true, true) => "\"none\"",
+            (true, false) => "none",
+            (false, true) => "\"5\"",
+            (false, false) => "5",
+        };
+        let before = match route.is_flow {
+            true => format!("  -{gap}{{ path: /{at}, weight:{gap}"),
+            false => format!("  - path: /{at}\n    weight:{gap}"),
+        };
+        text.push_str(&before);
+        if at == wrong {
+            let line = text.matches('\n').count() + 1;
+            let column = text.len() - text.rfind('\n').map_or(0, |end| end + 1) + 1;
+            expected = format!("{line}:{column}: routes[{at}].weight: expected a number");
+        }
+        text.push_str(weight);
+        text.push_str(if route.is_flow { " }\n" } else { "\n" });
+    }
+    (text, expected)
+}
+
+proptest! {
+    #[test]
+    fn a_fault_anywhere_is_told_where_it_is(
+        (routes, wrong) in prop::collection::vec(written(), 1..12).prop_flat_map(|routes| {
+            let count = routes.len();
+            (Just(routes), 0..count)
+        })
+    ) {
+        let (text, expected) = file_of(&routes, wrong);
+        let faults = faults_of(&text);
+        prop_assert_eq!(faults.len(), 1, "{}\n{:?}", text, faults);
+        prop_assert!(faults[0].starts_with(&expected), "{text}\n{faults:?}\nexpected {expected}");
+    }
+
+    #[test]
+    fn no_text_breaks_the_reader(text in "[-a-c\\[\\]{}:,&*!|>'\"#%?~ \n\t]{0,60}") {
+        faults_of(&text);
+    }
+}
