@@ -4,6 +4,7 @@
 //! (`1` and `"1"`), and stops at the first duplicate. Here one pass over the parser's events gives values and places alike.
 //! Texts stay as they are written: the `1.10` of a version is not the number 1.1.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -106,7 +107,7 @@ pub(super) fn read(text: &str, file: &Path, origin: &str) -> Result<Document, Fa
     };
     match reader.run(text) {
         Ok(()) => Ok(Document {
-            values: reader.into_root()?,
+            values: reader.take_root()?,
             positions: reader.positions,
             faults: reader.faults,
         }),
@@ -297,27 +298,32 @@ impl Reader<'_> {
             Content::List(items) => items.push(value),
             Content::Map { entries, key } => {
                 let Some((key, at)) = key.take() else { return Ok(()) };
-                if entries.contains_key(&key) {
-                    let path = join(&open.path, &key);
-                    let first = self.positions.of_key(&path).position.line;
-                    self.faults.push(Fault {
-                        source: self.origin.to_owned(),
-                        setting: path,
-                        problem: format!("is there twice; first in line {first}"),
-                        location: Some(Location {
-                            file: self.positions.file.clone(),
-                            position: at,
-                        }),
-                    });
-                } else {
-                    entries.insert(key, value);
+                let path = join(&open.path, &key);
+                match entries.entry(key) {
+                    Entry::Vacant(free) => {
+                        free.insert(value);
+                    }
+                    Entry::Occupied(_) => self.note_repeated(path, at),
                 }
             }
         }
         Ok(())
     }
 
-    fn into_root(&mut self) -> Result<Map<String, Value>, Fault> {
+    fn note_repeated(&mut self, path: String, at: Position) {
+        let first = self.positions.of_key(&path).position.line;
+        self.faults.push(Fault {
+            source: self.origin.to_owned(),
+            setting: path,
+            problem: format!("is there twice; first in line {first}"),
+            location: Some(Location {
+                file: self.positions.file.clone(),
+                position: at,
+            }),
+        });
+    }
+
+    fn take_root(&mut self) -> Result<Map<String, Value>, Fault> {
         match self.root.take() {
             // Nothing, or comments alone.
             None | Some((_, ValueKind::Nil)) => Ok(Map::new()),
