@@ -53,7 +53,10 @@ async fn a_name_may_come_later_change_and_fail_without_losing_the_service() {
     let (gateway, server) = (&setup.gateway, &setup.server);
 
     // Not there yet: the gateway runs, is ready, and says what is missing.
-    assert_eq!(gateway.admin("/readyz").await.status(), 200);
+    eventually("it is ready", DEADLINE, async || {
+        gateway.admin("/readyz").await.status() == 200
+    })
+    .await;
     let response = gateway.get("/predict").await;
     assert_eq!(response.headers()["retry-after"], "1");
     assert_eq!(

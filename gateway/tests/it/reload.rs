@@ -1,8 +1,8 @@
 //! Settings that change while requests come in.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use shared::test_util::{DEADLINE, DnsServer, Mount, Upstream, eventually, pods};
@@ -390,14 +390,17 @@ async fn a_cluster_that_is_new_is_looked_for_before_requests_go_there() {
         )
     };
     let mut live = Live::start(&version("blue"), &[("DNS_SERVERS", &server)]).await;
-    let (stop, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (stop, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
     let load = tokio::spawn({
         let (stop, failed) = (Arc::clone(&stop), Arc::clone(&failed));
         let (client, url) = (live.gateway.client.clone(), live.gateway.url("/predict"));
         async move {
             while !stop.load(Ordering::SeqCst) {
                 let response = client.get(&url).send().await.expect("an answer");
-                failed.fetch_add(usize::from(response.status() != 200), Ordering::SeqCst);
+                if response.status() != 200 {
+                    let answer = response.text().await.expect("text");
+                    failed.lock().expect("whole").push(answer);
+                }
             }
         }
     });
@@ -411,7 +414,8 @@ async fn a_cluster_that_is_new_is_looked_for_before_requests_go_there() {
     }
     stop.store(true, Ordering::SeqCst);
     load.await.expect("no panic");
-    assert_eq!(failed.load(Ordering::SeqCst), 0);
+    let failed = failed.lock().expect("whole");
+    assert!(failed.is_empty(), "{failed:?}\n{}", live.gateway.process.output());
 }
 
 #[tokio::test]

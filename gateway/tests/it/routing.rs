@@ -408,7 +408,10 @@ async fn the_admin_listener_shows_metrics_status_and_probes() {
     let recording = Recording::start().await;
     let gateway = Gateway::in_front_of(&[recording.upstream.address], &[]).await;
     assert_eq!(gateway.admin("/livez").await.status(), 200);
-    assert_eq!(gateway.admin("/readyz").await.status(), 200);
+    eventually("it is ready", DEADLINE, async || {
+        gateway.admin("/readyz").await.status() == 200
+    })
+    .await;
     gateway.get("/predict").await.text().await.expect("text");
     gateway.get("/nope").await.text().await.expect("text");
     let counted = "gateway_requests_total{cluster=\"backend:5000\",code_class=\"2xx\",route=\"/predict\"}";
