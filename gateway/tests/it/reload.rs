@@ -390,6 +390,10 @@ async fn a_cluster_that_is_new_is_looked_for_before_requests_go_there() {
         )
     };
     let mut live = Live::start(&version("blue"), &[("DNS_SERVERS", &server)]).await;
+    eventually("it is ready", DEADLINE, async || {
+        live.gateway.admin("/readyz").await.status() == 200
+    })
+    .await;
     let (stop, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
     let load = tokio::spawn({
         let (stop, failed) = (Arc::clone(&stop), Arc::clone(&failed));
