@@ -1,275 +1,229 @@
 #!/usr/bin/env bash
-# The lab's Step 10 under constant load: v1 -> v2 -> undo, and no request may fail on the way.
+# The lab's Step 10 under constant load: v1 -> v2 -> undo, of the model server, of the gateway or of both at once, and no
+# request may fail on the way.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
-# shellcheck source-path=SCRIPTDIR source=lib/load.sh
-. "$ROOT/scripts/lib/load.sh"
-# shellcheck source-path=SCRIPTDIR source=lib/cluster.sh
-. "$ROOT/scripts/lib/cluster.sh"
-# shellcheck source-path=SCRIPTDIR source=lib/pair.sh
-. "$ROOT/scripts/lib/pair.sh"
+for part in load cluster pair demo service; do
+  # shellcheck source=/dev/null
+  . "$ROOT/scripts/lib/$part.sh"
+done
 
 usage() {
-  cat <<'EOF'
-Usage: scripts/rolling-update.sh [options]            on the cluster that deploy.sh deployed to
-       scripts/rolling-update.sh --local [options]    on processes of this machine
+  cat <<'EOT'
+Usage: scripts/rolling-update.sh [--gateway | --both] [options]            on the cluster that deploy.sh deployed to
+       scripts/rolling-update.sh [--gateway | --both] --local [options]    on processes of this machine
 
 Updates ml-inference to version 2.0 and back while load runs through the gateway, says which versions answered, and ends
 with "failed requests: N of M".
 
-  --rate R             requests a second (100)
-  --connections C      at the same time (16)
+  --gateway            the gateway instead, under kept and under new connections
+  --both               both at once, likewise
+
+With --local the replicas are replaced one by one on the same ports. Gateways are run behind rules like kube-proxy's, in a
+network namespace (Linux; needs iptables and, where users may not make one, root).
 
 On a cluster:
-  --url URL            what to ask (http://.../predict); by default the gateway's nodePort
-  --image IMAGE        the image to update to (ml-inference:2.0; scripts/build-images.sh --only ml-inference --tag 2.0)
+  --image IMAGE        of ml-inference, to update to (ml-inference:2.0)
   --version V          the version that image answers with; by default its tag, when that is a number like 2.0
-  --overlay NAME       base, dev, staging or prod (base)
-  --context NAME       the kubectl context (the current one)
-  --timeout T          how long to wait for each rollout (180s)
+  --gateway-image I    of the gateway (api-gateway:1.1)
+They are made with scripts/build-images.sh --only ml-inference --tag 2.0, and --only api-gateway --tag 1.1.
 
-With --local (three replicas, replaced one by one on the same ports):
-  --port P             the gateway's port (30080); its admin listener takes P + 10
-  --ml-port P          the first replica's port (5001)
-  --bin-dir DIR        run DIR/gateway and DIR/ml-inference instead of building
-  --release            build with the release profile
-  --help
-
-Exit status: 0 both ways went through and no request failed, 1 otherwise, 2 wrong arguments, 3 a tool or cluster is missing.
-EOF
+EOT
+  demo_options
 }
 
-mode=cluster
-rate=100
-connections=16
-url=''
+WHAT=model # model, gateway or both
 image=ml-inference:2.0
+gateway_image=api-gateway:1.1
 version=''
-overlay=base
-context=''
-timeout=180s
-profile=debug
-cargo_args=()
-while [ $# -gt 0 ]; do
-  case $1 in
-  --help | -h) usage && exit 0 ;;
-  --local) mode=local && shift && continue ;;
-  --release) profile=release cargo_args=(--release) && shift && continue ;;
-  --rate | --connections | --port | --ml-port) need_value "$1" $# && need_number "$1" "$2" ;;
-  --url | --image | --version | --overlay | --context | --timeout | --bin-dir) need_value "$1" $# ;;
-  *) usage_error "unknown argument: $1" ;;
-  esac
-  case $1 in
-  --rate) rate=$2 ;;
-  --connections) connections=$2 ;;
-  --port) GATEWAY_PORT=$2 ADMIN_PORT=$(($2 + 10)) ;;
-  --ml-port) ML_PORT=$2 ;;
-  --url) url=$2 ;;
-  --image) image=$2 ;;
-  --version) version=$2 ;;
-  --overlay) overlay=$2 ;;
-  --context) context=$2 ;;
-  --timeout) timeout=$2 ;;
-  --bin-dir) use_binaries "$2" ;;
-  esac
-  shift 2
-done
-if [ "$mode" = cluster ] && [ -z "$version" ]; then
-  # The tag is what build-images.sh stamps, as long as it is a number.
-  version=${image##*:}
-  [[ $version =~ ^[0-9]+(\.[0-9]+)*$ ]] ||
-    usage_error "the tag of $image is no version: say with --version which one it answers with"
-fi
+ARGUMENTS=("$@") # as they were given
+
+parse() {
+  local rest=()
+  while [ $# -gt 0 ]; do
+    case $1 in
+    --gateway | --both)
+      [ "$WHAT" = model ] || usage_error "--gateway and --both: one of them"
+      WHAT=${1#--}
+      ;;
+    --image | --version | --gateway-image)
+      need_value "$1" $#
+      case $1 in
+      --image) image=$2 ;;
+      --version) version=$2 ;;
+      --gateway-image) gateway_image=$2 ;;
+      esac
+      shift
+      ;;
+    *) rest+=("$1") ;;
+    esac
+    shift
+  done
+  parse_demo ${rest[@]+"${rest[@]}"}
+  [ "$WHAT" = model ] || DEMO=$DEMO-$WHAT
+  [ "$MODE" = cluster ] && model || return 0
+  if [ -z "$version" ]; then
+    # The tag is what build-images.sh stamps, as long as it is a number.
+    version=${image##*:}
+    [[ $version =~ ^[0-9]+(\.[0-9]+)*$ ]] ||
+      usage_error "the tag of $image is no version: say with --version which one it answers with"
+  fi
+}
+
+model() { [ "$WHAT" != gateway ]; }
+gateway() { [ "$WHAT" != model ]; }
 
 # --- which version answers ---------------------------------------------------------------------------------------
 
 # versions_now: the versions in thirty answers, one after the other.
 versions_now() {
   local i
-  for ((i = 0; i < 30; i++)); do
-    fetch --output /dev/null --dump-header - "$url" 2>/dev/null | tr -d '\r' | awk 'tolower($1) == "x-model-version:" { print $2 }'
-  done | sort -u | tr '\n' ' ' | sed 's/ $//'
+  for ((i = 0; i < 30; i++)); do header x-model-version; done | sort -u | tr '\n' ' ' | sed 's/ $//'
 }
 
 # expect_version VERSION: what everyone answers with now.
 expect_version() {
-  local wanted=$1 seen
+  local seen
   seen=$(versions_now)
-  if [ "$seen" = "$wanted" ]; then
-    note "now every answer is of version $wanted"
+  if [ "$seen" = "$1" ]; then
+    note "now every answer is of version $1"
     return
   fi
-  warn "expected answers of version $wanted only, got: ${seen:-none}"
+  warn "expected answers of version $1 only, got: ${seen:-none}"
   return 1
+}
+
+begin_loads() {
+  begin_load
+  gateway || return 0
+  say "and as much from new clients, a connection for each request"
+  start_load "$DEMO-new-connections" "$URL" "$RATE" "$CONNECTIONS" --new-connections
 }
 
 # --- on this machine ---------------------------------------------------------------------------------------------
 
-readonly REPLICAS=3
-ml_pids=()
-gateway_pid=''
+readonly REPLICAS=3 GATEWAYS=2
 
-start_replica() {
-  start_ml_inference "$1" "$2"
-  ml_pids[$1]=$STARTED_PID
-  wait_ml_ready "$STARTED_PID" "$1"
-}
-
-# The list of endpoints is fixed, so a new process takes the port of the old one once that has drained and gone. Until then
+# The list of endpoints is fixed, so a new replica takes the port of the old one once that has drained and gone. Until then
 # the gateway has the other two.
 replace_all() {
-  local version=$1 i status
+  local version=$1 i status oldest=$((GATEWAY_NEXT - GATEWAYS))
   for ((i = 1; i <= REPLICAS; i++)); do
+    if model; then send_term "${ML_PIDS[i]}"; fi
+    if gateway && [ "$i" -le "$GATEWAYS" ]; then replace_gateway $((oldest + i - 1)) || return 1; fi
+    model || continue
     status=0
-    stop_process "${ml_pids[i]}" || status=$?
+    wait_stopped "${ML_PIDS[i]}" || status=$?
     [ "$status" -eq 0 ] || warn "ml-inference-$i ended with status $status instead of 0 after SIGTERM"
-    start_replica "$i" "$version" || return 1
+    start_replicas "$i" "$i" "$version" || return 1
     note "ml-inference-$i is version $version now"
   done
+  ! model || expect_version "$version"
+}
+
+start_behind_service() {
+  local i
+  open_service
+  say "starting $REPLICAS x ml-inference (version 1.0) and $GATEWAYS gateways behind 127.0.0.1:$GATEWAY_PORT"
+  start_replicas 1 "$REPLICAS" 1.0 || exit "$EXIT_FAILED"
+  write_gateway_yaml "$(endpoints 1 "$REPLICAS")"
+  for ((i = 1; i <= GATEWAYS; i++)); do add_gateway || exit "$EXIT_FAILED"; done
+  URL=http://127.0.0.1:$GATEWAY_PORT/predict
 }
 
 run_local() {
-  local i
-  if [ -z "$BIN_DIR" ]; then build_binaries "$profile" ${cargo_args[@]+"${cargo_args[@]}"}; fi
-  need_free_ports "$REPLICAS"
-  say "starting $REPLICAS x ml-inference (version 1.0) and the gateway"
-  for ((i = 1; i <= REPLICAS; i++)); do start_replica "$i" 1.0 || exit "$EXIT_FAILED"; done
-  start_gateway "$REPLICAS"
-  gateway_pid=$STARTED_PID
-  wait_gateway_ready "$gateway_pid" || exit "$EXIT_FAILED"
-  url=http://127.0.0.1:$GATEWAY_PORT/predict
-
-  begin_load
-  step "v1 -> v2" 2.0 replace_all 2.0 || return 1
-  step "undo: v2 -> v1" 1.0 replace_all 1.0
-}
-
-stop_local() {
-  local pid
-  if [ -n "$gateway_pid" ]; then stop_process "$gateway_pid" || true; fi
-  for pid in ${ml_pids[@]+"${ml_pids[@]}"}; do send_term "$pid"; done
-  for pid in ${ml_pids[@]+"${ml_pids[@]}"}; do wait_stopped "$pid" || true; done
+  if gateway; then start_behind_service; else start_pair "$REPLICAS"; fi
+  begin_loads
+  sleep 1
+  step "v1 -> v2" replace_all 2.0 && step "undo: v2 -> v1" replace_all 1.0
 }
 
 # --- on a cluster ------------------------------------------------------------------------------------------------
 
-updated=''
-: "${GONE_SECONDS:=45}" # the pods' grace period, 30 s, and some slack
+updated=() # deployments that run the new image
 
-rollout() {
-  in_namespace rollout status deployment/ml-inference --timeout "$timeout" || {
-    in_namespace get pods -l app=ml-inference >&2 || true
-    warn "the rollout did not finish within $timeout"
-    return 1
-  }
-  wait_gone
+deployments() {
+  if model; then echo ml-inference; fi
+  if gateway; then echo api-gateway; fi
 }
 
-# wait_gone: `rollout status` ends when the last old pod is marked as deleted. It serves on through its preStop hook and its
-# drain, so the version cannot be told before it is gone, and the load has to see that part too.
-wait_gone() {
-  local leaving deadline=$((SECONDS + GONE_SECONDS))
-  while :; do
-    leaving=$(in_namespace get pods -l app=ml-inference -o 'jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}') ||
-      return 1
-    [ -n "$leaving" ] || return 0
-    if [ "$SECONDS" -ge "$deadline" ]; then
-      warn "still terminating after $GONE_SECONDS s: $leaving"
-      return 1
-    fi
-    sleep 1
+container_of() { if [ "$1" = ml-inference ]; then echo ml-model; else echo gateway; fi; }
+
+new_image_of() { if [ "$1" = ml-inference ]; then echo "$image"; else echo "$gateway_image"; fi; }
+
+image_of() {
+  in_namespace get deployment "$1" -o "jsonpath={.spec.template.spec.containers[?(@.name==\"$(container_of "$1")\")].image}"
+}
+
+# all_settled: the rollouts of both run at the same time, whichever is waited for first.
+all_settled() {
+  local deployment
+  for deployment in $(deployments); do
+    settled "$deployment" && in_namespace rollout history "deployment/$deployment" || return 1
   done
 }
 
-update_image() {
-  updated=yes
-  in_namespace set image deployment/ml-inference "ml-model=$image" &&
-    in_namespace annotate deployment/ml-inference "kubernetes.io/change-cause=Updated to $image" --overwrite &&
-    rollout && in_namespace rollout history deployment/ml-inference
+update() {
+  local deployment
+  for deployment in $(deployments); do
+    updated+=("$deployment")
+    in_namespace set image "deployment/$deployment" "$(container_of "$deployment")=$(new_image_of "$deployment")" &&
+      in_namespace annotate "deployment/$deployment" "kubernetes.io/change-cause=Updated to $(new_image_of "$deployment")" --overwrite ||
+      return 1
+  done
+  all_settled || return 1
+  ! model || expect_version "$version"
 }
 
+# undo_update VERSION: which it is afterwards.
 undo_update() {
-  in_namespace rollout undo deployment/ml-inference && updated='' &&
-    rollout && in_namespace rollout history deployment/ml-inference
+  local deployment
+  for deployment in $(deployments); do
+    in_namespace rollout undo "deployment/$deployment" || return 1
+  done
+  updated=()
+  all_settled || return 1
+  ! model || expect_version "$1"
 }
 
 run_cluster() {
-  local before version_before
-  NAMESPACE=$(overlay_namespace "$overlay")
-  connect_cluster "$context"
-  need_namespace
-  before=$(in_namespace get deployment ml-inference -o 'jsonpath={.spec.template.spec.containers[?(@.name=="ml-model")].image}') ||
-    die "$EXIT_UNAVAILABLE" "there is no deployment ml-inference in namespace $NAMESPACE" "make it with scripts/deploy.sh"
-  [ "$before" != "$image" ] ||
-    die "$EXIT_FAILED" "ml-inference already runs $image: there is nothing to update to" "name another with --image, or go back first: scripts/deploy.sh"
-  if [ -z "$url" ]; then
-    gateway_url || die "$EXIT_UNAVAILABLE" "the gateway's nodePort cannot be found" "give its address with --url"
-    url=$GATEWAY_URL/predict
+  local deployment before images='' version_before=''
+  enter_cluster
+  for deployment in $(deployments); do
+    before=$(image_of "$deployment")
+    [ "$before" != "$(new_image_of "$deployment")" ] ||
+      die "$EXIT_FAILED" "$deployment already runs $before: there is nothing to update to" \
+        "name another with $([ "$deployment" = ml-inference ] || echo --gateway)--image, or go back first: scripts/deploy.sh"
+    images="$images${images:+, }$before -> $(new_image_of "$deployment")"
+  done
+  if model; then
+    version_before=$(versions_now)
+    case $version_before in
+    '') die "$EXIT_FAILED" "the answers of $URL name no version (x-model-version)" "is it the path of ml-inference?" ;;
+    *' '*)
+      die "$EXIT_FAILED" "several versions answer already: $version_before" "wait until an earlier rollout is over and no pod is Terminating"
+      ;;
+    esac
   fi
-  if ! answers_200 "$url"; then
-    warn "$url does not answer 200 from here; open a way in another terminal and give its address with --url:"
-    other_ways
-    exit "$EXIT_UNAVAILABLE"
-  fi
-  version_before=$(versions_now)
-  case $version_before in
-  '') die "$EXIT_FAILED" "the answers of $url name no version (x-model-version)" "is it the path of ml-inference?" ;;
-  *' '*)
-    die "$EXIT_FAILED" "several versions answer already: $version_before" "wait until an earlier rollout is over and no pod is Terminating"
-    ;;
-  esac
-
-  begin_load
-  step "v1 -> v2: $before -> $image" "$version" update_image || return 1
-  step "undo: $image -> $before" "$version_before" undo_update
+  begin_loads
+  step "v1 -> v2: $images" update && step "undo" undo_update "$version_before"
 }
 
-# --- both --------------------------------------------------------------------------------------------------------
-
-begin_load() {
-  say "load on $url: $rate requests a second, $connections connections"
-  start_load rolling-update "$url" "$rate" "$connections"
-}
-
-# step TITLE VERSION_AFTERWARDS COMMAND...
-step() {
-  local title=$1 version=$2
-  shift 2
-  say "$title"
-  mark_load "$title"
-  "$@" || return 1
-  expect_version "$version"
-}
-
-on_exit() {
-  local status=$?
-  trap '' INT TERM HUP
-  drop_load
-  stop_local
-  if [ -n "$updated" ]; then
-    warn "undoing the update"
-    in_namespace rollout undo deployment/ml-inference >&2 || status=$EXIT_FAILED
-  fi
-  cleanup_tmp
-  exit "$status"
-}
-
-finish() {
-  local status=0
-  stop_load || status=$?
-  say "what the load saw"
-  show_load
+undo() {
+  local deployment status=0
+  for deployment in ${updated[@]+"${updated[@]}"}; do
+    warn "undoing the update of $deployment"
+    in_namespace rollout undo "deployment/$deployment" >&2 || status=$EXIT_FAILED
+  done
   return "$status"
 }
 
-need_load_test
-need_curl
-make_tmp
-trap on_exit EXIT
-trap 'exit 130' INT TERM HUP
-
-went_through=yes
-"run_$mode" || went_through=no
-finish || went_through=no
-[ "$went_through" = yes ]
+parse "$@"
+if [ "$MODE" = local ] && gateway && ! in_network; then
+  # What has to be built cannot be in there, without the machine's network.
+  need_load_test
+  need_binaries
+  enter_network "${ARGUMENTS[@]}" --bin-dir "$BIN_DIR"
+fi
+demo

@@ -9,7 +9,7 @@ RATE=100
 CONNECTIONS=16
 URL=''
 OVERLAY=base
-TIMEOUT=180s
+TIMEOUT=180
 PROFILE=debug
 CARGO_ARGS=()
 LOAD_ARGS=()
@@ -27,7 +27,7 @@ On a cluster:
   --url URL            what to ask (http://.../predict); by default the gateway's nodePort
   --overlay NAME       base, dev, staging or prod (base)
   --context NAME       the kubectl context (the current one)
-  --timeout T          how long to wait for each step (180s)
+  --timeout S          how many seconds to wait for each rollout (180)
 
 With --local (processes of this machine):
   --port P             the gateway's port (30080); its admin listener takes P + 10
@@ -49,11 +49,11 @@ parse_demo() {
     --help | -h) usage && exit 0 ;;
     --local) MODE=local && shift && continue ;;
     --release) PROFILE=release CARGO_ARGS=(--release) && shift && continue ;;
-    --rate | --connections) need_value "$1" $# && need_number "$1" "$2" ;;
+    --rate | --connections | --timeout) need_value "$1" $# && need_number "$1" "${2%s}" ;;
     # The admin listener takes the port ten above.
     --port) need_value "$1" $# && need_port "$1" "$2" 65525 ;;
     --ml-port) need_value "$1" $# && need_port "$1" "$2" 65500 ;;
-    --url | --overlay | --context | --timeout | --bin-dir) need_value "$1" $# ;;
+    --url | --overlay | --context | --bin-dir) need_value "$1" $# ;;
     *) usage_error "unknown argument: $1" ;;
     esac
     case $1 in
@@ -64,7 +64,7 @@ parse_demo() {
     --url) URL=$2 ;;
     --overlay) OVERLAY=$2 ;;
     --context) demo_context=$2 ;;
-    --timeout) TIMEOUT=$2 ;;
+    --timeout) TIMEOUT=${2%s} ;;
     --bin-dir) use_binaries "$2" ;;
     esac
     shift 2
@@ -81,7 +81,7 @@ demo() {
   trap 'exit 130' INT TERM HUP
   "run_$MODE" || went_through=no
   stop_load || status=$?
-  say "what the load saw (as a page: $LOAD_REPORT.html)"
+  say "what the load saw"
   show_load
   [ "$status" -eq 0 ] || exit "$status"
   [ "$went_through" = yes ] || exit "$EXIT_FAILED"
@@ -146,7 +146,7 @@ everyone_answers() {
 # --- on this machine ---------------------------------------------------------------------------------------------
 
 ML_PIDS=() # indexed by replica
-GATEWAY_PID=''
+GATEWAY_PIDS=() # indexed by gateway
 GATEWAY_ENV=() # NAME=VALUE
 
 # start_replicas FIRST LAST VERSION
@@ -167,19 +167,28 @@ stop_replica() {
   [ "$status" -eq 0 ] || warn "ml-inference-$1 ended with status $status instead of 0 after SIGTERM"
 }
 
+need_binaries() {
+  if [ -z "$BIN_DIR" ]; then build_binaries "$PROFILE" ${CARGO_ARGS[@]+"${CARGO_ARGS[@]}"}; fi
+}
+
 # start_pair REPLICAS [MOST]: MOST is how many ports the demo will need.
 start_pair() {
-  if [ -z "$BIN_DIR" ]; then build_binaries "$PROFILE" ${CARGO_ARGS[@]+"${CARGO_ARGS[@]}"}; fi
+  need_binaries
   need_free_ports "${2:-$1}"
   say "starting $1 x ml-inference (version 1.0) and the gateway"
   start_replicas 1 "$1" 1.0 || exit "$EXIT_FAILED"
   [ -f "$TMP/gateway.yaml" ] || write_gateway_yaml "$(endpoints 1 "$1")"
-  start_process gateway env CONFIG_FILE="$TMP/gateway.yaml" RELOAD_INTERVAL="$LOCAL_RELOAD_SECONDS" \
-    POD_NAME=api-gateway-1 LISTEN_ADDRESS="127.0.0.1:$GATEWAY_PORT" ADMIN_ADDRESS="127.0.0.1:$ADMIN_PORT" \
-    ${GATEWAY_ENV[@]+"${GATEWAY_ENV[@]}"} "$BIN_DIR/gateway"
-  GATEWAY_PID=$STARTED_PID
-  wait_gateway_ready "$GATEWAY_PID" || exit "$EXIT_FAILED"
+  start_gateway_at 1 "127.0.0.1:$GATEWAY_PORT" "127.0.0.1:$ADMIN_PORT" || exit "$EXIT_FAILED"
   URL=http://127.0.0.1:$GATEWAY_PORT/predict
+}
+
+# start_gateway_at NUMBER LISTEN_ADDRESS ADMIN_ADDRESS
+start_gateway_at() {
+  start_process "api-gateway-$1" env CONFIG_FILE="$TMP/gateway.yaml" RELOAD_INTERVAL="$LOCAL_RELOAD_SECONDS" \
+    POD_NAME="api-gateway-$1" LISTEN_ADDRESS="$2" ADMIN_ADDRESS="$3" \
+    ${GATEWAY_ENV[@]+"${GATEWAY_ENV[@]}"} "$BIN_DIR/gateway"
+  GATEWAY_PIDS[$1]=$STARTED_PID
+  wait_ready "$STARTED_PID" "http://$3/readyz"
 }
 
 # endpoints FIRST LAST: the replicas as a list of gateway.yaml.
@@ -221,7 +230,8 @@ taken_up() {
 
 stop_pair() {
   local pid
-  if [ -n "$GATEWAY_PID" ]; then stop_process "$GATEWAY_PID" || true; fi
+  for pid in ${GATEWAY_PIDS[@]+"${GATEWAY_PIDS[@]}"}; do send_term "$pid"; done
+  for pid in ${GATEWAY_PIDS[@]+"${GATEWAY_PIDS[@]}"}; do wait_stopped "$pid" || true; done
   for pid in ${ML_PIDS[@]+"${ML_PIDS[@]}"}; do
     # A frozen one would not hear the other signal.
     kill -CONT "$pid" 2>/dev/null || true
@@ -255,12 +265,39 @@ enter_cluster() {
   }
 }
 
+# How long `rollout status` waits before it is looked whether there is anything to wait for.
+readonly LOOK_SECONDS=5
+
 rolled_out() {
-  in_namespace rollout status "deployment/$1" --timeout "$TIMEOUT" || {
+  local deadline=$((SECONDS + TIMEOUT)) look=$((TIMEOUT < LOOK_SECONDS ? TIMEOUT : LOOK_SECONDS))s image=''
+  until in_namespace rollout status "deployment/$1" --timeout "$look" 2>"$TMP/rollout"; do
+    # Any other failure would come again at once.
+    if grep -q 'timed out' "$TMP/rollout"; then
+      image=$(image_missing "$1") || return 1
+      [ -n "$image" ] || [ "$SECONDS" -ge "$deadline" ] || continue
+    fi
+    cat "$TMP/rollout" >&2
     in_namespace get pods -l "app=$1" >&2 || true
-    warn "$1 is not rolled out within $TIMEOUT"
+    if [ -n "$image" ]; then
+      warn "the cluster has no image $image: build and load it with scripts/build-images.sh --only $(image_name "$image") --tag ${image##*:}"
+    else
+      warn "$1 is not rolled out within $TIMEOUT s"
+    fi
     return 1
-  }
+  done
+}
+
+# api-gateway of registry.example:5000/lab/api-gateway:1.1
+image_name() {
+  local name=${1##*/}
+  printf '%s\n' "${name%%:*}"
+}
+
+# image_missing DEPLOYMENT: the image that a pod waits for and that cannot be had.
+image_missing() {
+  in_namespace get pods -l "app=$1" \
+    -o 'jsonpath={range .items[*].status.containerStatuses[*]}{.image}{" "}{.state.waiting.reason}{"\n"}{end}' |
+    awk '$2 ~ /^(ErrImagePull|ImagePullBackOff|ErrImageNeverPull|InvalidImageName)$/ && !found { print $1; found = 1 }'
 }
 
 leaving() { in_namespace get pods -l "app=$1" -o 'jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}'; }

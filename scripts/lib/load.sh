@@ -16,50 +16,64 @@ need_load_test() {
   (cd "$ROOT" && cargo build --quiet --package load-test) || die "$EXIT_FAILED" "the build failed: see above"
 }
 
-# Load in the background for as long as something else takes.
-LOAD_PID=''
-LOAD_REPORT=''
+# Load in the background for as long as something else takes; several of them, when each has a name of its own.
+LOAD_PIDS=()
+LOAD_REPORTS=()
 readonly LOAD_LIMIT=5s # a request that takes longer has failed
 
 # start_load NAME URL RATE CONNECTIONS [MORE OPTIONS...]: the summary goes to NAME.txt in $REPORTS, the reports to NAME.json and NAME.html.
 start_load() {
-  local url=$2 rate=$3 connections=$4
-  LOAD_REPORT=$REPORTS/$1
+  local report=$REPORTS/$1 url=$2 rate=$3 connections=$4
   shift 4
   mkdir -p "$REPORTS"
-  : >"$LOAD_REPORT.marks"
+  : >"$report.marks"
   # Job control puts it into a group of its own: Ctrl-C reaches the script alone, which decides when the load ends.
   # The time is only a bound, in case stop_load is never reached.
   set -m
   "$LOAD_TEST" --url "$url" --rate "$rate" --connections "$connections" --duration 20m --timeout "$LOAD_LIMIT" --quiet \
-    --marks "$LOAD_REPORT.marks" --json "$LOAD_REPORT.json" --html "$LOAD_REPORT.html" "$@" \
-    >"$LOAD_REPORT.txt" 2>&1 </dev/null &
-  LOAD_PID=$!
+    --marks "$report.marks" --json "$report.json" --html "$report.html" "$@" \
+    >"$report.txt" 2>&1 </dev/null &
+  LOAD_PIDS+=("$!")
+  LOAD_REPORTS+=("$report")
   set +m
 }
 
-# mark_load TEXT: what begins now, for the report.
-mark_load() { printf '%s\n' "$1" >>"$LOAD_REPORT.marks"; }
-
-load_running() { [ -n "$LOAD_PID" ] && kill -0 "$LOAD_PID" 2>/dev/null; }
+# mark_load TEXT: what begins now, for the reports.
+mark_load() {
+  local report
+  for report in ${LOAD_REPORTS[@]+"${LOAD_REPORTS[@]}"}; do printf '%s\n' "$1" >>"$report.marks"; done
+}
 
 # stop_load: waits for the requests under way. Returns 0 when none failed.
 stop_load() {
-  local status=0
-  if ! load_running; then
-    warn "the load ended before its time:"
-    cat "$LOAD_REPORT.txt" >&2
-    LOAD_PID=''
-    return 1
-  fi
-  kill -TERM "$LOAD_PID"
-  wait "$LOAD_PID" || status=$?
-  LOAD_PID=''
+  local i status=0
+  for ((i = 0; i < ${#LOAD_PIDS[@]}; i++)); do
+    if kill -TERM "${LOAD_PIDS[i]}" 2>/dev/null; then
+      wait "${LOAD_PIDS[i]}" || status=$?
+    else
+      warn "the load ended before its time:"
+      cat "${LOAD_REPORTS[i]}.txt" >&2
+      status=$EXIT_FAILED
+    fi
+  done
+  LOAD_PIDS=()
   return "$status"
 }
 
 # drop_load: for exit traps.
-drop_load() { ! load_running || kill -KILL "$LOAD_PID" 2>/dev/null || true; }
+drop_load() {
+  local pid
+  for pid in ${LOAD_PIDS[@]+"${LOAD_PIDS[@]}"}; do kill -KILL "$pid" 2>/dev/null || true; done
+}
 
-# show_load: the summary, and last the line "failed requests: N of M".
-show_load() { sed '$!s/^\(.\)/    \1/' "$LOAD_REPORT.txt"; }
+# show_load: the summaries, and last the line "failed requests: N of M".
+show_load() {
+  local report
+  for report in ${LOAD_REPORTS[@]+"${LOAD_REPORTS[@]}"}; do
+    sed '$d; s/^\(.\)/    \1/' "$report.txt"
+    echo
+  done
+  for report in ${LOAD_REPORTS[@]+"${LOAD_REPORTS[@]}"}; do tail -n 1 "$report.txt"; done |
+    awk '/^failed requests: / { failed += $3; all += $5; next } { unknown = 1 }
+      END { if (unknown) print "failed requests: unknown"; else printf "failed requests: %d of %d\n", failed, all }'
+}

@@ -396,6 +396,7 @@ deployed() {
   load_finds 0 1000
   touch "$FAKE/namespaces/mlops-lab"
   echo ml-inference:1.0 >"$FAKE/image"
+  echo api-gateway:1.0 >"$FAKE/gateway-image"
 }
 
 test_rolling_update() {
@@ -408,16 +409,18 @@ test_rolling_update() {
 kubectl config current-context
 kubectl --context kind-mlops-lab get --raw /version --request-timeout 10s
 kubectl --context kind-mlops-lab get namespace mlops-lab --ignore-not-found -o name
-kubectl --context kind-mlops-lab --namespace mlops-lab get deployment ml-inference -o jsonpath={.spec.template.spec.containers[?(@.name=="ml-model")].image}
+kubectl --context kind-mlops-lab --namespace mlops-lab get deployment api-gateway -o name
+kubectl --context kind-mlops-lab --namespace mlops-lab get deployment ml-inference -o name
 kubectl --context kind-mlops-lab --namespace mlops-lab get service api-gateway-service -o jsonpath={.spec.ports[?(@.name=="http")].nodePort}
+kubectl --context kind-mlops-lab --namespace mlops-lab get deployment ml-inference -o jsonpath={.spec.template.spec.containers[?(@.name=="ml-model")].image}
 kubectl --context kind-mlops-lab --namespace mlops-lab set image deployment/ml-inference ml-model=ml-inference:2.0
 kubectl --context kind-mlops-lab --namespace mlops-lab annotate deployment/ml-inference kubernetes.io/change-cause=Updated to ml-inference:2.0 --overwrite
-kubectl --context kind-mlops-lab --namespace mlops-lab rollout status deployment/ml-inference --timeout 180s
+kubectl --context kind-mlops-lab --namespace mlops-lab rollout status deployment/ml-inference --timeout 5s
 kubectl --context kind-mlops-lab --namespace mlops-lab get pods -l app=ml-inference -o jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}
 kubectl --context kind-mlops-lab --namespace mlops-lab get pods -l app=ml-inference -o jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}
 kubectl --context kind-mlops-lab --namespace mlops-lab rollout history deployment/ml-inference
 kubectl --context kind-mlops-lab --namespace mlops-lab rollout undo deployment/ml-inference
-kubectl --context kind-mlops-lab --namespace mlops-lab rollout status deployment/ml-inference --timeout 180s
+kubectl --context kind-mlops-lab --namespace mlops-lab rollout status deployment/ml-inference --timeout 5s
 kubectl --context kind-mlops-lab --namespace mlops-lab get pods -l app=ml-inference -o jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}
 kubectl --context kind-mlops-lab --namespace mlops-lab get pods -l app=ml-inference -o jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}
 kubectl --context kind-mlops-lab --namespace mlops-lab rollout history deployment/ml-inference
@@ -425,7 +428,7 @@ EOF
   grep -q -- '--url http://127.0.0.1:30080/predict --rate 50 --connections 16 ' "$FAKE/load-calls" ||
     fault "load: $(cat "$FAKE/load-calls")"
   [ "$(cat "$FAKE/load-marks")" = "v1 -> v2: ml-inference:1.0 -> ml-inference:2.0
-undo: ml-inference:2.0 -> ml-inference:1.0" ] || fault "marks: $(cat "$FAKE/load-marks")"
+undo" ] || fault "marks: $(cat "$FAKE/load-marks")"
   expect_output "    pods and latencies"
   finish
 
@@ -440,9 +443,9 @@ undo: ml-inference:2.0 -> ml-inference:1.0" ] || fault "marks: $(cat "$FAKE/load
   begin "rolling update: a rollout that hangs is undone"
   deployed
   touch "$FAKE/rollout-fails"
-  run rolling-update.sh --timeout 1s
+  run rolling-update.sh --timeout 1
   expect_status 1
-  expect_output "the rollout did not finish within 1s" "undoing the update" "failed requests: 0 of"
+  expect_output "ml-inference is not rolled out within 1 s" "undoing the update of ml-inference" "failed requests: 0 of"
   [ "$(tail -n 1 "$FAKE/calls")" = "kubectl --context kind-mlops-lab --namespace mlops-lab rollout undo deployment/ml-inference" ] ||
     fault "last call: $(tail -n 1 "$FAKE/calls")"
   finish
@@ -497,6 +500,75 @@ undo: ml-inference:2.0 -> ml-inference:1.0" ] || fault "marks: $(cat "$FAKE/load
   run rolling-update.sh
   expect_status 3
   expect_output "there is no deployment ml-inference" "scripts/deploy.sh"
+  finish
+
+  begin "rolling update: an image that the cluster does not have is said at once, and the update is undone"
+  deployed
+  touch "$FAKE/rollout-fails" "$FAKE/image-missing"
+  run rolling-update.sh
+  expect_status 1
+  expect_output "the cluster has no image ml-inference:2.0" "scripts/build-images.sh --only ml-inference --tag 2.0" "undoing the update"
+  finish
+
+  begin "rolling update: a cluster that goes away is no reason to wait"
+  deployed
+  touch "$FAKE/rollout-unreachable"
+  run rolling-update.sh
+  expect_status 1
+  expect_output "Unable to connect to the server"
+  [ "$(grep -c 'rollout status' "$FAKE/calls")" = 1 ] || fault "asked again: $(cat "$FAKE/calls")"
+  finish
+
+  begin "rolling update: the gateway alone, under kept and new connections"
+  deployed
+  run rolling-update.sh --gateway
+  expect_status 0
+  [ "$(printf '%s\n' "$output" | tail -n 1)" = "failed requests: 0 of 2000" ] || fault "$output"
+  grep -q -- '--new-connections' "$FAKE/load-calls" || fault "no new connections: $(cat "$FAKE/load-calls")"
+  expect_after_checks <<'EOF'
+get deployment api-gateway -o jsonpath={.spec.template.spec.containers[?(@.name=="gateway")].image}
+set image deployment/api-gateway gateway=api-gateway:1.1
+annotate deployment/api-gateway kubernetes.io/change-cause=Updated to api-gateway:1.1 --overwrite
+rollout status deployment/api-gateway --timeout 5s
+get pods -l app=api-gateway -o jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}
+get pods -l app=api-gateway -o jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}
+rollout history deployment/api-gateway
+rollout undo deployment/api-gateway
+rollout status deployment/api-gateway --timeout 5s
+get pods -l app=api-gateway -o jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}
+get pods -l app=api-gateway -o jsonpath={.items[?(@.metadata.deletionTimestamp)].metadata.name}
+rollout history deployment/api-gateway
+EOF
+  finish
+
+  begin "rolling update: both at once, and both are undone when one hangs"
+  deployed
+  run rolling-update.sh --both --gateway-image api-gateway:1.2
+  expect_status 0
+  expect_output "now every answer is of version 2.0" "now every answer is of version 1.0"
+  local changes
+  changes=$(grep -o 'set image .*\|rollout undo .*\|rollout status deployment/[a-z-]*' "$FAKE/calls")
+  [ "$changes" = "set image deployment/ml-inference ml-model=ml-inference:2.0
+set image deployment/api-gateway gateway=api-gateway:1.2
+rollout status deployment/ml-inference
+rollout status deployment/api-gateway
+rollout undo deployment/ml-inference
+rollout undo deployment/api-gateway
+rollout status deployment/ml-inference
+rollout status deployment/api-gateway" ] || fault "$changes"
+  deployed
+  touch "$FAKE/rollout-fails"
+  run rolling-update.sh --both --timeout 1
+  expect_status 1
+  expect_output "undoing the update of ml-inference" "undoing the update of api-gateway"
+  [ "$(cat "$FAKE/image" "$FAKE/gateway-image")" = "ml-inference:1.0
+api-gateway:1.0" ] || fault "left: $(cat "$FAKE/image" "$FAKE/gateway-image")"
+  finish
+
+  begin "rolling update: --gateway or --both"
+  run rolling-update.sh --gateway --both
+  expect_status 2
+  expect_output "--gateway and --both: one of them"
   finish
 
   begin "rolling update: already there"
@@ -912,29 +984,50 @@ test_real() {
   expect_output "BATCH_SIZE" "ended by itself with status 78: a setting is wrong"
   finish
 
-  begin "rolling-update.sh --local: there and back, no request failed"
-  PATH=$REAL_PATH
-  export LOAD_TEST=$bin_dir/load-test
-  status=0
-  output=$("$SCRIPTS/rolling-update.sh" --local --bin-dir "$bin_dir" "${ports[@]}" 2>&1 </dev/null) || status=$?
-  expect_status 0
-  expect_output "now every answer is of version 2.0" "now every answer is of version 1.0"
-  case $(printf '%s\n' "$output" | tail -n 1) in "failed requests: 0 of "[1-9]*) ;; *) fault "$output" ;; esac
-  finish
-  echo "      $(printf '%s\n' "$output" | tail -n 1)"
-
-  local script
-  for script in scale kill reload; do
-    begin "$script.sh --local: no request failed"
-    PATH=$REAL_PATH
-    export LOAD_TEST=$bin_dir/load-test
-    status=0
-    output=$("$SCRIPTS/$script.sh" --local --bin-dir "$bin_dir" "${ports[@]}" 2>&1 </dev/null) || status=$?
-    expect_status 0
-    case $(printf '%s\n' "$output" | tail -n 1) in "failed requests: 0 of "[1-9]*) ;; *) fault "$output" ;; esac
+  local demo
+  for demo in rolling-update.sh scale.sh kill.sh reload.sh; do
+    begin "$demo --local: no request failed"
+    run_demo "$demo"
+    expect_no_loss
+    if [ "$demo" = rolling-update.sh ]; then
+      expect_output "now every answer is of version 2.0" "now every answer is of version 1.0"
+    fi
     finish
     echo "      $(printf '%s\n' "$output" | tail -n 1)"
   done
+
+  PATH=$REAL_PATH
+  if ! unshare --net ip link set lo up >/dev/null 2>&1 || ! unshare --net iptables -t nat -L >/dev/null 2>&1; then
+    skip "rolling-update.sh --both --local: no network namespace with iptables to be had"
+    return
+  fi
+  begin "rolling-update.sh --both --local: no request failed, on new connections neither"
+  run_demo rolling-update.sh --both
+  expect_no_loss
+  expect_output "api-gateway-6 has taken the place of api-gateway-4" "a new connection for each request"
+  finish
+  echo "      $(printf '%s\n' "$output" | tail -n 1)"
+
+  begin "rolling-update.sh --gateway --local: without a drain window requests are lost, and it says so"
+  DRAIN_WINDOW=0 run_demo rolling-update.sh --gateway
+  expect_status 1
+  expect_output "Connection refused"
+  case $(printf '%s\n' "$output" | tail -n 1) in "failed requests: "[1-9]*) ;; *) fault "$output" ;; esac
+  finish
+}
+
+# run_demo SCRIPT ARGUMENTS...: with the real programs.
+run_demo() {
+  local script=$1
+  shift
+  PATH=$REAL_PATH
+  status=0
+  output=$(LOAD_TEST=$bin_dir/load-test "$SCRIPTS/$script" --local --bin-dir "$bin_dir" "${ports[@]}" "$@" 2>&1 </dev/null) || status=$?
+}
+
+expect_no_loss() {
+  expect_status 0
+  case $(printf '%s\n' "$output" | tail -n 1) in "failed requests: 0 of "[1-9]*) ;; *) fault "$output" ;; esac
 }
 
 # --- the demos on a cluster --------------------------------------------------------------------------------------
@@ -965,12 +1058,12 @@ test_demos() {
 $hpa
 get deployment ml-inference -o jsonpath={.spec.replicas}
 scale deployment/ml-inference --replicas 6
-rollout status deployment/ml-inference --timeout 180s
+rollout status deployment/ml-inference --timeout 5s
 $gone
 $gone
 get pods -l app=ml-inference -o wide
 scale deployment/ml-inference --replicas 3
-rollout status deployment/ml-inference --timeout 180s
+rollout status deployment/ml-inference --timeout 5s
 $gone
 $gone
 get pods -l app=ml-inference -o wide
@@ -995,7 +1088,7 @@ EOF
   touch "$FAKE/rollout-fails"
   run scale.sh --timeout 1s
   expect_status 1
-  expect_output "ml-inference is not rolled out within 1s" "scaling back to 3 replicas" "failed requests: 0 of"
+  expect_output "ml-inference is not rolled out within 1 s" "scaling back to 3 replicas" "failed requests: 0 of"
   [ "$(last_call)" = "scale deployment/ml-inference --replicas 3" ] || fault "last call: $(last_call)"
   finish
 
@@ -1006,12 +1099,12 @@ EOF
   expect_after_checks <<EOF
 get pods -l app=ml-inference --field-selector status.phase=Running -o jsonpath={.items[0].metadata.name}
 delete pod ml-inference-0
-rollout status deployment/ml-inference --timeout 180s
+rollout status deployment/ml-inference --timeout 5s
 $gone
 $gone
 get pods -l app=ml-inference --field-selector status.phase=Running -o jsonpath={.items[0].metadata.name}
 delete pod ml-inference-0 --grace-period 0 --force
-rollout status deployment/ml-inference --timeout 180s
+rollout status deployment/ml-inference --timeout 5s
 $gone
 $gone
 EOF
