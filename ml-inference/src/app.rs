@@ -21,6 +21,7 @@ use shared::telemetry::logging;
 use tracing::info;
 use tracing::level_filters::LevelFilter;
 
+use crate::compute::Compute;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::http::State;
@@ -56,7 +57,7 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
         environment = config.environment,
         workers = config.workers,
         threads_per_run = config.threads_per_run,
-        batch_size = config.limits.batch_size,
+        batch_size = config.limits.run.batch_size,
         "starting"
     );
 
@@ -84,7 +85,8 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
     .map_err(AppError::Spawn)?;
 
     let started = Instant::now();
-    let engine = Engine::load(config.model, &config.model_version, &metrics);
+    let compute = Compute::start(config.workers, metrics.waiting.clone()).map_err(AppError::Spawn)?;
+    let engine = Engine::load(config.model, &config.model_version, &metrics, compute);
     info!(
         model = config.model.name(),
         model_version = config.model_version.as_str(),

@@ -9,6 +9,7 @@ use shared::lifecycle::DrainTimes;
 use shared::serve::{self, ConnectionLimits};
 use shared::telemetry::logging::Logging;
 
+use crate::engine::RunLimits;
 use crate::model::BuiltIn;
 use crate::version::ModelVersion;
 
@@ -63,6 +64,13 @@ const BATCH_SIZE: Setting = Setting::new(
     "the most rows that one run of the model gets; larger requests are cut",
 )
 .live();
+const MAX_QUEUE: Setting = Setting::new(
+    "MAX_QUEUE",
+    "256",
+    "a whole number from 1 to 65536",
+    "the most requests that wait for a compute thread; more are answered 503. The built-in models need none",
+)
+.live();
 const INTRA_OP_PARALLELISM: Setting = Setting::new(
     "TENSORFLOW_INTRA_OP_PARALLELISM",
     "0",
@@ -73,7 +81,7 @@ const INTER_OP_PARALLELISM: Setting = Setting::new(
     "TENSORFLOW_INTER_OP_PARALLELISM",
     "0",
     "a whole number from 0 to 1024",
-    "the most runs of models at the same time, that is of worker threads; 0: one for each usable CPU, never more",
+    "the most runs of models at the same time, that is of worker and of compute threads; 0: one for each usable CPU, never more",
 );
 const MAX_BODY_BYTES: Setting = Setting::new(
     "MAX_BODY_BYTES",
@@ -100,6 +108,7 @@ pub const SETTINGS: &[Setting] = &[
     MODEL_NAME,
     MODEL_VERSION,
     BATCH_SIZE,
+    MAX_QUEUE,
     INTRA_OP_PARALLELISM,
     INTER_OP_PARALLELISM,
     MAX_BODY_BYTES,
@@ -134,6 +143,7 @@ const LONGEST_NAME: usize = 63;
 const LONGEST_POD_NAME: usize = 253;
 const MOST_THREADS: usize = 1024;
 const LARGEST_BATCH: usize = 65_536;
+const LONGEST_QUEUE: usize = 65_536;
 
 #[derive(Debug)]
 pub struct Config {
@@ -143,7 +153,7 @@ pub struct Config {
     pub environment: String,
     pub model: BuiltIn,
     pub model_version: ModelVersion,
-    /// Worker threads: each runs one model at a time.
+    /// Worker threads, and as many compute threads.
     pub workers: usize,
     /// Kept for runtimes that have threads of their own; the built-in models do not.
     pub threads_per_run: usize,
@@ -157,8 +167,7 @@ pub struct Config {
 /// What one request may take. It may change while the service runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Rows that one run of a model gets.
-    pub batch_size: usize,
+    pub run: RunLimits,
     pub max_body_bytes: usize,
     /// How long a body may take to arrive.
     pub request_timeout: Duration,
@@ -190,7 +199,10 @@ pub fn parse(settings: &mut Settings) -> Config {
         workers: workers(most_runs, serve::usable_cpus()),
         threads_per_run: settings.get(&INTRA_OP_PARALLELISM, |text| units::whole(text, 0..=MOST_THREADS)),
         limits: Limits {
-            batch_size: settings.get(&BATCH_SIZE, |text| units::whole(text, 1..=LARGEST_BATCH)),
+            run: RunLimits {
+                batch_size: settings.get(&BATCH_SIZE, |text| units::whole(text, 1..=LARGEST_BATCH)),
+                most_waiting: settings.get(&MAX_QUEUE, |text| units::whole(text, 1..=LONGEST_QUEUE)),
+            },
             max_body_bytes: settings.get(&MAX_BODY_BYTES, |text| usize::try_from(units::bytes(text)?).ok()),
             request_timeout: settings.get(&REQUEST_TIMEOUT, units::seconds),
         },

@@ -1,24 +1,29 @@
 //! Runs models on tensors: validated input in, validated output out.
 //!
 //! A large request is cut into batches of at most `BATCH_SIZE` rows, so that one call of a runtime has a
-//! bounded cost. Requests do not wait for one another yet; a queue would stand right here.
+//! bounded cost. Models that take longer than the way to another thread run on the compute threads, behind their queue;
+//! requests do not share a run yet.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus::Histogram;
+use tokio::sync::oneshot;
 
+use crate::compute::{Compute, Job};
 use crate::metrics::Metrics;
 use crate::model::{BuiltIn, Model};
-use crate::runtime::RuntimeError;
+use crate::runtime::{Cost, Misfit, RuntimeError};
 use crate::tensor::Tensor;
 use crate::version::ModelVersion;
 
 #[derive(Debug)]
 pub struct Engine {
     /// The model that MODEL_NAME names.
-    pub served: LoadedModel,
+    pub served: Arc<LoadedModel>,
     /// The lesson's `features` contract is always answered by this one.
-    pub sum: LoadedModel,
+    pub sum: Arc<LoadedModel>,
+    compute: Compute,
 }
 
 #[derive(Debug)]
@@ -27,134 +32,346 @@ pub struct LoadedModel {
     duration: Histogram,
 }
 
-#[derive(Debug, PartialEq, thiserror::Error)]
+/// How a request is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunLimits {
+    /// Rows that one call of a runtime gets.
+    pub batch_size: usize,
+    /// Requests that may wait for a compute thread.
+    pub most_waiting: usize,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
     #[error(transparent)]
+    Input(#[from] Misfit),
+    #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    #[error("the model gave a result of the wrong shape or with a number that is not finite")]
+    #[error("the model gave a result that is not what its signature says")]
     BadOutput,
+    #[error("{limit} requests wait for a model already")]
+    Busy { limit: usize },
+    #[error("the model failed at this request")]
+    Panicked,
+    /// Nobody is told: who could be has left.
+    #[error("the client has left")]
+    Abandoned,
 }
 
 impl Engine {
-    pub fn load(served: BuiltIn, version: &ModelVersion, metrics: &Metrics) -> Self {
-        let load = |built_in| LoadedModel {
-            model: Model::built_in(built_in, version.clone()),
-            duration: metrics.inference_duration(BuiltIn::name(built_in)),
-        };
+    pub fn load(served: BuiltIn, version: &ModelVersion, metrics: &Metrics, compute: Compute) -> Self {
+        let load = |built_in| Arc::new(LoadedModel::new(Model::built_in(built_in, version.clone()), metrics));
         Self {
             served: load(served),
             sum: load(BuiltIn::Sum),
+            compute,
         }
     }
 
-    pub fn run(&self, loaded: &LoadedModel, input: &Tensor, batch_size: usize) -> Result<Tensor, EngineError> {
-        let runtime = &loaded.model.runtime;
-        let started = Instant::now();
-        let mut shape = vec![input.rows()];
-        shape.extend(runtime.output_row(input.row_shape()));
-        let mut output = Vec::with_capacity(shape.iter().product());
-        for (index, batch) in input.batches(batch_size).enumerate() {
-            runtime.run(batch, &mut output).map_err(|error| match error {
-                RuntimeError::Overflow { row } => RuntimeError::Overflow {
-                    row: index * batch_size + row,
-                },
-            })?;
+    /// Runs `loaded` on inputs in its signature's order. Dropping the future abandons the run.
+    pub async fn run(
+        &self,
+        loaded: &Arc<LoadedModel>,
+        inputs: Vec<Tensor>,
+        limits: RunLimits,
+    ) -> Result<Vec<Tensor>, EngineError> {
+        loaded.model.runtime.signature().check(&inputs)?;
+        match loaded.model.runtime.cost() {
+            Cost::Inline => loaded.run(inputs, limits.batch_size, || false),
+            Cost::Compute => {
+                let (answer, outcome) = oneshot::channel();
+                let job = Job {
+                    model: Arc::clone(loaded),
+                    inputs,
+                    batch_size: limits.batch_size,
+                    answer,
+                };
+                self.compute.submit(job, limits.most_waiting)?;
+                outcome.await.unwrap_or(Err(EngineError::Abandoned))
+            }
         }
-        loaded.duration.observe(started.elapsed().as_secs_f64());
-        Tensor::new(shape, output).ok_or(EngineError::BadOutput)
     }
+}
+
+impl LoadedModel {
+    pub fn new(model: Model, metrics: &Metrics) -> Self {
+        let duration = metrics.inference_duration(&model.name);
+        Self { model, duration }
+    }
+
+    /// Runs the model here, batch after batch, on inputs that fit its signature, until `abandoned` says that nobody waits.
+    pub(crate) fn run(
+        &self,
+        inputs: Vec<Tensor>,
+        batch_size: usize,
+        abandoned: impl Fn() -> bool,
+    ) -> Result<Vec<Tensor>, EngineError> {
+        let started = Instant::now();
+        let outputs = match self.rows_to_cut(&inputs, batch_size) {
+            None => self.model.runtime.run(&inputs)?,
+            Some(rows) => {
+                let mut whole: Option<Vec<Tensor>> = None;
+                for first in (0..rows).step_by(batch_size) {
+                    if abandoned() {
+                        return Err(EngineError::Abandoned);
+                    }
+                    let batch: Vec<Tensor> = inputs
+                        .iter()
+                        .map(|input| input.part(first, first + batch_size))
+                        .collect();
+                    let outputs = self.model.runtime.run(&batch)?;
+                    match &mut whole {
+                        None => whole = Some(outputs),
+                        Some(whole) => append(whole, outputs)?,
+                    }
+                }
+                whole.unwrap_or_default()
+            }
+        };
+        self.check(&inputs, &outputs)?;
+        self.duration.observe(started.elapsed().as_secs_f64());
+        Ok(outputs)
+    }
+
+    /// The number of rows, when they are too many for one call and may be cut.
+    fn rows_to_cut(&self, inputs: &[Tensor], batch_size: usize) -> Option<usize> {
+        let rows = inputs.first()?.rows();
+        let alike = inputs
+            .iter()
+            .all(|input| !input.shape().is_empty() && input.rows() == rows);
+        (rows > batch_size && alike && self.model.runtime.signature().has_free_rows()).then_some(rows)
+    }
+
+    /// A runtime that breaks its word must not reach a client.
+    fn check(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Result<(), EngineError> {
+        let signature = self.model.runtime.signature();
+        let specs = &signature.outputs;
+        let typed = outputs.iter().zip(specs).all(|(output, spec)| {
+            let followed = inputs.first().filter(|_| !spec.also.is_empty());
+            output.data_type() == followed.map_or(spec.data_type, Tensor::data_type)
+        });
+        if typed && outputs.len() == specs.len() {
+            Ok(())
+        } else {
+            Err(EngineError::BadOutput)
+        }
+    }
+}
+
+/// Puts the outputs of one batch behind those of the batches before.
+fn append(whole: &mut [Tensor], outputs: Vec<Tensor>) -> Result<(), EngineError> {
+    if whole.len() != outputs.len() {
+        return Err(EngineError::BadOutput);
+    }
+    for (whole, output) in whole.iter_mut().zip(outputs) {
+        whole.append(output).map_err(|_other| EngineError::BadOutput)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+    use shared::test_util::{DEADLINE, eventually};
 
     use super::*;
-    use crate::runtime::ModelRuntime;
-    use crate::tensor::Batch;
+    use crate::runtime::{Dim, ModelRuntime, Signature, TensorSpec};
+    use crate::tensor::{DataType, Element};
+
+    const LIMITS: RunLimits = RunLimits {
+        batch_size: 32,
+        most_waiting: 1,
+    };
 
     fn engine() -> Engine {
         let metrics = Metrics::new().expect("registers");
         let version = ModelVersion::parse("1.0").expect("a version");
-        Engine::load(BuiltIn::HalfPlusTwo, &version, &metrics)
+        let compute = Compute::start(1, metrics.waiting.clone()).expect("starts");
+        Engine::load(BuiltIn::HalfPlusTwo, &version, &metrics, compute)
     }
 
-    fn tensor(shape: &[usize], values: &[f64]) -> Tensor {
-        Tensor::new(shape.to_vec(), values.to_vec()).expect("a tensor")
+    fn tensor<T: Element>(shape: &[usize], values: &[T]) -> Tensor {
+        Tensor::of(shape.to_vec(), values.to_vec()).expect("a tensor")
     }
 
-    #[test]
-    fn half_plus_two_keeps_the_shape() {
+    fn loaded(runtime: impl ModelRuntime + 'static) -> Arc<LoadedModel> {
+        let metrics = Metrics::new().expect("registers");
+        let version = ModelVersion::parse("1.0").expect("a version");
+        let mut model = Model::built_in(BuiltIn::HalfPlusTwo, version);
+        model.runtime = Box::new(runtime);
+        Arc::new(LoadedModel::new(model, &metrics))
+    }
+
+    fn rows(input: DataType, output: DataType) -> Signature {
+        let rows = || vec![Dim::Free(None)];
+        Signature {
+            inputs: vec![TensorSpec::new("x", input, rows())],
+            outputs: vec![TensorSpec::new("y", output, rows())],
+        }
+    }
+
+    #[tokio::test]
+    async fn half_plus_two_keeps_the_shape_and_the_type() {
         let engine = engine();
-        let output = engine.run(&engine.served, &tensor(&[2, 2], &[0.0, 1.0, 2.0, -5.0]), 32);
-        assert_eq!(output, Ok(tensor(&[2, 2], &[2.0, 2.5, 3.0, -0.5])));
+        let run = async |input: Tensor| engine.run(&engine.served, vec![input], LIMITS).await;
+        assert_eq!(
+            run(tensor(&[2, 2], &[0.0_f64, 1.0, 2.0, -5.0])).await,
+            Ok(vec![tensor(&[2, 2], &[2.0_f64, 2.5, 3.0, -0.5])])
+        );
+        assert_eq!(run(tensor(&[], &[1.0_f32])).await, Ok(vec![tensor(&[], &[2.5_f32])]));
+        let refused = run(tensor(&[1], &[1_i64])).await.expect_err("no float");
+        assert_eq!(refused.to_string(), "x: expected FP32[-1,1], found INT64[1]");
     }
 
-    #[test]
-    fn sum_gives_one_number_a_row() {
+    #[tokio::test]
+    async fn sum_gives_one_number_a_row() {
         let engine = engine();
-        let output = engine.run(&engine.sum, &tensor(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), 32);
-        assert_eq!(output, Ok(tensor(&[2], &[6.0, 15.0])));
-    }
-
-    #[test]
-    fn an_overflow_names_the_row_of_the_request_and_not_of_the_batch() {
-        let engine = engine();
-        let mut values = vec![1.0; 8];
-        values[6..].fill(f64::MAX);
-        let output = engine.run(&engine.sum, &tensor(&[4, 2], &values), 2);
-        assert_eq!(output, Err(RuntimeError::Overflow { row: 3 }.into()));
+        let input = tensor(&[2, 3], &[1.0_f64, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let output = engine.run(&engine.sum, vec![input], LIMITS).await;
+        assert_eq!(output, Ok(vec![tensor(&[2], &[6.0_f64, 15.0])]));
+        let nothing = engine.run(&engine.sum, vec![tensor::<f32>(&[2, 0], &[])], LIMITS).await;
+        assert_eq!(nothing, Ok(vec![tensor(&[2], &[0.0_f32, 0.0])]));
     }
 
     /// Notes the rows of every call, and gives back what it got.
-    #[derive(Debug, Default)]
+    #[derive(Debug)]
     struct Recorder {
+        signature: Signature,
         calls: Arc<Mutex<Vec<usize>>>,
     }
 
     impl ModelRuntime for Recorder {
-        fn output_row(&self, input_row: &[usize]) -> Vec<usize> {
-            input_row.to_vec()
+        fn signature(&self) -> &Signature {
+            &self.signature
         }
 
-        fn run(&self, batch: Batch<'_>, output: &mut Vec<f64>) -> Result<(), RuntimeError> {
-            self.calls.lock().unwrap().push(batch.rows().count());
-            output.extend_from_slice(batch.values());
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn no_call_of_the_runtime_sees_more_rows_than_the_batch_size() {
-        let mut engine = engine();
-        let recorder = Recorder::default();
-        let calls = Arc::clone(&recorder.calls);
-        engine.served.model.runtime = Box::new(recorder);
-        let input = tensor(&[100], &[1.5; 100]);
-        assert_eq!(engine.run(&engine.served, &input, 32), Ok(input));
-        assert_eq!(*calls.lock().unwrap(), [32, 32, 32, 4]);
-    }
-
-    /// A runtime that breaks its word must not get an infinity into a JSON answer.
-    #[derive(Debug)]
-    struct Careless;
-
-    impl ModelRuntime for Careless {
-        fn output_row(&self, input_row: &[usize]) -> Vec<usize> {
-            input_row.to_vec()
+        fn cost(&self) -> Cost {
+            Cost::Compute
         }
 
-        fn run(&self, _batch: Batch<'_>, output: &mut Vec<f64>) -> Result<(), RuntimeError> {
-            output.push(f64::INFINITY);
-            Ok(())
+        fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RuntimeError> {
+            self.calls.lock().unwrap().push(inputs[0].rows());
+            Ok(inputs.to_vec())
         }
     }
 
-    #[test]
-    fn a_careless_runtime_is_an_error() {
-        let mut engine = engine();
-        engine.served.model.runtime = Box::new(Careless);
-        let output = engine.run(&engine.served, &tensor(&[1], &[1.0]), 32);
+    async fn calls(signature: Signature) -> Vec<usize> {
+        let engine = engine();
+        let calls = Arc::default();
+        let recorder = Recorder {
+            signature,
+            calls: Arc::clone(&calls),
+        };
+        let input = tensor(&[100], &[1.5_f32; 100]);
+        let output = engine.run(&loaded(recorder), vec![input.clone()], LIMITS).await;
+        assert_eq!(output, Ok(vec![input]));
+        let calls = calls.lock().unwrap();
+        calls.clone()
+    }
+
+    #[tokio::test]
+    async fn no_call_of_the_runtime_sees_more_rows_than_the_batch_size() {
+        assert_eq!(calls(rows(DataType::Fp32, DataType::Fp32)).await, [32, 32, 32, 4]);
+    }
+
+    #[tokio::test]
+    async fn a_fixed_number_of_rows_is_not_cut() {
+        let mut signature = rows(DataType::Fp32, DataType::Fp32);
+        signature.inputs[0].shape = vec![Dim::Fixed(100)];
+        assert_eq!(calls(signature).await, [100]);
+    }
+
+    #[tokio::test]
+    async fn a_runtime_that_breaks_its_word_is_an_error() {
+        let engine = engine();
+        let recorder = Recorder {
+            signature: rows(DataType::Fp32, DataType::Int64),
+            calls: Arc::default(),
+        };
+        let output = engine
+            .run(&loaded(recorder), vec![tensor(&[1], &[1.0_f32])], LIMITS)
+            .await;
         assert_eq!(output, Err(EngineError::BadOutput));
+    }
+
+    /// Tells when it is called, and then waits to be let go; a negative number makes it panic.
+    #[derive(Debug)]
+    struct Gate {
+        signature: Signature,
+        entered: SyncSender<f32>,
+        open: Mutex<Receiver<()>>,
+    }
+
+    impl ModelRuntime for Gate {
+        fn signature(&self) -> &Signature {
+            &self.signature
+        }
+
+        fn cost(&self) -> Cost {
+            Cost::Compute
+        }
+
+        fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RuntimeError> {
+            let first = inputs[0].values::<f32>().expect("by the signature")[0];
+            self.entered.send(first).expect("the test listens");
+            self.open.lock().unwrap().recv().expect("the test opens");
+            assert!(first >= 0.0, "poison");
+            Ok(inputs.to_vec())
+        }
+    }
+
+    fn gate() -> (Arc<LoadedModel>, Receiver<f32>, SyncSender<()>) {
+        let (entered, entries) = sync_channel(16);
+        let (opener, open) = sync_channel(16);
+        let gate = Gate {
+            signature: rows(DataType::Fp32, DataType::Fp32),
+            entered,
+            open: Mutex::new(open),
+        };
+        (loaded(gate), entries, opener)
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_and_a_client_that_left_makes_room() {
+        let engine = Arc::new(engine());
+        let (model, entries, open) = gate();
+        let start = |number: f32| {
+            let (engine, model) = (Arc::clone(&engine), Arc::clone(&model));
+            let input = tensor(&[1], &[number]);
+            tokio::spawn(async move { engine.run(&model, vec![input], LIMITS).await })
+        };
+        let first = start(1.0);
+        eventually("the first runs", DEADLINE, async || entries.try_recv() == Ok(1.0)).await;
+        let second = start(2.0);
+        eventually("the second waits", DEADLINE, async || engine.compute.waiting() == 1).await;
+        assert_eq!(start(3.0).await.expect("ends"), Err(EngineError::Busy { limit: 1 }));
+
+        second.abort();
+        assert!(second.await.expect_err("aborted").is_cancelled());
+        let fourth = start(4.0);
+        tokio::task::yield_now().await;
+        open.send(()).expect("the first waits");
+        open.send(()).expect("the fourth will wait");
+        assert_eq!(first.await.expect("ends"), Ok(vec![tensor(&[1], &[1.0_f32])]));
+        assert_eq!(fourth.await.expect("ends"), Ok(vec![tensor(&[1], &[4.0_f32])]));
+        assert_eq!(
+            entries.try_iter().collect::<Vec<f32>>(),
+            [4.0],
+            "the second was never run"
+        );
+        assert_eq!(engine.compute.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_one_requests_error() {
+        let engine = engine();
+        let (model, _entries, open) = gate();
+        open.send(()).expect("there is room");
+        open.send(()).expect("there is room");
+        let run = async |number: f32| engine.run(&model, vec![tensor(&[1], &[number])], LIMITS).await;
+        assert_eq!(run(-1.0).await, Err(EngineError::Panicked));
+        assert_eq!(run(1.0).await, Ok(vec![tensor(&[1], &[1.0_f32])]));
     }
 }

@@ -30,7 +30,7 @@ pub enum RequestError {
     Metrics(#[source] prometheus::Error),
 }
 
-/// A model loads in milliseconds; the client that comes back after a second finds it.
+/// A model loads in milliseconds, and a queue moves on: the client that comes back after a second finds it so.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
 impl RequestError {
@@ -44,15 +44,15 @@ impl RequestError {
             Self::Body(BodyError::Refused(refusal)) => refusal.status(),
             Self::Input(InputError::TooMany { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Input(_) => StatusCode::BAD_REQUEST,
-            // Finite numbers came in and an infinity came out: the client can send other ones.
-            Self::Engine(EngineError::Runtime(_)) => StatusCode::BAD_REQUEST,
-            Self::Engine(EngineError::BadOutput) | Self::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Loading | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Engine(EngineError::Input(_) | EngineError::Runtime(_)) => StatusCode::BAD_REQUEST,
+            Self::Engine(EngineError::BadOutput | EngineError::Panicked | EngineError::Abandoned)
+            | Self::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Engine(EngineError::Busy { .. }) | Self::Loading | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     pub fn into_response(self) -> Response<Answer> {
-        if self.status().is_server_error() && !matches!(self, Self::Loading | Self::Draining) {
+        if self.status() == StatusCode::INTERNAL_SERVER_ERROR {
             error!(error = %self, "a request could not be answered");
         }
         let late = matches!(self, Self::Body(BodyError::TooSlow { .. }));
@@ -73,6 +73,10 @@ impl RequestError {
             Self::Body(BodyError::TooLarge { limit }) => problem.limit(limit as u64),
             Self::Input(InputError::TooMany { field, limit }) => problem.field(field).limit(limit as u64),
             Self::Input(InputError::Member { field, .. }) => problem.field(field),
+            Self::Engine(EngineError::Input(misfit)) => problem.field(misfit.input()),
+            Self::Engine(EngineError::Busy { limit }) => {
+                problem.limit(limit as u64).retry_after_seconds(RETRY_AFTER_SECONDS)
+            }
             Self::Loading => problem.retry_after_seconds(RETRY_AFTER_SECONDS),
             Self::UnknownPath
             | Self::Body(_)

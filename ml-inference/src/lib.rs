@@ -12,6 +12,7 @@
 //! tensor, in batches, and knows no protocol. A runtime does the arithmetic and knows neither.
 
 pub mod app;
+pub mod compute;
 pub mod config;
 pub mod engine;
 pub mod error;

@@ -31,6 +31,8 @@ pub struct Metrics {
     pub connections: ConnectionMetrics,
     pub reloads: ReloadMetrics,
     pub in_flight: IntGauge,
+    /// Requests in the queue of the compute threads.
+    pub waiting: IntGauge,
     requests: IntCounterVec,
     request_cells: [[Cells<IntCounter, { CODES.len() }>; METHODS.len()]; Route::COUNT],
     duration: HistogramVec,
@@ -50,6 +52,13 @@ impl Metrics {
                 IntGauge::new(
                     "ml_inference_requests_in_flight",
                     "Requests being answered now, until the last byte of the body.",
+                )?,
+            )?,
+            waiting: add(
+                &registry,
+                IntGauge::new(
+                    "ml_inference_requests_waiting",
+                    "Requests that wait for a compute thread.",
                 )?,
             )?,
             requests: add(
@@ -121,7 +130,7 @@ impl Metrics {
 
     pub fn loaded(&self, model: &Model) {
         self.loaded
-            .with_label_values(&[model.name, model.version.as_str()])
+            .with_label_values(&[model.name.as_str(), model.version.as_str()])
             .set(1);
     }
 }

@@ -1,7 +1,7 @@
 //! A model as clients know it: a name, a version, something that runs it, and inputs to show it with.
 
 use crate::runtime::{HalfPlusTwo, ModelRuntime, Sum};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, TensorError};
 use crate::version::ModelVersion;
 
 /// The models that are part of the program.
@@ -28,17 +28,17 @@ impl BuiltIn {
     }
 
     /// What a GET runs the model on: the lab's three numbers, or the lesson's five features as one row.
-    fn example(self) -> Option<Tensor> {
+    fn example(self) -> Result<Tensor, TensorError> {
         match self {
-            Self::HalfPlusTwo => Tensor::new(vec![3], vec![1.0, 2.0, 5.0]),
-            Self::Sum => Tensor::new(vec![1, 5], vec![1.0, 2.0, 3.0, 4.0, 5.0]),
+            Self::HalfPlusTwo => Tensor::of(vec![3], vec![1.0_f64, 2.0, 5.0]),
+            Self::Sum => Tensor::of(vec![1, 5], vec![1.0_f64, 2.0, 3.0, 4.0, 5.0]),
         }
     }
 
     fn runtime(self) -> Box<dyn ModelRuntime> {
         match self {
-            Self::HalfPlusTwo => Box::new(HalfPlusTwo),
-            Self::Sum => Box::new(Sum),
+            Self::HalfPlusTwo => Box::new(HalfPlusTwo::default()),
+            Self::Sum => Box::new(Sum::default()),
         }
     }
 }
@@ -46,9 +46,9 @@ impl BuiltIn {
 /// A model that is loaded and can run.
 #[derive(Debug)]
 pub struct Model {
-    pub name: &'static str,
+    pub name: String,
     pub version: ModelVersion,
-    pub example: Tensor,
+    pub example: Vec<Tensor>,
     pub runtime: Box<dyn ModelRuntime>,
 }
 
@@ -57,9 +57,9 @@ impl Model {
     /// When a built-in model's own example is no tensor, which the tests of this module exclude.
     pub fn built_in(model: BuiltIn, version: ModelVersion) -> Self {
         Self {
-            name: model.name(),
+            name: model.name().to_owned(),
             version,
-            example: model.example().expect("the examples of built-in models are tensors"),
+            example: vec![model.example().expect("the examples of built-in models are tensors")],
             runtime: model.runtime(),
         }
     }
@@ -74,8 +74,9 @@ mod tests {
         for built_in in [BuiltIn::HalfPlusTwo, BuiltIn::Sum] {
             let version = ModelVersion::parse("1.0").expect("a version");
             let model = Model::built_in(built_in, version);
-            assert_eq!(BuiltIn::parse(model.name), Some(built_in));
-            assert!(BuiltIn::EXPECTS.contains(model.name), "{}", model.name);
+            assert_eq!(BuiltIn::parse(&model.name), Some(built_in));
+            assert!(BuiltIn::EXPECTS.contains(&model.name), "{}", model.name);
+            assert_eq!(model.runtime.signature().check(&model.example), Ok(()));
         }
         assert_eq!(BuiltIn::parse("resnet"), None);
     }

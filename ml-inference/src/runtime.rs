@@ -1,27 +1,39 @@
 //! What does the arithmetic of a model.
 //!
-//! A runtime sees rows of numbers and gives rows of numbers. Names, versions, batches and protocols are
-//! the business of others.
+//! A runtime sees typed tensors in the order of its signature and gives tensors in the order of its signature.
+//! Versions, batches, queues and protocols are the business of others.
 
 mod linear;
+mod signature;
 
 use std::fmt::Debug;
 
 pub use linear::{HalfPlusTwo, Sum};
+pub use signature::{Dim, Misfit, Signature, TensorSpec};
 
-use crate::tensor::Batch;
+use crate::tensor::Tensor;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuntimeError {
-    /// JSON has no infinity, and an overflowed number helps nobody.
-    #[error("the result for row {row} is too large for a 64-bit number")]
-    Overflow { row: usize },
+    /// The inputs fit the signature, but the model cannot take these values or this combination of shapes.
+    #[error("the model cannot take this input: {problem}")]
+    Refused { problem: String },
+}
+
+/// Where a model may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cost {
+    /// In some nanoseconds a number: the way to another thread would take longer than the model.
+    Inline,
+    /// On a compute thread, so that other requests of the worker do not wait for it.
+    Compute,
 }
 
 pub trait ModelRuntime: Debug + Send + Sync {
-    /// The shape of one output row for an input row of this shape.
-    fn output_row(&self, input_row: &[usize]) -> Vec<usize>;
+    fn signature(&self) -> &Signature;
 
-    /// Appends the output rows of `batch` to `output`. A row in an error is counted inside the batch.
-    fn run(&self, batch: Batch<'_>, output: &mut Vec<f64>) -> Result<(), RuntimeError>;
+    fn cost(&self) -> Cost;
+
+    /// Runs the model on inputs that fit the signature and are in its order.
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RuntimeError>;
 }

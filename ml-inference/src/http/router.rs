@@ -1,14 +1,15 @@
 //! From a path and a method to an answer.
 
+use std::sync::Arc;
+
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
 use super::body::{self, BodyLimits};
 use super::{Answer, State, json, probes};
-use crate::engine::EngineError;
+use crate::engine::{Engine, EngineError, LoadedModel};
 use crate::error::RequestError;
-use crate::protocol::{InputError, lab};
-use crate::runtime::RuntimeError;
+use crate::protocol::lab;
 use crate::tensor::Tensor;
 
 /// The paths of this service; the discriminants index the metrics.
@@ -98,7 +99,7 @@ fn check(route: Route, method: &Method) -> Result<(), RequestError> {
 async fn dispatch(state: &State, route: Route, request: Request<Incoming>) -> Result<Response<Answer>, RequestError> {
     match route {
         Route::Root | Route::Predict if request.method() == Method::POST => predict(state, request).await,
-        Route::Root | Route::Predict => show(state),
+        Route::Root | Route::Predict => show(state).await,
         Route::Health => Ok(probes::health(state)),
         Route::Livez => Ok(probes::livez()),
         Route::Readyz => probes::readyz(state),
@@ -108,9 +109,10 @@ async fn dispatch(state: &State, route: Route, request: Request<Incoming>) -> Re
 }
 
 /// GET: the model run on its example inputs.
-fn show(state: &State) -> Result<Response<Answer>, RequestError> {
-    let served = &state.engine()?.served;
-    predictions(state, &served.model.example)
+async fn show(state: &State) -> Result<Response<Answer>, RequestError> {
+    let engine = state.engine()?;
+    let example = engine.served.model.example.clone();
+    predictions(state, engine, example).await
 }
 
 /// POST: the model run on what the client sent, whatever its Content-Type says (`curl -d` says a form).
@@ -126,41 +128,34 @@ async fn predict(state: &State, request: Request<Incoming>) -> Result<Response<A
     let most_numbers = (allowed.max_body_bytes / size_of::<f64>()).max(1);
     let question = lab::parse(&text, most_numbers)?;
     drop(text);
+    let engine = state.engine()?;
     match question {
-        lab::Question::Instances(input) => {
-            predictions(state, &input).map_err(|error| locate(error, |row| format!("instances[{row}]")))
+        lab::Question::Instances(instances) => {
+            let input = lab::model_input(instances, engine.served.model.runtime.signature())?;
+            predictions(state, engine, vec![input]).await
         }
-        lab::Question::Features(input) => {
-            prediction(state, &input).map_err(|error| locate(error, |_row| "features".to_owned()))
+        lab::Question::Features(row) => {
+            let output = run(state, engine, &engine.sum, vec![row]).await?;
+            Ok(json(lab::prediction(&output, &state.model_label)?))
         }
     }
 }
 
-fn predictions(state: &State, input: &Tensor) -> Result<Response<Answer>, RequestError> {
-    let engine = state.engine()?;
-    let output = engine.run(&engine.served, input, state.limits.load().batch_size)?;
-    Ok(json(lab::predictions(&output, &engine.served.model)))
+async fn predictions(state: &State, engine: &Engine, inputs: Vec<Tensor>) -> Result<Response<Answer>, RequestError> {
+    let output = run(state, engine, &engine.served, inputs).await?;
+    Ok(json(lab::predictions(&output, &engine.served.model)?))
 }
 
-fn prediction(state: &State, input: &Tensor) -> Result<Response<Answer>, RequestError> {
-    let engine = state.engine()?;
-    let output = engine.run(&engine.sum, input, state.limits.load().batch_size)?;
-    Ok(json(lab::prediction(&output, &state.model_label)))
-}
-
-/// Says in the protocol's words which part of the request a model could not take.
-fn locate(error: RequestError, field: impl Fn(usize) -> String) -> RequestError {
-    match error {
-        RequestError::Engine(EngineError::Runtime(RuntimeError::Overflow { row })) => {
-            let problem = "the result is too large for a 64-bit float".to_owned();
-            InputError::Member {
-                field: field(row),
-                problem,
-            }
-            .into()
-        }
-        other => other,
-    }
+/// The first output of a run.
+async fn run(
+    state: &State,
+    engine: &Engine,
+    model: &Arc<LoadedModel>,
+    inputs: Vec<Tensor>,
+) -> Result<Tensor, RequestError> {
+    let limits = state.limits.load().run;
+    let outputs = engine.run(model, inputs, limits).await?;
+    Ok(outputs.into_iter().next().ok_or(EngineError::BadOutput)?)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 //! {"features": [1, 2, 3, 4, 5]}    → {"prediction": 15.0, "model_version": "v1.0"}
 //! ```
 //!
-//! An instance is a number or a list of any rank, as in TensorFlow Serving's row format; features are numbers.
+//! An instance is a number or a list of any rank, as in TensorFlow Serving's row format; features are numbers. They are read
+//! as 64-bit floats and become what the model's one input takes; the answer is the model's first output.
 //! The bodies imitate Python's `json.dumps`, which the lab's answers were written by.
 
 use std::fmt;
@@ -15,14 +16,18 @@ use serde::Deserializer as _;
 use serde::de::{MapAccess, Visitor};
 
 use super::InputError;
-use super::json::{Name, Reader, TensorMember, write_number, write_string, write_tensor};
+use super::json::{Name, Reader, TensorMember, write_scalar, write_string, write_tensor};
 use crate::model::Model;
-use crate::tensor::{MAX_RANK, Tensor};
+use crate::runtime::Signature;
+use crate::tensor::{Data, DataType, Element, MAX_RANK, Tensor};
 
 const INSTANCES: &str = "instances";
 const FEATURES: &str = "features";
 
-/// What a client may ask.
+/// From here on 64-bit floats stand for more than one whole number each.
+const FIRST_INEXACT: f64 = 9_007_199_254_740_992.0;
+
+/// What a client may ask. The numbers are FP64.
 #[derive(Debug, PartialEq)]
 pub enum Question {
     /// Run the served model on these rows.
@@ -92,38 +97,170 @@ impl<'de> Visitor<'de> for Document<'_> {
             })?;
             question = Some(match next {
                 INSTANCES => Question::Instances(tensor),
-                _ => match Tensor::new(vec![1, tensor.rows()], tensor.into_values()) {
-                    Some(row) => Question::Features(row),
-                    None => return Err(A::Error::custom("features are no row")),
-                },
+                _ => {
+                    let row = vec![1, tensor.rows()];
+                    Question::Features(tensor.reshape(row).map_err(A::Error::custom)?)
+                }
             });
         }
         question.ok_or_else(|| reader.refuse(format!("the object has neither `{INSTANCES}` nor `{FEATURES}`")))
     }
 }
 
+/// `instances` as the one input of a model.
+pub fn model_input(instances: Tensor, signature: &Signature) -> Result<Tensor, InputError> {
+    match signature.inputs.as_slice() {
+        [input] if input.takes(DataType::Fp64) => Ok(instances),
+        [input] => convert(instances, input.data_type),
+        inputs => Err(InputError::Member {
+            field: INSTANCES.to_owned(),
+            problem: format!(
+                "the model has {} inputs, and here they have no names; use another protocol",
+                inputs.len()
+            ),
+        }),
+    }
+}
+
+/// Floats become the nearest of their width, as if the text had been read so; whole numbers must be whole and in range.
+fn convert(instances: Tensor, to: DataType) -> Result<Tensor, InputError> {
+    let (shape, data) = instances.into_parts();
+    let Data::Fp64(values) = data else {
+        return Err(refuse_element(&[], 0, "is no 64-bit float".to_owned()));
+    };
+    let converted = match to {
+        DataType::Bool => each(&shape, &values, to, |value| match value {
+            0.0 => Some(false),
+            1.0 => Some(true),
+            _ => None,
+        }),
+        DataType::Uint8 => each(&shape, &values, to, |value| {
+            whole(value)?.try_into().ok().map(|x: u8| x)
+        }),
+        DataType::Uint16 => each(&shape, &values, to, |value| {
+            whole(value)?.try_into().ok().map(|x: u16| x)
+        }),
+        DataType::Uint32 => each(&shape, &values, to, |value| {
+            whole(value)?.try_into().ok().map(|x: u32| x)
+        }),
+        DataType::Uint64 => each(&shape, &values, to, |value| {
+            whole(value)?.try_into().ok().map(|x: u64| x)
+        }),
+        DataType::Int8 => each(&shape, &values, to, |value| {
+            whole(value)?.try_into().ok().map(|x: i8| x)
+        }),
+        DataType::Int16 => each(&shape, &values, to, |value| {
+            whole(value)?.try_into().ok().map(|x: i16| x)
+        }),
+        DataType::Int32 => each(&shape, &values, to, |value| {
+            whole(value)?.try_into().ok().map(|x: i32| x)
+        }),
+        DataType::Int64 => each(&shape, &values, to, whole),
+        DataType::Fp32 => each(&shape, &values, to, |value| {
+            Some(value as f32).filter(|value| value.is_finite())
+        }),
+        DataType::Fp64 => Ok(Data::Fp64(values)),
+        DataType::Bytes => Err(refuse_element(
+            &shape,
+            0,
+            "the model takes texts, not numbers".to_owned(),
+        )),
+    };
+    Tensor::new(shape, converted?).map_err(|error| InputError::Document {
+        problem: error.to_string(),
+    })
+}
+
+fn each<T: Element>(
+    shape: &[usize],
+    values: &[f64],
+    to: DataType,
+    convert: impl Fn(f64) -> Option<T>,
+) -> Result<Data, InputError> {
+    let converted = values.iter().enumerate().map(|(index, value)| {
+        convert(*value).ok_or_else(|| {
+            let problem = format!("{value} cannot be exactly {to}, which the model takes");
+            refuse_element(shape, index, problem)
+        })
+    });
+    converted.collect::<Result<Vec<T>, InputError>>().map(T::wrap)
+}
+
+fn whole(value: f64) -> Option<i64> {
+    let exact = value.fract() == 0.0 && value.abs() < FIRST_INEXACT;
+    exact.then_some(value as i64)
+}
+
+/// Names an element by its place: `instances[3][0]`.
+fn refuse_element(shape: &[usize], element: usize, problem: String) -> InputError {
+    let mut field = INSTANCES.to_owned();
+    let mut rest = element;
+    for depth in 0..shape.len() {
+        let step: usize = shape[depth + 1..].iter().product();
+        // A dimension of zero has no elements to name.
+        let step = step.max(1);
+        field.push_str(&format!("[{}]", rest / step));
+        rest %= step;
+    }
+    InputError::Member { field, problem }
+}
+
+/// JSON has no infinity, and an overflowed number helps nobody. `field` names the part of the request that a row came of.
+fn check_writable(output: &Tensor, field: impl Fn(usize) -> String) -> Result<(), InputError> {
+    let faulty = match output.data() {
+        Data::Fp32(values) => values.iter().position(|value| !value.is_finite()).map(|at| {
+            let problem = if values[at].is_nan() { NO_NUMBER } else { TOO_LARGE_32 };
+            (at, problem)
+        }),
+        Data::Fp64(values) => values.iter().position(|value| !value.is_finite()).map(|at| {
+            let problem = if values[at].is_nan() { NO_NUMBER } else { TOO_LARGE };
+            (at, problem)
+        }),
+        Data::Bytes(texts) => {
+            let position = texts.iter().position(|text| std::str::from_utf8(text).is_err());
+            position.map(|at| (at, "the result is no UTF-8 text"))
+        }
+        _ => None,
+    };
+    match faulty {
+        None => Ok(()),
+        Some((at, problem)) => Err(InputError::Member {
+            field: field(at / output.row_length().max(1)),
+            problem: problem.to_owned(),
+        }),
+    }
+}
+
+const TOO_LARGE: &str = "the result is too large for a 64-bit float";
+const TOO_LARGE_32: &str = "the result is too large for a 32-bit float";
+const NO_NUMBER: &str = "the result is not a number";
+
 /// The answer to `instances`.
-pub fn predictions(output: &Tensor, model: &Model) -> Bytes {
+pub fn predictions(output: &Tensor, model: &Model) -> Result<Bytes, InputError> {
+    check_writable(output, |row| format!("{INSTANCES}[{row}]"))?;
     // Two spaces and a dozen digits a number is a fair first guess.
-    let mut body = Vec::with_capacity(64 + output.values().len() * 8);
+    let mut body = Vec::with_capacity(64 + output.data().len() * 8);
     body.extend_from_slice(b"{\"predictions\": ");
     write_tensor(&mut body, output);
     body.extend_from_slice(b", \"model\": ");
-    write_string(&mut body, model.name);
+    write_string(&mut body, &model.name);
     body.extend_from_slice(b", \"version\": ");
     write_string(&mut body, model.version.as_str());
     body.extend_from_slice(b"}\n");
-    body.into()
+    Ok(body.into())
 }
 
-/// The answer to `features`.
-pub fn prediction(output: &Tensor, model_version: &str) -> Bytes {
+/// The answer to `features`: one row's one number.
+pub fn prediction(output: &Tensor, model_version: &str) -> Result<Bytes, InputError> {
+    check_writable(output, |_row| FEATURES.to_owned())?;
     let mut body = b"{\"prediction\": ".to_vec();
-    write_number(&mut body, output.values()[0]);
+    for number in output.values::<f64>().unwrap_or_default() {
+        write_scalar(&mut body, number);
+    }
     body.extend_from_slice(b", \"model_version\": ");
     write_string(&mut body, model_version);
     body.extend_from_slice(b"}\n");
-    body.into()
+    Ok(body.into())
 }
 
 #[cfg(test)]
@@ -132,17 +269,18 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::engine::Engine;
-    use crate::metrics::Metrics;
     use crate::model::BuiltIn;
+    use crate::runtime::{Dim, TensorSpec};
     use crate::version::ModelVersion;
 
     const PLENTY: usize = 1 << 20;
 
-    fn engine() -> Engine {
-        let metrics = Metrics::new().expect("registers");
-        let version = ModelVersion::parse("1.0").expect("a version");
-        Engine::load(BuiltIn::HalfPlusTwo, &version, &metrics)
+    fn half_plus_two() -> Model {
+        Model::built_in(BuiltIn::HalfPlusTwo, ModelVersion::parse("1.0").expect("a version"))
+    }
+
+    fn floats(tensor: &Tensor) -> &[f64] {
+        tensor.values().expect("FP64")
     }
 
     fn instances(text: &str) -> Tensor {
@@ -166,7 +304,7 @@ mod tests {
     #[test]
     fn features_are_one_row() {
         let question = parse(br#"{"features": [1,2,3]}"#, PLENTY).expect("parses");
-        let row = Tensor::new(vec![1, 3], vec![1.0, 2.0, 3.0]).expect("a tensor");
+        let row = Tensor::of(vec![1, 3], vec![1.0, 2.0, 3.0]).expect("a tensor");
         assert_eq!(question, Question::Features(row));
     }
 
@@ -217,6 +355,84 @@ mod tests {
         assert_eq!(error, expected);
     }
 
+    fn taking(data_type: DataType) -> Signature {
+        Signature {
+            inputs: vec![TensorSpec::new("x", data_type, vec![Dim::Free(None)])],
+            outputs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn instances_become_what_the_model_takes_or_the_element_is_named() {
+        let input = |text: &str, data_type| model_input(instances(text), &taking(data_type));
+        let refused = |text: &str, data_type| input(text, data_type).expect_err(text).to_string();
+        let whole = Tensor::of(vec![2, 1], vec![3_i64, -4]).expect("a tensor");
+        assert_eq!(input(r#"{"instances": [[3.0], [-4]]}"#, DataType::Int64), Ok(whole));
+        let nearest = Tensor::of(vec![2], vec![0.1_f32, 16_777_216.0]).expect("a tensor");
+        assert_eq!(input(r#"{"instances": [0.1, 16777217]}"#, DataType::Fp32), Ok(nearest));
+        assert_eq!(
+            refused(r#"{"instances": [[1, 2], [3, 4.5]]}"#, DataType::Int64),
+            "instances[1][1]: 4.5 cannot be exactly INT64, which the model takes"
+        );
+        for (number, data_type) in [
+            ("9007199254740993", DataType::Int64),
+            ("256", DataType::Uint8),
+            ("-1", DataType::Uint64),
+            ("2", DataType::Bool),
+            ("1e39", DataType::Fp32),
+        ] {
+            let refusal = refused(&format!("{{\"instances\": [{number}]}}"), data_type);
+            assert!(refusal.starts_with("instances[0]: "), "{refusal}");
+        }
+        assert!(refused(r#"{"instances": [1]}"#, DataType::Bytes).contains("the model takes texts"));
+        let mut two = taking(DataType::Fp32);
+        two.inputs.push(two.inputs[0].clone());
+        let refusal = model_input(instances(r#"{"instances": [1]}"#), &two).expect_err("two inputs");
+        assert!(refusal.to_string().contains("the model has 2 inputs"), "{refusal}");
+    }
+
+    #[test]
+    fn every_type_is_written_in_its_own_way() {
+        let written = |tensor: Tensor| {
+            let body = predictions(&tensor, &half_plus_two()).expect("writable");
+            let body = String::from_utf8(body.to_vec()).expect("UTF-8");
+            let (_, rest) = body.split_once(": ").expect("a member");
+            rest.split_once(", \"model\"").expect("a member").0.to_owned()
+        };
+        let of = |tensor: Result<Tensor, _>| written(tensor.expect("a tensor"));
+        assert_eq!(of(Tensor::of(vec![2], vec![0.1_f32, 2.0])), "[0.1, 2.0]");
+        assert_eq!(
+            of(Tensor::of(vec![2, 1], vec![u64::MAX, 0])),
+            "[[18446744073709551615], [0]]"
+        );
+        assert_eq!(of(Tensor::of(vec![], vec![true])), "true");
+        assert_eq!(of(Tensor::of(vec![2, 0], Vec::<i8>::new())), "[[], []]");
+        let texts = vec![Bytes::from_static(b"a\"b"), Bytes::from_static("ü".as_bytes())];
+        assert_eq!(of(Tensor::of(vec![2], texts)), r#"["a\"b", "ü"]"#);
+    }
+
+    #[test]
+    fn a_result_that_json_cannot_say_names_its_row() {
+        let refused = |tensor: Result<Tensor, _>| {
+            let refusal = predictions(&tensor.expect("a tensor"), &half_plus_two());
+            refusal.expect_err("not writable").to_string()
+        };
+        let rows = vec![1.0_f64, 2.0, 3.0, 4.0, f64::INFINITY, 6.0];
+        assert_eq!(
+            refused(Tensor::of(vec![3, 2], rows)),
+            format!("instances[2]: {TOO_LARGE}")
+        );
+        assert_eq!(
+            refused(Tensor::of(vec![2], vec![0.0_f32, f32::NAN])),
+            format!("instances[1]: {NO_NUMBER}")
+        );
+        let bytes = vec![Bytes::from_static(b"\xff")];
+        assert_eq!(
+            refused(Tensor::of(vec![1], bytes)),
+            "instances[0]: the result is no UTF-8 text"
+        );
+    }
+
     #[test]
     fn the_deepest_nesting_ends_early_and_not_on_the_stack() {
         let text = format!("{{\"instances\": {}", "[".repeat(1_000_000));
@@ -235,12 +451,12 @@ mod tests {
         fn every_finite_number_goes_through_exactly(numbers in prop::collection::vec(finite(), 1..100)) {
             let text = json!({ "instances": numbers }).to_string();
             let input = instances(&text);
-            let same = input.values().iter().map(|x| x.to_bits()).eq(numbers.iter().map(|x| x.to_bits()));
-            prop_assert!(same, "{:?} became {:?}", numbers, input.values());
+            let same = floats(&input).iter().map(|x| x.to_bits()).eq(numbers.iter().map(|x| x.to_bits()));
+            prop_assert!(same, "{:?} became {:?}", numbers, input);
 
-            let engine = engine();
-            let output = engine.run(&engine.served, &input, 32).expect("runs");
-            let body = predictions(&output, &engine.served.model);
+            let model = half_plus_two();
+            let output = model.runtime.run(&[input]).expect("runs");
+            let body = predictions(&output[0], &model).expect("finite");
             let body: Value = serde_json::from_slice(&body).expect("JSON");
             let answered: Vec<f64> = serde_json::from_value(body["predictions"].clone()).expect("numbers");
             let expected: Vec<f64> = numbers.iter().map(|x| x / 2.0 + 2.0).collect();
@@ -250,7 +466,7 @@ mod tests {
         #[test]
         fn a_number_is_written_as_a_float(number in finite()) {
             let mut text = Vec::new();
-            write_number(&mut text, number);
+            write_scalar(&mut text, &number);
             let text = String::from_utf8(text).expect("ASCII");
             prop_assert!(text.contains(['.', 'e']), "{}", text);
             prop_assert_eq!(text.parse::<f64>().expect("a number").to_bits(), number.to_bits());
@@ -260,7 +476,7 @@ mod tests {
         fn any_shape_is_written_as_it_was_read(shape in prop::collection::vec(1_usize..4, 1..5)) {
             let count = shape.iter().product::<usize>();
             let values = (0..u32::try_from(count).expect("small")).map(f64::from).collect();
-            let tensor = Tensor::new(shape, values).expect("a tensor");
+            let tensor = Tensor::of::<f64>(shape, values).expect("a tensor");
             let mut text = b"{\"instances\": ".to_vec();
             write_tensor(&mut text, &tensor);
             text.push(b'}');
@@ -278,7 +494,7 @@ mod tests {
             text in r#"\{"(instances|features)": ?[\[\]\{\}:,"0-9eE+\-. nultrefasNI\\]{0,40}\}?"#
         ) {
             if let Ok(Question::Instances(tensor) | Question::Features(tensor)) = parse(text.as_bytes(), PLENTY) {
-                prop_assert!(tensor.values().iter().all(|x| x.is_finite()));
+                prop_assert!(tensor.values::<f64>().expect("FP64").iter().all(|x| x.is_finite()));
             }
         }
     }
