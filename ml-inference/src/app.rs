@@ -23,10 +23,12 @@ use tracing::level_filters::LevelFilter;
 
 use crate::compute::Compute;
 use crate::config::Config;
-use crate::engine::Engine;
+use crate::engine::{Engine, LoadedModel};
 use crate::http::State;
 use crate::metrics::Metrics;
 use crate::middleware::Identity;
+use crate::model::{BuiltIn, Model};
+use crate::repository::Catalog;
 use crate::stack;
 
 /// Why the service could not start or go on.
@@ -63,7 +65,9 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
 
     let lifecycle = Lifecycle::default();
     let metrics = Arc::new(Metrics::new()?);
-    let state = Arc::new(State::new(&config, lifecycle.watch(), Arc::clone(&metrics)));
+    let compute = Compute::start(config.workers, metrics.waiting.clone()).map_err(AppError::Spawn)?;
+    let engine = Engine::new(compute);
+    let state = Arc::new(State::new(&config, lifecycle.watch(), Arc::clone(&metrics), engine));
     let identity = Identity::new(&config);
 
     let listeners = serve::bind(config.address, config.workers)?;
@@ -85,8 +89,11 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
     .map_err(AppError::Spawn)?;
 
     let started = Instant::now();
-    let compute = Compute::start(config.workers, metrics.waiting.clone()).map_err(AppError::Spawn)?;
-    let engine = Engine::load(config.model, &config.model_version, &metrics, compute);
+    let mut catalog = Catalog::default();
+    for built_in in [BuiltIn::Sum, config.model] {
+        let model = Model::built_in(built_in, config.model_version.clone());
+        catalog.insert(Arc::new(LoadedModel::new(model, &metrics)));
+    }
     info!(
         model = config.model.name(),
         model_version = config.model_version.as_str(),
@@ -94,7 +101,7 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
         milliseconds = started.elapsed().as_secs_f64() * 1e3,
         "model loaded"
     );
-    state.publish(engine);
+    state.publish(catalog);
     lifecycle.enter(Phase::Serving);
 
     let drain_times = Rc::new(Cell::new(config.drain));

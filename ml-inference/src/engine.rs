@@ -7,22 +7,20 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::{ArcSwap, Guard};
 use prometheus::Histogram;
 use tokio::sync::oneshot;
 
 use crate::compute::{Compute, Job};
 use crate::metrics::Metrics;
-use crate::model::{BuiltIn, Model};
+use crate::model::Model;
+use crate::repository::Catalog;
 use crate::runtime::{Cost, Misfit, RuntimeError};
 use crate::tensor::Tensor;
-use crate::version::ModelVersion;
 
 #[derive(Debug)]
 pub struct Engine {
-    /// The model that MODEL_NAME names.
-    pub served: Arc<LoadedModel>,
-    /// The lesson's `features` contract is always answered by this one.
-    pub sum: Arc<LoadedModel>,
+    catalog: ArcSwap<Catalog>,
     compute: Compute,
 }
 
@@ -59,13 +57,22 @@ pub enum EngineError {
 }
 
 impl Engine {
-    pub fn load(served: BuiltIn, version: &ModelVersion, metrics: &Metrics, compute: Compute) -> Self {
-        let load = |built_in| Arc::new(LoadedModel::new(Model::built_in(built_in, version.clone()), metrics));
+    /// Without any model yet.
+    pub fn new(compute: Compute) -> Self {
         Self {
-            served: load(served),
-            sum: load(BuiltIn::Sum),
+            catalog: ArcSwap::default(),
             compute,
         }
+    }
+
+    /// The models there are now. What is found in it may be run as long as it is held.
+    pub fn catalog(&self) -> Guard<Arc<Catalog>> {
+        self.catalog.load()
+    }
+
+    /// From here on requests find these models.
+    pub fn publish(&self, catalog: Catalog) {
+        self.catalog.store(Arc::new(catalog));
     }
 
     /// Runs `loaded` on inputs in its signature's order. Dropping the future abandons the run.
@@ -177,8 +184,10 @@ mod tests {
     use shared::test_util::{DEADLINE, eventually};
 
     use super::*;
+    use crate::model::BuiltIn;
     use crate::runtime::{Dim, ModelRuntime, Signature, TensorSpec};
     use crate::tensor::{DataType, Element};
+    use crate::version::ModelVersion;
 
     const LIMITS: RunLimits = RunLimits {
         batch_size: 32,
@@ -187,21 +196,25 @@ mod tests {
 
     fn engine() -> Engine {
         let metrics = Metrics::new().expect("registers");
-        let version = ModelVersion::parse("1.0").expect("a version");
-        let compute = Compute::start(1, metrics.waiting.clone()).expect("starts");
-        Engine::load(BuiltIn::HalfPlusTwo, &version, &metrics, compute)
+        Engine::new(Compute::start(1, metrics.waiting.clone()).expect("starts"))
     }
 
     fn tensor<T: Element>(shape: &[usize], values: &[T]) -> Tensor {
         Tensor::of(shape.to_vec(), values.to_vec()).expect("a tensor")
     }
 
+    fn built_in(built_in: BuiltIn) -> Model {
+        Model::built_in(built_in, ModelVersion::parse("1.0").expect("a version"))
+    }
+
+    fn load(model: Model) -> Arc<LoadedModel> {
+        Arc::new(LoadedModel::new(model, &Metrics::new().expect("registers")))
+    }
+
     fn loaded(runtime: impl ModelRuntime + 'static) -> Arc<LoadedModel> {
-        let metrics = Metrics::new().expect("registers");
-        let version = ModelVersion::parse("1.0").expect("a version");
-        let mut model = Model::built_in(BuiltIn::HalfPlusTwo, version);
+        let mut model = built_in(BuiltIn::HalfPlusTwo);
         model.runtime = Box::new(runtime);
-        Arc::new(LoadedModel::new(model, &metrics))
+        load(model)
     }
 
     fn rows(input: DataType, output: DataType) -> Signature {
@@ -214,8 +227,8 @@ mod tests {
 
     #[tokio::test]
     async fn half_plus_two_keeps_the_shape_and_the_type() {
-        let engine = engine();
-        let run = async |input: Tensor| engine.run(&engine.served, vec![input], LIMITS).await;
+        let (engine, model) = (engine(), load(built_in(BuiltIn::HalfPlusTwo)));
+        let run = async |input: Tensor| engine.run(&model, vec![input], LIMITS).await;
         assert_eq!(
             run(tensor(&[2, 2], &[0.0_f64, 1.0, 2.0, -5.0])).await,
             Ok(vec![tensor(&[2, 2], &[2.0_f64, 2.5, 3.0, -0.5])])
@@ -227,11 +240,11 @@ mod tests {
 
     #[tokio::test]
     async fn sum_gives_one_number_a_row() {
-        let engine = engine();
+        let (engine, sum) = (engine(), load(built_in(BuiltIn::Sum)));
         let input = tensor(&[2, 3], &[1.0_f64, 2.0, 3.0, 4.0, 5.0, 6.0]);
-        let output = engine.run(&engine.sum, vec![input], LIMITS).await;
+        let output = engine.run(&sum, vec![input], LIMITS).await;
         assert_eq!(output, Ok(vec![tensor(&[2], &[6.0_f64, 15.0])]));
-        let nothing = engine.run(&engine.sum, vec![tensor::<f32>(&[2, 0], &[])], LIMITS).await;
+        let nothing = engine.run(&sum, vec![tensor::<f32>(&[2, 0], &[])], LIMITS).await;
         assert_eq!(nothing, Ok(vec![tensor(&[2], &[0.0_f32, 0.0])]));
     }
 

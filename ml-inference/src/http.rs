@@ -7,7 +7,7 @@ mod body;
 mod probes;
 mod router;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -20,9 +20,11 @@ pub use body::BodyError;
 pub use router::{Route, answer};
 
 use crate::config::{Config, Limits};
-use crate::engine::Engine;
+use crate::engine::{Engine, LoadedModel};
 use crate::error::RequestError;
 use crate::metrics::Metrics;
+use crate::model::BuiltIn;
+use crate::repository::{Catalog, Choice};
 
 /// Every answer is complete before its first byte leaves.
 pub type Answer = Full<Bytes>;
@@ -37,19 +39,22 @@ pub struct State {
     pub model_version: String,
     /// `v1.0`, as the lesson's answers name it.
     model_label: String,
-    engine: OnceLock<Engine>,
+    engine: Engine,
+    /// The model that answers the lab's questions.
+    served: String,
     phase: PhaseWatch,
     service_name: String,
     limits: ArcSwap<Limits>,
 }
 
 impl State {
-    pub fn new(config: &Config, phase: PhaseWatch, metrics: Arc<Metrics>) -> Self {
+    pub fn new(config: &Config, phase: PhaseWatch, metrics: Arc<Metrics>, engine: Engine) -> Self {
         Self {
             metrics,
             model_version: config.model_version.as_str().to_owned(),
             model_label: config.model_version.label(),
-            engine: OnceLock::new(),
+            engine,
+            served: config.model.name().to_owned(),
             phase,
             service_name: config.service_name.clone(),
             limits: ArcSwap::from_pointee(config.limits),
@@ -61,17 +66,28 @@ impl State {
         self.limits.store(Arc::new(limits));
     }
 
-    /// From here on predictions are answered.
-    pub fn publish(&self, engine: Engine) {
-        for loaded in [&engine.served, &engine.sum] {
+    /// From here on requests find these models.
+    pub fn publish(&self, catalog: Catalog) {
+        let versions = catalog.models.values().flat_map(|model| &model.versions);
+        for loaded in versions.filter_map(|version| version.loaded.as_ref()) {
             self.metrics.loaded(&loaded.model);
         }
-        // The start publishes once; a second engine has nobody to make it.
-        let _already = self.engine.set(engine);
+        self.engine.publish(catalog);
     }
 
-    fn engine(&self) -> Result<&Engine, RequestError> {
-        self.engine.get().ok_or(RequestError::Loading)
+    /// The model that MODEL_NAME names.
+    fn served(&self) -> Result<Arc<LoadedModel>, RequestError> {
+        self.latest(&self.served)
+    }
+
+    /// The lesson's `features` contract is always answered by this one.
+    fn sum(&self) -> Result<Arc<LoadedModel>, RequestError> {
+        self.latest(BuiltIn::Sum.name())
+    }
+
+    fn latest(&self, name: &str) -> Result<Arc<LoadedModel>, RequestError> {
+        let found = self.engine.catalog().find(name, Choice::Latest).cloned();
+        found.map_err(|_not_yet| RequestError::Loading)
     }
 }
 

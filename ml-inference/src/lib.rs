@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod middleware;
 pub mod model;
 pub mod protocol;
+pub mod repository;
 pub mod runtime;
 pub mod stack;
 pub mod tensor;

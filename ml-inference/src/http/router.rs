@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 
 use super::body::{self, BodyLimits};
 use super::{Answer, State, json, probes};
-use crate::engine::{Engine, EngineError, LoadedModel};
+use crate::engine::{EngineError, LoadedModel};
 use crate::error::RequestError;
 use crate::protocol::lab;
 use crate::tensor::Tensor;
@@ -110,9 +110,9 @@ async fn dispatch(state: &State, route: Route, request: Request<Incoming>) -> Re
 
 /// GET: the model run on its example inputs.
 async fn show(state: &State) -> Result<Response<Answer>, RequestError> {
-    let engine = state.engine()?;
-    let example = engine.served.model.example.clone();
-    predictions(state, engine, example).await
+    let served = state.served()?;
+    let example = served.model.example.clone();
+    predictions(state, &served, example).await
 }
 
 /// POST: the model run on what the client sent, whatever its Content-Type says (`curl -d` says a form).
@@ -128,33 +128,32 @@ async fn predict(state: &State, request: Request<Incoming>) -> Result<Response<A
     let most_numbers = (allowed.max_body_bytes / size_of::<f64>()).max(1);
     let question = lab::parse(&text, most_numbers)?;
     drop(text);
-    let engine = state.engine()?;
     match question {
         lab::Question::Instances(instances) => {
-            let input = lab::model_input(instances, engine.served.model.runtime.signature())?;
-            predictions(state, engine, vec![input]).await
+            let served = state.served()?;
+            let input = lab::model_input(instances, served.model.runtime.signature())?;
+            predictions(state, &served, vec![input]).await
         }
         lab::Question::Features(row) => {
-            let output = run(state, engine, &engine.sum, vec![row]).await?;
+            let output = run(state, &state.sum()?, vec![row]).await?;
             Ok(json(lab::prediction(&output, &state.model_label)?))
         }
     }
 }
 
-async fn predictions(state: &State, engine: &Engine, inputs: Vec<Tensor>) -> Result<Response<Answer>, RequestError> {
-    let output = run(state, engine, &engine.served, inputs).await?;
-    Ok(json(lab::predictions(&output, &engine.served.model)?))
+async fn predictions(
+    state: &State,
+    served: &Arc<LoadedModel>,
+    inputs: Vec<Tensor>,
+) -> Result<Response<Answer>, RequestError> {
+    let output = run(state, served, inputs).await?;
+    Ok(json(lab::predictions(&output, &served.model)?))
 }
 
 /// The first output of a run.
-async fn run(
-    state: &State,
-    engine: &Engine,
-    model: &Arc<LoadedModel>,
-    inputs: Vec<Tensor>,
-) -> Result<Tensor, RequestError> {
+async fn run(state: &State, model: &Arc<LoadedModel>, inputs: Vec<Tensor>) -> Result<Tensor, RequestError> {
     let limits = state.limits.load().run;
-    let outputs = engine.run(model, inputs, limits).await?;
+    let outputs = state.engine.run(model, inputs, limits).await?;
     Ok(outputs.into_iter().next().ok_or(EngineError::BadOutput)?)
 }
 
