@@ -76,8 +76,8 @@ need_mlp() {
 look_around() {
   before=$(in_namespace get deployment ml-inference -o 'jsonpath={.spec.replicas}')
   model_before=$(in_namespace get configmap shared-config -o 'jsonpath={.data.MODEL_NAME}')
-  served_before=$(model_of_answer) && [ -n "$served_before" ] ||
-    die "$EXIT_FAILED" "$URL does not say which model answers: is it ml-inference, asked without a key?"
+  served_before=$(model_of_answer) || served_before=''
+  [ -n "$served_before" ] || die "$EXIT_FAILED" "$URL does not say which model answers: is it ml-inference, asked without a key?"
   autoscaler=$(in_namespace get hpa -o 'jsonpath={.items[?(@.spec.scaleTargetRef.name=="ml-inference")].metadata.name}')
   [ -z "$autoscaler" ] || [ -z "$quick" ] ||
     die "$EXIT_FAILED" "the autoscaler $autoscaler is there already, and --quick would change it" "leave --quick out"
@@ -151,14 +151,6 @@ look_until() {
   done
 }
 
-# in_seconds TIME: 180s, 3m or 180.
-in_seconds() {
-  case $1 in
-  *m) echo $((${1%m} * 60)) ;;
-  *) echo "${1%s}" ;;
-  esac
-}
-
 # --- the autoscaler ----------------------------------------------------------------------------------------------
 
 made_autoscaler=''
@@ -189,7 +181,7 @@ has_minimum() { [ "$replicas" -ge "$minimum" ]; }
 
 put_autoscaler() {
   [ -n "$autoscaler" ] || make_autoscaler || return 1
-  read_terms && look_until "$(in_seconds "$TIMEOUT")" has_minimum && rolled_out ml-inference
+  read_terms && look_until "$TIMEOUT" has_minimum && rolled_out ml-inference
 }
 
 # --- the heavy load ----------------------------------------------------------------------------------------------
@@ -236,10 +228,10 @@ has_followed() {
 scale_out() {
   [ -n "$RATE" ] || choose_rate || return 1
   replicas_at_start=$replicas
-  start_more_load "$DEMO-heavy" "$URL" "$RATE" "$CONNECTIONS" --post "$TMP/row.json"
+  start_load "$DEMO-heavy" "$URL" "$RATE" "$CONNECTIONS" --post "$TMP/row.json"
   note "$RATE requests a second on top; CPU is measured every 15 to 60 s, so the autoscaler sees them a little later"
-  look_until "$(in_seconds "$TIMEOUT")" has_followed || {
-    warn "the replicas did not follow within $TIMEOUT: $replicas, CPU at ${cpu:-?} % of the request, target $target %; --rate takes more load"
+  look_until "$TIMEOUT" has_followed || {
+    warn "the replicas did not follow within $TIMEOUT s: $replicas, CPU at ${cpu:-?} % of the request, target $target %; --rate takes more load"
     in_namespace get hpa "$autoscaler" -o 'jsonpath={.status.conditions[?(@.type=="ScalingActive")].message}{"\n"}' >&2 || true
     return 1
   }
@@ -260,22 +252,16 @@ scale_in_seconds() {
 
 has_settled() { [ "$replicas" -le "$fewest" ]; }
 
-end_heavy_load() {
-  stop_more_load && return
-  warn "requests of the heavy load failed: $MORE_REPORT.html"
-  sed 's/^\(.\)/    \1/' "$MORE_REPORT.txt" >&2
-  return 1
-}
-
 settle() {
   local status=0 expected
-  end_heavy_load || status=$?
+  end_load 1 || status=$?
+  [ "$status" -eq 0 ] || warn "requests of the heavy load failed"
   fewest=$minimum
   # An autoscaler that was there had its reasons for as many as there were.
   if [ -z "$made_autoscaler" ] && [ "$before" -gt "$minimum" ]; then fewest=$before; fi
   expected=$(scale_in_seconds)
   note "$replicas -> $fewest replicas: $expected s by the autoscaler's rules, from when it sees that the load is gone"
-  look_until $((expected + $(in_seconds "$TIMEOUT"))) has_settled || {
+  look_until $((expected + TIMEOUT)) has_settled || {
     warn "there are still $replicas replicas instead of $fewest; CPU at ${cpu:-?} % of the request, target $target %"
     return 1
   }
