@@ -1,6 +1,6 @@
 //! A model as clients know it: a name, a version, something that runs it, and inputs to show it with.
 
-use crate::runtime::{HalfPlusTwo, ModelRuntime, Sum};
+use crate::runtime::{HalfPlusTwo, MLP_INPUTS, Mlp, ModelRuntime, Sum};
 use crate::tensor::{Tensor, TensorError};
 use crate::version::ModelVersion;
 
@@ -9,29 +9,33 @@ use crate::version::ModelVersion;
 pub enum BuiltIn {
     HalfPlusTwo,
     Sum,
+    Mlp,
 }
 
 impl BuiltIn {
-    pub const EXPECTS: &'static str = "the name of a known model: half_plus_two or sum";
+    const ALL: [Self; 3] = [Self::HalfPlusTwo, Self::Sum, Self::Mlp];
+
+    pub const EXPECTS: &'static str = "the name of a known model: half_plus_two, sum or mlp";
 
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::HalfPlusTwo, Self::Sum]
-            .into_iter()
-            .find(|model| model.name() == name)
+        Self::ALL.into_iter().find(|model| model.name() == name)
     }
 
     pub fn name(self) -> &'static str {
         match self {
             Self::HalfPlusTwo => "half_plus_two",
             Self::Sum => "sum",
+            Self::Mlp => "mlp",
         }
     }
 
-    /// What a GET runs the model on: the lab's three numbers, or the lesson's five features as one row.
+    /// What a GET runs the model on: the lab's three numbers, the lesson's five features as one row, or one row that has
+    /// the right length.
     fn example(self) -> Result<Tensor, TensorError> {
         match self {
             Self::HalfPlusTwo => Tensor::of(vec![3], vec![1.0_f64, 2.0, 5.0]),
             Self::Sum => Tensor::of(vec![1, 5], vec![1.0_f64, 2.0, 3.0, 4.0, 5.0]),
+            Self::Mlp => Tensor::of(vec![1, MLP_INPUTS], vec![0.5_f32; MLP_INPUTS]),
         }
     }
 
@@ -39,6 +43,7 @@ impl BuiltIn {
         match self {
             Self::HalfPlusTwo => Box::new(HalfPlusTwo::default()),
             Self::Sum => Box::new(Sum::default()),
+            Self::Mlp => Box::new(Mlp::untrained()),
         }
     }
 }
@@ -71,7 +76,7 @@ mod tests {
 
     #[test]
     fn every_built_in_model_loads_under_the_name_it_is_found_by() {
-        for built_in in [BuiltIn::HalfPlusTwo, BuiltIn::Sum] {
+        for built_in in BuiltIn::ALL {
             let version = ModelVersion::parse("1.0").expect("a version");
             let model = Model::built_in(built_in, version);
             assert_eq!(BuiltIn::parse(&model.name), Some(built_in));

@@ -4,11 +4,13 @@
 //! Versions, batches, queues and protocols are the business of others.
 
 mod linear;
+mod mlp;
 mod signature;
 
 use std::fmt::Debug;
 
 pub use linear::{HalfPlusTwo, Sum};
+pub use mlp::{INPUTS as MLP_INPUTS, Mlp};
 pub use signature::{Dim, Misfit, Signature, TensorSpec};
 
 use crate::tensor::Tensor;

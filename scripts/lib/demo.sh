@@ -24,10 +24,9 @@ demo_options() {
   --connections C      at the same time (16)
 
 On a cluster:
-  --url URL            what to ask (http://.../predict); by default the gateway's nodePort
-  --overlay NAME       base, dev, staging or prod (base)
-  --context NAME       the kubectl context (the current one)
-  --timeout S          how many seconds to wait for each rollout (180)
+EOF
+  cluster_options
+  cat <<'EOF'
 
 With --local (processes of this machine):
   --port P             the gateway's port (30080); its admin listener takes P + 10
@@ -36,6 +35,21 @@ With --local (processes of this machine):
   --release            build with the release profile
   --help
 
+EOF
+  demo_end
+}
+
+cluster_options() {
+  cat <<'EOF'
+  --url URL            what to ask (http://.../predict); by default the gateway's nodePort
+  --overlay NAME       base, dev, staging or prod (base)
+  --context NAME       the kubectl context (the current one)
+  --timeout S          how many seconds to wait for each rollout (180)
+EOF
+}
+
+demo_end() {
+  cat <<'EOF'
 The report is saved as target/load-test/NAME.json and NAME.html.
 
 Exit status: 0 all went through and no request failed, 1 otherwise, 2 wrong arguments, 3 a tool or cluster is missing.

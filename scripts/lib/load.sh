@@ -33,7 +33,7 @@ start_load() {
   "$LOAD_TEST" --url "$url" --rate "$rate" --connections "$connections" --duration 20m --timeout "$LOAD_LIMIT" --quiet \
     --marks "$report.marks" --json "$report.json" --html "$report.html" "$@" \
     >"$report.txt" 2>&1 </dev/null &
-  LOAD_PIDS+=("$!")
+  LOAD_PIDS[${#LOAD_REPORTS[@]}]=$!
   LOAD_REPORTS+=("$report")
   set +m
 }
@@ -44,19 +44,26 @@ mark_load() {
   for report in ${LOAD_REPORTS[@]+"${LOAD_REPORTS[@]}"}; do printf '%s\n' "$1" >>"$report.marks"; done
 }
 
-# stop_load: waits for the requests under way. Returns 0 when none failed.
+# stop_load: all that still runs; waits for the requests under way. Returns 0 when none failed.
 stop_load() {
   local i status=0
-  for ((i = 0; i < ${#LOAD_PIDS[@]}; i++)); do
-    if kill -TERM "${LOAD_PIDS[i]}" 2>/dev/null; then
-      wait "${LOAD_PIDS[i]}" || status=$?
-    else
-      warn "the load ended before its time:"
-      cat "${LOAD_REPORTS[i]}.txt" >&2
-      status=$EXIT_FAILED
-    fi
+  for ((i = 0; i < ${#LOAD_REPORTS[@]}; i++)); do
+    [ -z "${LOAD_PIDS[i]:-}" ] || end_load "$i" || status=$?
   done
-  LOAD_PIDS=()
+  return "$status"
+}
+
+# end_load INDEX: one of them, counted from 0 in the order of their starts.
+end_load() {
+  local pid=${LOAD_PIDS[$1]} status=0
+  unset "LOAD_PIDS[$1]"
+  if kill -TERM "$pid" 2>/dev/null; then
+    wait "$pid" || status=$?
+  else
+    warn "the load ended before its time:"
+    cat "${LOAD_REPORTS[$1]}.txt" >&2
+    status=$EXIT_FAILED
+  fi
   return "$status"
 }
 

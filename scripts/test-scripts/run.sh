@@ -243,7 +243,7 @@ EOF
 # Every script that needs the cluster says what is missing.
 test_no_cluster() {
   local script
-  for script in deploy.sh "cleanup.sh --yes" create-secrets.sh rolling-update.sh scale.sh kill.sh reload.sh; do
+  for script in deploy.sh "cleanup.sh --yes" create-secrets.sh rolling-update.sh scale.sh kill.sh reload.sh hpa.sh; do
     begin "${script%% *}: no kubectl"
     use curl
     # shellcheck disable=SC2086 # a script and its option
@@ -1139,8 +1139,10 @@ EOF
   [ "$(cat "$FAKE/log-level")" = info ] || fault "the level stays $(cat "$FAKE/log-level")"
   finish
 
+  test_hpa "$gone" "$hpa"
+
   local script
-  for script in scale.sh kill.sh reload.sh; do
+  for script in scale.sh kill.sh reload.sh hpa.sh; do
     begin "$script: wrong options, and nothing deployed"
     run "$script" --rate many
     expect_status 2
@@ -1157,6 +1159,178 @@ EOF
     expect_output "there is no deployment api-gateway in namespace mlops-lab"
     finish
   done
+}
+
+# autoscaled: three replicas of half_plus_two, and an autoscaler that sees these readings, look by look.
+autoscaled() {
+  deployed
+  echo 3 >"$FAKE/replicas"
+  echo half_plus_two >"$FAKE/model"
+  cp "$FAKE/model" "$FAKE/served"
+  printf '%s\n' "$@" >"$FAKE/looks"
+}
+
+# expect_as_before: the model and the replicas are what they were, and the autoscaler is gone.
+expect_as_before() {
+  [ "$(cat "$FAKE/model") $(cat "$FAKE/served") $(cat "$FAKE/replicas")" = "half_plus_two half_plus_two 3" ] ||
+    fault "MODEL_NAME $(cat "$FAKE/model"), served $(cat "$FAKE/served"), replicas $(cat "$FAKE/replicas")"
+  after_checks | grep -q '^delete hpa ml-inference-hpa ' || fault "the autoscaler stays: $(after_checks)"
+}
+
+# test_hpa GONE HPA: the calls that look for pods that are leaving, and for an autoscaler.
+test_hpa() {
+  local gone=$1 hpa=$2 demo deadline
+  local container='.spec.template.spec.containers[?(@.name=="ml-model")].resources' down='.spec.behavior.scaleDown'
+  local look='get hpa ml-inference-hpa -o jsonpath={.status.currentReplicas}|{.status.desiredReplicas}|{.status.currentMetrics[0].resource.current.averageUtilization}'
+  export POLL_SECONDS=0 QUIET_SECONDS=0
+
+  begin "hpa: the model, the autoscaler, load until the replicas follow, less until they settle, and all back"
+  autoscaled "3|3|24" "3|6|104" "6|6|101" "6|6|52" "4|4|12" "3|3|12" "2|2|15"
+  load_finds 0 1000
+  run hpa.sh
+  expect_status 0
+  expect_output "now every answer is of the model mlp" "58 a second take 50m of CPU from each of 3 pods, which request 50m" \
+    "3 replicas, 6 wanted, CPU at 104 % of the request (target 50 %)" "6 -> 2 replicas: 180 s by the autoscaler's rules" \
+    "now every answer is of the model half_plus_two"
+  [ "$(printf '%s\n' "$output" | tail -n 1)" = "failed requests: 0 of 2000" ] || fault "$output"
+  expect_after_checks <<EOF
+top pods -l app=ml-inference --no-headers
+exec deployment/ml-inference -c ml-model -- /ml-inference --help
+get deployment ml-inference -o jsonpath={.spec.replicas}
+get configmap shared-config -o jsonpath={.data.MODEL_NAME}
+$hpa
+patch configmap shared-config --type merge -p {"data":{"MODEL_NAME":"mlp"}}
+rollout restart deployment/ml-inference
+rollout status deployment/ml-inference --timeout 5s
+$gone
+$gone
+apply -f -
+get hpa ml-inference-hpa -o jsonpath={.spec.minReplicas}|{.spec.metrics[0].resource.target.averageUtilization}|{$down.stabilizationWindowSeconds}|{$down.policies[0].type}|{$down.policies[0].value}|{$down.policies[0].periodSeconds}
+$look
+rollout status deployment/ml-inference --timeout 5s
+get deployment ml-inference -o jsonpath={$container.requests.cpu}|{$container.limits.cpu}
+$look
+$look
+rollout status deployment/ml-inference --timeout 5s
+$look
+$look
+$look
+$look
+rollout status deployment/ml-inference --timeout 5s
+$gone
+$gone
+delete hpa ml-inference-hpa --ignore-not-found
+scale deployment/ml-inference --replicas 3
+patch configmap shared-config --type merge -p {"data":{"MODEL_NAME":"half_plus_two"}}
+rollout restart deployment/ml-inference
+rollout status deployment/ml-inference --timeout 5s
+$gone
+$gone
+EOF
+  expect_as_before
+  grep -q '/predict --rate 5 .*--post .*/row.json' "$FAKE/load-calls" || fault "light load: $(cat "$FAKE/load-calls")"
+  grep -q '/predict --rate 58 .*/hpa-heavy.json .*--post .*/row.json' "$FAKE/load-calls" || fault "heavy load: $(cat "$FAKE/load-calls")"
+  [ "$(cat "$FAKE/load-marks")" = "model: half_plus_two -> mlp
+an autoscaler for ml-inference
+3 replicas
+heavy load
+6 replicas
+the heavy load is gone
+4 replicas
+3 replicas
+2 replicas
+as it was before" ] || fault "marks: $(cat "$FAKE/load-marks")"
+  finish
+
+  begin "hpa: --quick, and the overlay's namespace"
+  autoscaled "3|6|104" "6|6|50" "6|6|12" "2|2|12"
+  touch "$FAKE/namespaces/mlops-lab-dev"
+  run hpa.sh --quick --overlay dev --rate 40
+  expect_status 0
+  grep -qF 'patch hpa ml-inference-hpa --type merge -p {"spec":{"behavior":{"scaleDown":{"stabilizationWindowSeconds":30,"policies":null}}}}' "$FAKE/calls" ||
+    fault "the autoscaler is not quicker: $(after_checks)"
+  grep -q '^  namespace: mlops-lab-dev$' "$FAKE"/stdin.* || fault "another namespace: $(cat "$FAKE"/stdin.*)"
+  grep -q '/predict --rate 40 ' "$FAKE/load-calls" || fault "heavy load: $(cat "$FAKE/load-calls")"
+  finish
+
+  begin "hpa: an autoscaler that is there is used and left as it is"
+  autoscaled "3|3|24" "3|6|104" "6|6|50" "3|3|12"
+  printf ml-inference-hpa >"$FAKE/autoscaler"
+  run hpa.sh --quick
+  expect_status 1
+  expect_output "the autoscaler ml-inference-hpa is there already, and --quick would change it"
+  run hpa.sh
+  expect_status 0
+  expect_output "6 -> 3 replicas"
+  ! after_checks | grep -qE '^(apply|patch hpa|delete|scale) ' || fault "$(after_checks)"
+  [ "$(cat "$FAKE/served")" = half_plus_two ] || fault "served: $(cat "$FAKE/served")"
+  finish
+
+  begin "hpa: no metrics, before anything is changed"
+  autoscaled "3|3|24"
+  touch "$FAKE/no-metrics"
+  run hpa.sh
+  expect_status 3
+  expect_output "no CPU metrics of ml-inference" "error: Metrics API not available" "metrics-server/releases" "--kubelet-insecure-tls"
+  echo my-profile >"$FAKE/context"
+  echo my-profile >"$FAKE/node-label"
+  run hpa.sh --url http://127.0.0.1:30080/predict
+  expect_status 3
+  expect_output "minikube addons enable metrics-server --profile my-profile"
+  ! grep -qE ' (patch|apply|rollout) ' "$FAKE/calls" || fault "$(cat "$FAKE/calls")"
+  finish
+
+  begin "hpa: an image without the model, before anything is changed"
+  autoscaled "3|3|24"
+  touch "$FAKE/old-image"
+  run hpa.sh
+  expect_status 3
+  expect_output "does not have the model mlp" "scripts/build-images.sh --only ml-inference"
+  ! grep -qE ' (patch|apply|rollout) ' "$FAKE/calls" || fault "$(cat "$FAKE/calls")"
+  finish
+
+  begin "hpa: replicas that do not follow fail it, and all is put back"
+  autoscaled "3|3|24" "3|3|40"
+  run hpa.sh --timeout 1
+  expect_status 1
+  expect_output "the replicas did not follow within 1 s: 3, CPU at 40 % of the request" "unable to compute" "putting the replicas and the model back"
+  [ "$(printf '%s\n' "$output" | grep '^failed requests')" = "failed requests: 0 of 2000" ] || fault "$output"
+  expect_as_before
+  finish
+
+  begin "hpa: failed requests fail it, those of both loads count"
+  autoscaled "3|3|24" "3|6|104" "6|6|50" "2|2|12"
+  load_finds 2 1000
+  run hpa.sh
+  expect_status 1
+  expect_output "requests of the heavy load failed"
+  [ "$(printf '%s\n' "$output" | grep '^failed requests')" = "failed requests: 4 of 2000" ] || fault "$output"
+  expect_as_before
+  finish
+
+  begin "hpa: Ctrl-C under the heavy load puts all back"
+  autoscaled "3|3|24" "3|6|104"
+  set -m
+  POLL_SECONDS=0.1 "$BASH" "$SCRIPTS/hpa.sh" >"$FAKE/output" 2>&1 </dev/null &
+  demo=$!
+  set +m
+  deadline=$((SECONDS + 40))
+  until grep -q '6 wanted' "$FAKE/output" || [ "$SECONDS" -ge "$deadline" ]; do sleep 0.1; done
+  kill -INT "$demo"
+  status=0
+  wait "$demo" || status=$?
+  output=$(cat "$FAKE/output")
+  expect_status 130
+  expect_output "6 wanted" "putting the replicas and the model back"
+  expect_as_before
+  finish
+
+  begin "hpa: not on processes"
+  run hpa.sh --local
+  expect_status 2
+  expect_output "--local: an autoscaler needs a cluster"
+  finish
+  unset POLL_SECONDS QUIET_SECONDS
 }
 
 install_tools

@@ -1,4 +1,4 @@
-//! The built-in models. Both are linear and cheap, so they run where the request is and use one thread.
+//! The linear models. Both are cheap, so they run where the request is and use one thread.
 //!
 //! Their signature is that of the files they stand for, in 32-bit floats; they take 64-bit ones too.
 

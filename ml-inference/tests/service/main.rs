@@ -4,6 +4,7 @@ mod bad_input;
 mod bodies;
 mod drain;
 mod load;
+mod mlp;
 mod observability;
 mod paths;
 mod server;

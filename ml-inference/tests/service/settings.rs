@@ -73,7 +73,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "MODEL_NAME",
         "resnet",
-        "the name of a known model: half_plus_two or sum",
+        "the name of a known model: half_plus_two, sum or mlp",
     ),
     ("MODEL_VERSION", "latest", "a version such as 1.0"),
     ("BATCH_SIZE", "0", "a whole number from 1 to 65536"),
