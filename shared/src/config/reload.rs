@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use super::units::seconds_or_zero;
+use super::units::seconds;
 use super::{Changes, Faults, Layers, Settings, common};
 use crate::telemetry::metrics::ReloadMetrics;
 
@@ -42,7 +42,7 @@ impl<S> Reloader<S> {
     pub fn start(layers: Layers, parse: fn(&mut Settings) -> S) -> (Result<S, Faults>, Self) {
         let judged = layers.fingerprint();
         let mut current = layers.load();
-        let interval = current.get(&common::RELOAD_INTERVAL, seconds_or_zero);
+        let interval = current.get(&common::RELOAD_INTERVAL, seconds);
         let parsed = parse(&mut current);
         let parsed = current.finish(parsed);
         let layers = Layers {
