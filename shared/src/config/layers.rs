@@ -245,6 +245,15 @@ pub struct Changes {
     pub at_restart: Vec<&'static str>,
 }
 
+impl Changes {
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty() && self.at_restart.is_empty()
+    }
+}
+
+/// What every setting and every part of the file was at some time. There are secrets in it.
+pub(super) struct Values(Map<String, Value>);
+
 /// The merged layers of one start.
 pub struct Settings {
     settings: Vec<Setting>,
@@ -348,12 +357,14 @@ impl Settings {
         }
     }
 
+    pub(super) fn values(&self) -> Values {
+        Values(self.values.clone())
+    }
+
     /// What differs from `before`, by name: settings, and parts of the file.
-    pub fn changes_since(&self, before: &Self) -> Changes {
-        let differs = |key: &str| {
-            let kind = |settings: &Self| settings.values.get(key).map(|value| value.kind.clone());
-            kind(self) != kind(before)
-        };
+    pub(super) fn changes_since(&self, before: &Values) -> Changes {
+        let kind_of = |values: &Map<String, Value>, key: &str| values.get(key).map(|value| value.kind.clone());
+        let differs = |key: &str| kind_of(&self.values, key) != kind_of(&before.0, key);
         let changed = self.settings.iter().filter(|setting| differs(&setting.key()));
         let (live, at_restart): (Vec<&Setting>, Vec<&Setting>) = changed.partition(|setting| setting.live);
         let names = |settings: Vec<&Setting>| settings.iter().map(|setting| setting.name).collect();

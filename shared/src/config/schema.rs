@@ -33,21 +33,21 @@ pub fn schema(title: &str, settings: &[Setting], documents: &[Key]) -> Value {
 fn of_setting(setting: &Setting) -> Value {
     let mut schema = of_scalar(&setting.scalar);
     // Nothing behind a key is an empty text, which stands where an empty one is the default.
-    if setting.default.is_empty()
-        && let Some(Value::Array(types)) = schema.get_mut("type")
-    {
-        types.push("null".into());
+    if let Some(types) = schema.get_mut("type").filter(|_| setting.default.is_empty()) {
+        let mut all = match types.take() {
+            Value::Array(all) => all,
+            one => vec![one],
+        };
+        all.push("null".into());
+        *types = all.into();
     }
     let live = if setting.live {
         ""
     } else {
         " Taken up at the next start."
     };
-    let (about, expected) = (setting.about, &setting.scalar);
-    schema.insert(
-        "description".to_owned(),
-        format!("{about}. Expected: {expected}.{live}").into(),
-    );
+    let description = format!("{}.{}{live}", setting.about, expected(&setting.scalar));
+    schema.insert("description".to_owned(), description.into());
     schema.insert("default".to_owned(), value_of(&setting.scalar, setting.default));
     schema.into()
 }
@@ -55,7 +55,7 @@ fn of_setting(setting: &Setting) -> Value {
 fn of_key(key: &Key) -> Value {
     let mut schema = of_shape(&key.shape);
     let expected = match &key.shape {
-        Shape::Scalar(scalar) | Shape::List(Shape::Scalar(scalar), _) => format!(" Expected: {scalar}."),
+        Shape::Scalar(scalar) | Shape::List(Shape::Scalar(scalar), _) => expected(scalar),
         _ => String::new(),
     };
     schema.insert("description".to_owned(), format!("{}.{expected}", key.about).into());
@@ -70,6 +70,14 @@ fn of_key(key: &Key) -> Value {
         schema.insert("default".to_owned(), default);
     }
     schema.into()
+}
+
+/// For people. Where there are few values, editors list them.
+fn expected(scalar: &Scalar) -> String {
+    match scalar {
+        Scalar::Boolean | Scalar::OneOf(_) => String::new(),
+        scalar => format!(" Expected: {scalar}."),
+    }
 }
 
 fn of_shape(shape: &Shape) -> Object<String, Value> {
@@ -116,7 +124,7 @@ fn of_scalar(scalar: &Scalar) -> Object<String, Value> {
             "type": ["integer", "string"], "minimum": least, "maximum": most, "pattern": "^\\+?[0-9]+$",
         }),
         Scalar::Seconds(least, most) => json!({
-            "type": ["number", "string"], "minimum": least, "maximum": most,
+            "type": ["number", "string"], "minimum": json_number(*least), "maximum": json_number(*most),
             "pattern": "^[+-]?([0-9]+\\.?[0-9]*|\\.[0-9]+)([Ee][+-]?[0-9]+)?$",
         }),
         Scalar::Bytes(least, most) => json!({
@@ -124,12 +132,12 @@ fn of_scalar(scalar: &Scalar) -> Object<String, Value> {
         }),
         Scalar::Boolean => json!({ "type": ["boolean", "string"], "pattern": "^(true|false)$" }),
         Scalar::OneOf(names) => json!({ "enum": names }),
-        Scalar::Text(text) => of_text(&["string"], text),
-        Scalar::Word(text) => of_text(&["string", "number", "boolean"], text),
+        Scalar::Text(text) => of_text(json!("string"), text),
+        Scalar::Word(text) => of_text(json!(["string", "number", "boolean"]), text),
     })
 }
 
-fn of_text(types: &[&str], text: &Text) -> Value {
+fn of_text(types: Value, text: &Text) -> Value {
     match text.pattern {
         "" => json!({ "type": types }),
         pattern => json!({ "type": types, "pattern": pattern }),
@@ -140,14 +148,17 @@ fn of_text(types: &[&str], text: &Text) -> Value {
 fn value_of(scalar: &Scalar, text: &str) -> Value {
     let value = match scalar {
         Scalar::Whole(..) => units::number::<u64>(text).map(Value::from),
-        // A whole number of seconds is written as one.
-        Scalar::Seconds(..) => units::number::<u64>(text)
-            .map(Value::from)
-            .or_else(|| units::number::<f64>(text).map(Value::from)),
+        Scalar::Seconds(..) => units::number(text).map(json_number),
         Scalar::Boolean => units::boolean(text).map(Value::from),
         Scalar::Bytes(..) | Scalar::OneOf(_) | Scalar::Text(_) | Scalar::Word(_) => None,
     };
     value.unwrap_or_else(|| text.into())
+}
+
+/// A whole number is written as one.
+fn json_number(number: f64) -> Value {
+    let text = number.to_string();
+    units::number::<u64>(&text).map_or(number.into(), Value::from)
 }
 
 fn object(value: Value) -> Object<String, Value> {

@@ -72,7 +72,12 @@ mod tests {
 
     #[test]
     fn bytes_know_the_binary_units() {
-        for (text, size) in [("100", 100), ("64Ki", 65_536), ("1Gi", 1 << 30), ("1024Gi", 1 << 40)] {
+        for (text, size) in [
+            ("100", 100),
+            ("64Ki", 65_536),
+            ("1Gi", 1 << 30),
+            ("1024Gi", 1_u64 << 40),
+        ] {
             assert_eq!(bytes(text), Some(size));
         }
         for bad in ["", "Ki", "1KB", "1.5Mi", "-1", "99999999999Gi"] {
