@@ -204,6 +204,9 @@ impl Progress {
 
     /// The files say what holds already.
     fn unchanged(&self) {
+        if self.state().refused.is_some() {
+            info!("the files say again what holds, nothing is refused any more");
+        }
         self.judged(None);
     }
 
