@@ -13,53 +13,60 @@ use std::time::Duration;
 
 use http::Uri;
 use shared::cli::Program;
-use shared::config::units::{BYTES, MILLIS_OR_SECONDS, boolean, bytes, name, seconds, seconds_or_zero, whole};
-use shared::config::{Secret, Setting, Settings, common};
+use shared::config::shape::{BYTES, SECONDS};
+use shared::config::units::{boolean, bytes, name, number, seconds};
+use shared::config::{Scalar, Secret, Setting, Settings, common};
 use shared::lifecycle::DrainTimes;
 use shared::serve::{self, ConnectionLimits, usable_cpus};
 use shared::telemetry::logging::Logging;
+
+use clusters::{CLUSTERS, SOCKET_ADDRESS};
+use routes::ROUTES;
 
 pub use clusters::{Authority, ClusterConfig, Protocol};
 pub use discovery::{Discovery, KubernetesService};
 pub use routes::{Action, PathMatch, RouteConfig, StaticResponse};
 
+/// The name of a file or a directory.
+const FILE: Scalar = Scalar::word("a path", r"[\s\S]");
+
 const LISTEN_ADDRESS: Setting = Setting::new(
     "LISTEN_ADDRESS",
     "0.0.0.0:8080",
-    "an IP address and a port",
+    SOCKET_ADDRESS,
     "where clients connect; a port below 1024 would need a privilege",
 );
 const ADMIN_ADDRESS: Setting = Setting::new(
     "ADMIN_ADDRESS",
     "0.0.0.0:9090",
-    "an IP address and a port",
+    SOCKET_ADDRESS,
     "where probes and Prometheus connect: /livez /readyz /metrics /status.json",
 );
 const WORKERS: Setting = Setting::new(
     "WORKERS",
     "0",
-    "a whole number from 0 to 256",
+    Scalar::Whole(0, 256),
     "worker threads; 0 is one per CPU the pod may use",
 );
-const ACCESS_LOG: Setting = Setting::new("ACCESS_LOG", "true", "true or false", "one log line a request").live();
+const ACCESS_LOG: Setting = Setting::new("ACCESS_LOG", "true", Scalar::Boolean, "one log line a request").live();
 const CONNECT_TIMEOUT: Setting = Setting::new(
     "CONNECT_TIMEOUT",
     "10",
-    MILLIS_OR_SECONDS,
+    SECONDS,
     "longest time spent on connecting to a cluster, over all attempts of one request",
 )
 .live();
 const CONNECT_ATTEMPT_TIMEOUT: Setting = Setting::new(
     "CONNECT_ATTEMPT_TIMEOUT",
     "1",
-    MILLIS_OR_SECONDS,
+    SECONDS,
     "longest single attempt to connect to an endpoint, within CONNECT_TIMEOUT",
 )
 .live();
 const MAX_ATTEMPTS: Setting = Setting::new(
     "MAX_ATTEMPTS",
     "3",
-    "a whole number from 1 to 10",
+    Scalar::Whole(1, 10),
     "how often one request may be sent, the first time included; only where a resend is safe",
 )
 .live();
@@ -73,82 +80,85 @@ const MAX_BODY_BYTES: Setting = Setting::new(
 const MAX_IDLE_CONNECTIONS: Setting = Setting::new(
     "MAX_IDLE_CONNECTIONS",
     "256",
-    "a whole number from 0 to 100000",
+    Scalar::Whole(0, 100_000),
     "idle upstream connections kept per endpoint and worker",
 )
 .live();
 const IDLE_TIMEOUT: Setting = Setting::new(
     "IDLE_TIMEOUT",
     "30",
-    MILLIS_OR_SECONDS,
+    SECONDS,
     "idle upstream connections are closed after this; keep it below the upstream's own keep-alive timeout",
 )
 .live();
 const TUNNEL_IDLE_TIMEOUT: Setting = Setting::new(
     "TUNNEL_IDLE_TIMEOUT",
     "3600",
-    MILLIS_OR_SECONDS,
+    SECONDS,
     "a WebSocket, or another connection that was upgraded, ends when no byte passes for this long",
 )
 .live();
 const DNS_SERVERS: Setting = Setting::new(
     "DNS_SERVERS",
     "",
-    "a comma-separated list of IP addresses with ports",
+    Scalar::text(
+        "a comma-separated list of IP addresses with ports",
+        r"^[0-9A-Fa-f:.%,\s\[\]]*$",
+    ),
     "name servers; empty: those of RESOLV_CONF",
 );
 const RESOLV_CONF: Setting = Setting::new(
     "RESOLV_CONF",
     "/etc/resolv.conf",
-    "a path",
+    FILE,
     "search domains, ndots and name servers",
 );
 const DNS_MIN_TTL: Setting = Setting::new(
     "DNS_MIN_TTL",
     "1",
-    MILLIS_OR_SECONDS,
+    SECONDS,
     "an answer is asked for again no sooner than this, whatever its TTL; never above DNS_MAX_TTL",
 );
 const DNS_MAX_TTL: Setting = Setting::new(
     "DNS_MAX_TTL",
     "5",
-    MILLIS_OR_SECONDS,
+    SECONDS,
     "and no later than this: kubeadm's CoreDNS gives 30 s, an age for a replaced pod",
 );
 const KUBERNETES_API: Setting = Setting::new(
     "KUBERNETES_API",
     "",
-    "an http or https URL without a path",
+    Scalar::text("an http or https URL without a path", "^([Hh][Tt][Tt][Pp][Ss]?://.+)?$"),
     "API server for `discovery: kubernetes`; empty: the next two, as every pod has them",
 );
 const KUBERNETES_SERVICE_HOST: Setting = Setting::new(
     "KUBERNETES_SERVICE_HOST",
     "",
-    "a host",
+    Scalar::word("a host", ""),
     "address of the API server; Kubernetes sets it, outside of a pod it is empty",
 );
 const KUBERNETES_SERVICE_PORT: Setting = Setting::new(
     "KUBERNETES_SERVICE_PORT",
     "443",
-    "a port",
+    Scalar::Whole(1, 65_535),
     "port of the API server; Kubernetes sets it",
 );
 const SERVICE_ACCOUNT_DIR: Setting = Setting::new(
     "SERVICE_ACCOUNT_DIR",
     "/var/run/secrets/kubernetes.io/serviceaccount",
-    "a path",
+    FILE,
     "token, ca.crt and namespace of the pod's service account; read anew for every request to the API server",
 );
 const KUBERNETES_WATCH_TIMEOUT: Setting = Setting::new(
     "KUBERNETES_WATCH_TIMEOUT",
     "60",
-    "whole seconds from 1 to 290",
-    "a watch of EndpointSlices is asked for anew after this, and given up when it is silent for a quarter longer",
+    Scalar::Whole(1, 290),
+    "a watch of EndpointSlices is asked for anew after so many seconds, and given up when it is silent for a quarter longer",
 );
 const KUBERNETES_RETRY: Setting = Setting::new(
     "KUBERNETES_RETRY",
     "30",
-    MILLIS_OR_SECONDS,
+    SECONDS,
     "longest pause before an API server that fails is asked again; one that refused is asked after once to twice this",
 );
 const API_KEY: Setting = Setting::secret(
@@ -219,7 +229,7 @@ pub const PROGRAM: Program = Program {
     version: env!("CARGO_PKG_VERSION"),
     about: "API gateway: routes requests to clusters of replicated services.",
     settings: SETTINGS,
-    documents: &["clusters", "routes"],
+    documents: &[CLUSTERS, ROUTES],
     default_document: include_str!("../default.yaml"),
     default_file: "/etc/gateway/gateway.yaml",
     default_config_dirs: "/etc/shared-config",
@@ -292,17 +302,17 @@ impl KubernetesConfig {
             "" => Some(None),
             url => api_url(url).map(Some),
         });
-        let port = settings.get(&KUBERNETES_SERVICE_PORT, |text| text.parse::<u16>().ok());
+        let port = settings.get(&KUBERNETES_SERVICE_PORT, number::<u16>);
         let injected = settings.get(&KUBERNETES_SERVICE_HOST, |host| match host {
             "" => Some(None),
             host if host.contains(':') => api_url(&format!("https://[{host}]:{port}")).map(Some),
             host => api_url(&format!("https://{host}:{port}")).map(Some),
         });
-        let watch_timeout = settings.get(&KUBERNETES_WATCH_TIMEOUT, |text| whole(text, 1..=290));
+        let watch_timeout = settings.get(&KUBERNETES_WATCH_TIMEOUT, number);
         Self {
             api: named.or(injected),
-            service_account: settings.get(&SERVICE_ACCOUNT_DIR, |text| Some(PathBuf::from(text))),
-            watch_timeout: Duration::from_secs(watch_timeout as u64),
+            service_account: settings.get(&SERVICE_ACCOUNT_DIR, file),
+            watch_timeout: Duration::from_secs(watch_timeout),
             retry: settings.get(&KUBERNETES_RETRY, seconds),
         }
     }
@@ -323,9 +333,9 @@ impl Config {
         };
         let max_ttl = settings.get(&DNS_MAX_TTL, seconds);
         let config = Self {
-            listen: settings.get(&LISTEN_ADDRESS, |text| text.parse().ok()),
-            admin: settings.get(&ADMIN_ADDRESS, |text| text.parse().ok()),
-            workers: match settings.get(&WORKERS, |text| whole(text, 0..=256)) {
+            listen: settings.get(&LISTEN_ADDRESS, number),
+            admin: settings.get(&ADMIN_ADDRESS, number),
+            workers: match settings.get(&WORKERS, number) {
                 0 => usable_cpus(),
                 count => count,
             },
@@ -337,21 +347,21 @@ impl Config {
             max_body_bytes: settings.get(&MAX_BODY_BYTES, bytes),
             tunnel_idle_timeout: settings.get(&TUNNEL_IDLE_TIMEOUT, seconds),
             drain: DrainTimes {
-                window: settings.get(&common::DRAIN_WINDOW, seconds_or_zero),
-                timeout: settings.get(&common::DRAIN_TIMEOUT, seconds_or_zero),
+                window: settings.get(&common::DRAIN_WINDOW, seconds),
+                timeout: settings.get(&common::DRAIN_TIMEOUT, seconds),
             },
             upstream: UpstreamConfig {
                 request_timeout: settings.get(&common::REQUEST_TIMEOUT, seconds),
                 connect_timeout: settings.get(&CONNECT_TIMEOUT, seconds),
                 connect_attempt_timeout: settings.get(&CONNECT_ATTEMPT_TIMEOUT, seconds),
-                max_attempts: settings.get(&MAX_ATTEMPTS, |text| whole(text, 1..=10)),
-                max_idle_connections: settings.get(&MAX_IDLE_CONNECTIONS, |text| whole(text, 0..=100_000)),
+                max_attempts: settings.get(&MAX_ATTEMPTS, number),
+                max_idle_connections: settings.get(&MAX_IDLE_CONNECTIONS, number),
                 idle_timeout: settings.get(&IDLE_TIMEOUT, seconds),
                 max_header_bytes: connections.head.max_bytes,
             },
             dns: DnsConfig {
                 servers: settings.get(&DNS_SERVERS, addresses),
-                resolv_conf: settings.get(&RESOLV_CONF, |text| Some(PathBuf::from(text))),
+                resolv_conf: settings.get(&RESOLV_CONF, file),
                 min_ttl: settings.get(&DNS_MIN_TTL, seconds).min(max_ttl),
                 max_ttl,
             },
@@ -373,21 +383,14 @@ impl Config {
         if self.listen == self.admin && self.listen.port() != 0 {
             settings.refuse_value(&ADMIN_ADDRESS, "is the same as LISTEN_ADDRESS");
         }
-        let clusters = settings.document("clusters");
+        let clusters = settings.document(&CLUSTERS);
         self.clusters_from = clusters.origin().to_owned();
         self.clusters = clusters::parse(&clusters);
         let mut faults = clusters.take_faults();
 
-        let routes = settings.document("routes");
+        let routes = settings.document(&ROUTES);
         self.routes_from = routes.origin().to_owned();
-        self.routes = routes::parse(&routes, &self.clusters);
-        if routes.is_empty() {
-            routes.fault("expected at least one route; leave `routes` out for the default ones");
-        }
-        let keyed = self.routes.iter().any(|route| route.require_api_key);
-        if keyed && self.api_keys.is_empty() {
-            routes.fault("a route has require_api_key, but API_KEY is not set");
-        }
+        self.routes = routes::parse(&routes, &self.clusters, !self.api_keys.is_empty());
         faults.extend(routes.take_faults());
         settings.note(faults);
         self
@@ -408,6 +411,10 @@ impl Config {
         }
         text
     }
+}
+
+fn file(text: &str) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| PathBuf::from(text))
 }
 
 fn addresses(text: &str) -> Option<Vec<SocketAddr>> {

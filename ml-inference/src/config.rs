@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use shared::cli::Program;
-use shared::config::{Secret, Setting, Settings, common, units};
+use shared::config::shape::{BYTES, NAME};
+use shared::config::{Scalar, Secret, Setting, Settings, common, units};
 use shared::lifecycle::DrainTimes;
 use shared::serve::{self, ConnectionLimits};
 use shared::telemetry::logging::Logging;
@@ -30,64 +31,59 @@ pub const PROGRAM: Program = Program {
 const BIND_ADDRESS: Setting = Setting::new(
     "BIND_ADDRESS",
     "0.0.0.0",
-    "an IPv4 or IPv6 address",
+    Scalar::text("an IPv4 or IPv6 address", "^[0-9A-Fa-f:.]+$"),
     "address to listen on",
 );
 const SERVICE_PORT: Setting = Setting::new(
     "SERVICE_PORT",
     "5000",
-    "a port from 0 to 65535",
+    Scalar::Whole(0, 65_535),
     "port to listen on, for everything; 0 takes a free one",
 );
-const SERVICE_NAME: Setting = Setting::new(
-    "SERVICE_NAME",
-    "ml-inference",
-    "a name of up to 63 letters, digits, '-', '_' or '.'",
-    "what /health calls this service",
-);
+const SERVICE_NAME: Setting = Setting::new("SERVICE_NAME", "ml-inference", NAME, "what /health calls this service");
 const MODEL_NAME: Setting = Setting::new(
     "MODEL_NAME",
     "half_plus_two",
-    BuiltIn::EXPECTS,
+    Scalar::text(BuiltIn::EXPECTS, ""),
     "the model that answers `instances`; half_plus_two is y = x / 2 + 2 for each number, sum adds up each row, mlp is a neural \
      network over rows of 64 numbers that costs a few milliseconds of CPU a row",
 );
 const MODEL_VERSION: Setting = Setting::new(
     "MODEL_VERSION",
     "1.0",
-    ModelVersion::EXPECTS,
+    Scalar::word(ModelVersion::EXPECTS, ""),
     "version of the model, stamped into the image; its major number is the repository's integer version",
 );
 const BATCH_SIZE: Setting = Setting::new(
     "BATCH_SIZE",
     "32",
-    "a whole number from 1 to 65536",
+    Scalar::Whole(1, 65_536),
     "the most rows that one run of the model gets; larger requests are cut",
 )
 .live();
 const MAX_QUEUE: Setting = Setting::new(
     "MAX_QUEUE",
     "256",
-    "a whole number from 1 to 65536",
+    Scalar::Whole(1, 65_536),
     "the most requests that wait for a compute thread; more are answered 503. half_plus_two and sum need none",
 )
 .live();
 const INTRA_OP_PARALLELISM: Setting = Setting::new(
     "TENSORFLOW_INTRA_OP_PARALLELISM",
     "0",
-    "a whole number from 0 to 1024",
+    Scalar::Whole(0, 1024),
     "the most threads one run of a model may use, 0: the runtime decides; the built-in models always use one",
 );
 const INTER_OP_PARALLELISM: Setting = Setting::new(
     "TENSORFLOW_INTER_OP_PARALLELISM",
     "0",
-    "a whole number from 0 to 1024",
+    Scalar::Whole(0, 1024),
     "the most runs of models at the same time, that is of worker and of compute threads; 0: one for each usable CPU, never more",
 );
 const MAX_BODY_BYTES: Setting = Setting::new(
     "MAX_BODY_BYTES",
     "16Mi",
-    units::BYTES,
+    BYTES,
     "largest request body, and the most memory its numbers may take at 8 bytes each; larger ones are answered 413",
 )
 .live();
@@ -142,9 +138,6 @@ pub const SETTINGS: &[Setting] = &[
 const NAMELESS: &str = "unknown";
 const LONGEST_NAME: usize = 63;
 const LONGEST_POD_NAME: usize = 253;
-const MOST_THREADS: usize = 1024;
-const LARGEST_BATCH: usize = 65_536;
-const LONGEST_QUEUE: usize = 65_536;
 
 #[derive(Debug)]
 pub struct Config {
@@ -185,7 +178,7 @@ pub struct RegistryCredentials {
 pub fn parse(settings: &mut Settings) -> Config {
     let ip: IpAddr = settings.get(&BIND_ADDRESS, |text| text.parse().ok());
     let port: u16 = settings.get(&SERVICE_PORT, |text| text.parse().ok());
-    let most_runs = settings.get(&INTER_OP_PARALLELISM, |text| units::whole(text, 0..=MOST_THREADS));
+    let most_runs = settings.get(&INTER_OP_PARALLELISM, units::number);
     let pod_name = settings.get(&common::POD_NAME, |text| match text {
         "" => Some(None),
         name => units::name(name, LONGEST_POD_NAME).map(Some),
@@ -198,19 +191,19 @@ pub fn parse(settings: &mut Settings) -> Config {
         model: settings.get(&MODEL_NAME, BuiltIn::parse),
         model_version: settings.get(&MODEL_VERSION, ModelVersion::parse),
         workers: workers(most_runs, serve::usable_cpus()),
-        threads_per_run: settings.get(&INTRA_OP_PARALLELISM, |text| units::whole(text, 0..=MOST_THREADS)),
+        threads_per_run: settings.get(&INTRA_OP_PARALLELISM, units::number),
         limits: Limits {
             run: RunLimits {
-                batch_size: settings.get(&BATCH_SIZE, |text| units::whole(text, 1..=LARGEST_BATCH)),
-                most_waiting: settings.get(&MAX_QUEUE, |text| units::whole(text, 1..=LONGEST_QUEUE)),
+                batch_size: settings.get(&BATCH_SIZE, units::number),
+                most_waiting: settings.get(&MAX_QUEUE, units::number),
             },
-            max_body_bytes: settings.get(&MAX_BODY_BYTES, |text| usize::try_from(units::bytes(text)?).ok()),
+            max_body_bytes: settings.get(&MAX_BODY_BYTES, units::bytes),
             request_timeout: settings.get(&REQUEST_TIMEOUT, units::seconds),
         },
         connections: ConnectionLimits::from_settings(settings),
         drain: DrainTimes {
-            window: settings.get(&common::DRAIN_WINDOW, units::seconds_or_zero),
-            timeout: settings.get(&common::DRAIN_TIMEOUT, units::seconds_or_zero),
+            window: settings.get(&common::DRAIN_WINDOW, units::seconds),
+            timeout: settings.get(&common::DRAIN_TIMEOUT, units::seconds),
         },
         logging: Logging::from_settings(settings),
         registry: RegistryCredentials {

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::config::{Faults, Layers, Reloader, Setting, Settings};
+use crate::config::{Faults, Key, Layers, Reloader, Setting, Settings, schema};
 
 /// `EX_CONFIG` of sysexits.h: what a service exits with when its settings cannot stand.
 pub const EXIT_CONFIG: u8 = 78;
@@ -18,6 +18,7 @@ pub enum Command {
     Run,
     Check,
     PrintConfig,
+    PrintSchema,
     Help,
     Version,
 }
@@ -37,20 +38,30 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments,
         command: Command::Run,
         config_file: None,
     };
+    let mut checked: Option<PathBuf> = None;
     while let Some(argument) = parser.next()? {
         match argument {
             Long("check") => parsed.command = Command::Check,
             Long("print-config") => parsed.command = Command::PrintConfig,
+            Long("print-schema") => parsed.command = Command::PrintSchema,
             Long("help") | Short('h') => parsed.command = Command::Help,
             Long("version") | Short('V') => parsed.command = Command::Version,
-            Value(file) if parsed.command == Command::Check && parsed.config_file.is_none() => {
-                parsed.config_file = Some(file.into());
-            }
+            Value(file) if parsed.command == Command::Check && checked.is_none() => checked = Some(file.into()),
             Long("config") => parsed.config_file = Some(parser.value()?.into()),
             other => return Err(other.unexpected()),
         }
     }
-    Ok(parsed)
+    match (checked, &parsed.config_file) {
+        (Some(checked), Some(config)) => {
+            let (checked, config) = (checked.display(), config.display());
+            Err(format!("--check {checked} and --config {config} name two files; one of them has to go").into())
+        }
+        (Some(checked), None) => Ok(Arguments {
+            config_file: Some(checked),
+            ..parsed
+        }),
+        (None, _) => Ok(parsed),
+    }
 }
 
 /// The process environment as text. A variable that is not UTF-8 cannot hold a valid setting; its
@@ -74,7 +85,7 @@ pub struct Program {
     pub about: &'static str,
     pub settings: &'static [Setting],
     /// Keys of the mounted file that hold lists, and their defaults as YAML.
-    pub documents: &'static [&'static str],
+    pub documents: &'static [Key],
     pub default_document: &'static str,
     pub default_file: &'static str,
     /// Colon-separated.
@@ -102,21 +113,12 @@ impl Program {
         };
         match arguments.command {
             Command::Help => return say(&self.help()),
+            Command::PrintSchema => return say(&self.schema()),
             Command::Version => return say(&format!("{} {}\n", self.name, self.version)),
             Command::Run | Command::Check | Command::PrintConfig => {}
         }
 
-        let layers = Layers {
-            settings: self.settings.to_vec(),
-            documents: self.documents,
-            default_document: self.default_document,
-            default_file: self.default_file,
-            default_config_dirs: self.default_config_dirs,
-            default_secret_dir: self.default_secret_dir,
-            file: arguments.config_file,
-            variables: environment(),
-            file_held: false,
-        };
+        let layers = self.layers(arguments.config_file, environment());
         let (parsed, reloader) = Reloader::start(layers, parse);
         match (arguments.command, parsed) {
             (Command::PrintConfig, Ok(parsed)) => say(&(reloader.current().print() + &describe(&parsed))),
@@ -135,6 +137,32 @@ impl Program {
         }
     }
 
+    /// Where the settings come from, with `file` as the mounted one.
+    pub fn layers(&self, file: Option<PathBuf>, variables: BTreeMap<String, String>) -> Layers {
+        Layers {
+            settings: self.settings.to_vec(),
+            documents: self.documents,
+            default_document: self.default_document,
+            default_file: self.default_file,
+            default_config_dirs: self.default_config_dirs,
+            default_secret_dir: self.default_secret_dir,
+            file,
+            variables,
+            file_held: false,
+        }
+    }
+
+    /// The JSON Schema of the mounted file, as `--print-schema` shows it.
+    pub fn schema(&self) -> String {
+        let schema = schema(&self.file_name(), self.settings, self.documents);
+        format!("{schema:#}\n")
+    }
+
+    fn file_name(&self) -> String {
+        let name = Path::new(self.default_file).file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
     fn refuse(&self, faults: &Faults) -> ExitCode {
         complain(&format!("{}: {faults}", self.name));
         ExitCode::from(EXIT_CONFIG)
@@ -144,11 +172,12 @@ impl Program {
         let mut text = format!(
             "{about}
 
-Usage: {program} [--config FILE] [--check [FILE] | --print-config]
+Usage: {program} [--config FILE] [--check [FILE] | --print-config | --print-schema]
 
   --config FILE    the mounted settings file (default {file}; also CONFIG_FILE)
   --check [FILE]   validate every setting, print what is wrong as FILE:LINE:COLUMN, exit 0 or {EXIT_CONFIG}
   --print-config   print every effective setting and its source, secrets redacted
+  --print-schema   print the JSON Schema of the mounted file, for editors
   -h, --help       this text
   -V, --version    the version
 
@@ -174,7 +203,7 @@ What is marked `live` may change in a running process; so may the file's other p
             let live = if setting.live { ", live" } else { "" };
             text.push_str(&format!(
                 "\n  {} ({default}{live})\n      {}\n      {}\n",
-                setting.name, setting.about, setting.expects
+                setting.name, setting.about, setting.scalar
             ));
         }
         text
@@ -233,6 +262,17 @@ mod tests {
             &["--print-config", "a.yaml"],
         ] {
             assert!(parse_text(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn two_files_to_check_are_an_error_that_names_both() {
+        for arguments in [
+            ["--check", "a.yaml", "--config", "b.yaml"],
+            ["--config", "b.yaml", "--check", "a.yaml"],
+        ] {
+            let error = parse_text(&arguments).expect_err("refused").to_string();
+            assert!(error.contains("--check a.yaml and --config b.yaml"), "{error}");
         }
     }
 

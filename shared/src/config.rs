@@ -22,16 +22,20 @@ mod fault;
 mod layers;
 mod node;
 mod reload;
+mod schema;
 mod secret;
+pub mod shape;
 pub mod source;
 pub mod units;
 mod yaml;
 
 pub use fault::{Fault, Faults, Location};
 pub use layers::{Changes, Layers, Settings};
-pub use node::Node;
+pub use node::{Chosen, Node};
 pub use reload::{Progress, Reload, Reloader};
+pub use schema::schema;
 pub use secret::Secret;
+pub use shape::{Key, Scalar, Shape};
 pub use yaml::Position;
 
 /// One setting: its row in `--help` and the name every layer knows it by.
@@ -42,8 +46,8 @@ pub use yaml::Position;
 pub struct Setting {
     pub name: &'static str,
     pub default: &'static str,
-    /// What a valid value looks like; it ends the sentence "expected …" in a fault.
-    pub expects: &'static str,
+    /// What a valid value looks like.
+    pub scalar: Scalar,
     pub about: &'static str,
     /// Never printed, and refused in the mounted file: a ConfigMap is no place for a secret.
     pub secret: bool,
@@ -52,11 +56,11 @@ pub struct Setting {
 }
 
 impl Setting {
-    pub const fn new(name: &'static str, default: &'static str, expects: &'static str, about: &'static str) -> Self {
+    pub const fn new(name: &'static str, default: &'static str, scalar: Scalar, about: &'static str) -> Self {
         Self {
             name,
             default,
-            expects,
+            scalar,
             about,
             secret: false,
             live: false,
@@ -67,7 +71,7 @@ impl Setting {
         Self {
             name,
             default: "",
-            expects: "any text",
+            scalar: Scalar::text("any text", ""),
             about,
             secret: true,
             live: false,
@@ -87,45 +91,49 @@ impl Setting {
 
 /// The settings every service of the pair has.
 pub mod common {
-    use super::Setting;
-    use super::units::{MILLIS_OR_SECONDS, SECONDS_OR_ZERO};
+    use super::shape::{NAME, SECONDS, SECONDS_OR_ZERO};
+    use super::{Scalar, Setting};
 
     pub const ENVIRONMENT: Setting = Setting::new(
         "ENVIRONMENT",
         "development",
-        "a name of up to 63 letters, digits, '-', '_' or '.'",
+        NAME,
         "name of the environment, shown in the start-up log line",
     );
     pub const LOG_LEVEL: Setting = Setting::new(
         "LOG_LEVEL",
         "info",
-        "one of trace, debug, info, warn, error",
+        // In any case: what other programs call it too.
+        Scalar::text(
+            "one of trace, debug, info, warn, error",
+            "^([Tt][Rr][Aa][Cc][Ee]|[Dd][Ee][Bb][Uu][Gg]|[Ii][Nn][Ff][Oo]|[Ww][Aa][Rr][Nn]([Ii][Nn][Gg])?|[Ee][Rr][Rr][Oo][Rr])$",
+        ),
         "least severe level that is logged; probes and scrapes are logged at debug",
     )
     .live();
     pub const LOG_FORMAT: Setting = Setting::new(
         "LOG_FORMAT",
         "auto",
-        "one of auto, json, text",
+        Scalar::OneOf(&["auto", "json", "text"]),
         "auto writes text at a terminal and JSON lines elsewhere",
     );
     pub const REQUEST_TIMEOUT: Setting = Setting::new(
         "REQUEST_TIMEOUT",
         "30",
-        MILLIS_OR_SECONDS,
+        SECONDS,
         "longest silence while a request is being answered",
     )
     .live();
     pub const KEEPALIVE_TIMEOUT: Setting = Setting::new(
         "KEEPALIVE_TIMEOUT",
         "75",
-        MILLIS_OR_SECONDS,
+        SECONDS,
         "longest wait for the first byte of a connection's first or next request",
     );
     pub const MAX_CONNECTIONS: Setting = Setting::new(
         "MAX_CONNECTIONS",
         "10000",
-        "a whole number from 1 to 1000000",
+        Scalar::Whole(1, 1_000_000),
         "open client connections; further ones wait in the accept queue",
     );
     pub const DRAIN_WINDOW: Setting = Setting::new(
@@ -151,7 +159,10 @@ pub mod common {
     pub const POD_NAME: Setting = Setting::new(
         "POD_NAME",
         "",
-        "a name of up to 253 letters, digits, '-', '_' or '.'",
+        Scalar::word(
+            "a name of up to 253 letters, digits, '-', '_' or '.'",
+            "^[A-Za-z0-9._-]{0,253}$",
+        ),
         "who answers, for logs and x-served-by; empty: the host name, which in a pod is the pod's name",
     );
 }

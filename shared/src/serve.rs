@@ -22,7 +22,6 @@ mod takeover;
 mod wire;
 mod workers;
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use accept::serve;
@@ -38,13 +37,14 @@ pub use small_writes::SmallWrites;
 pub use takeover::Takeover;
 pub use workers::{Workers, spawn, spawn_local, usable_cpus};
 
-use crate::config::units::{MILLIS_OR_SECONDS, bytes, seconds, whole};
-use crate::config::{Setting, Settings, common};
+use crate::config::shape::SECONDS;
+use crate::config::units::{bytes, number, seconds};
+use crate::config::{Scalar, Setting, Settings, common};
 
 pub const MAX_HEADER_BYTES: Setting = Setting::new(
     "MAX_HEADER_BYTES",
     "64Ki",
-    "bytes from 8Ki to 1Mi",
+    Scalar::Bytes(8 << 10, 1 << 20),
     "largest request line and headers together; larger ones are answered 431",
 );
 pub const MAX_REQUEST_LINE_BYTES: Setting = Setting::new(
@@ -62,23 +62,23 @@ pub const MAX_HEADER_LINE_BYTES: Setting = Setting::new(
 pub const MAX_HEADERS: Setting = Setting::new(
     "MAX_HEADERS",
     "100",
-    "a whole number from 1 to 1000",
+    Scalar::Whole(1, 1000),
     "most headers of a request; more are answered 431, and above 100 every request costs a little more",
 );
 pub const HEADER_TIMEOUT: Setting = Setting::new(
     "HEADER_TIMEOUT",
     "10",
-    MILLIS_OR_SECONDS,
+    SECONDS,
     "longest time from the first byte of a request's head to its last; slower ones are answered 408",
 );
 pub const SEND_TIMEOUT: Setting = Setting::new(
     "SEND_TIMEOUT",
     "60",
-    MILLIS_OR_SECONDS,
+    SECONDS,
     "longest wait for a client to take more of its answer; then its connection is cut",
 );
 
-const LINE_BYTES: &str = "bytes from 1Ki to 64Ki";
+const LINE_BYTES: Scalar = Scalar::Bytes(1 << 10, 64 << 10);
 
 /// Limits of client connections.
 #[derive(Debug, Clone, Copy)]
@@ -100,15 +100,15 @@ pub struct ConnectionLimits {
 impl ConnectionLimits {
     pub fn from_settings(settings: &mut Settings) -> Self {
         Self {
-            max_connections: settings.get(&common::MAX_CONNECTIONS, |text| whole(text, 1..=1_000_000)),
+            max_connections: settings.get(&common::MAX_CONNECTIONS, number),
             keepalive_timeout: settings.get(&common::KEEPALIVE_TIMEOUT, seconds),
             header_timeout: settings.get(&HEADER_TIMEOUT, seconds),
             send_timeout: settings.get(&SEND_TIMEOUT, seconds),
             head: HeadLimits {
-                max_bytes: settings.get(&MAX_HEADER_BYTES, |text| size(text, 8 * 1024..=1024 * 1024)),
-                max_request_line_bytes: settings.get(&MAX_REQUEST_LINE_BYTES, line_size),
-                max_header_line_bytes: settings.get(&MAX_HEADER_LINE_BYTES, line_size),
-                max_headers: settings.get(&MAX_HEADERS, |text| whole(text, 1..=1000)),
+                max_bytes: settings.get(&MAX_HEADER_BYTES, bytes),
+                max_request_line_bytes: settings.get(&MAX_REQUEST_LINE_BYTES, bytes),
+                max_header_line_bytes: settings.get(&MAX_HEADER_LINE_BYTES, bytes),
+                max_headers: settings.get(&MAX_HEADERS, number),
             },
             http2: Http2Limits::from_settings(settings),
             log_refusals: true,
@@ -122,13 +122,4 @@ impl ConnectionLimits {
             ..self
         }
     }
-}
-
-fn line_size(text: &str) -> Option<usize> {
-    size(text, 1024..=64 * 1024)
-}
-
-fn size(text: &str, range: RangeInclusive<usize>) -> Option<usize> {
-    let size = usize::try_from(bytes(text)?).ok()?;
-    range.contains(&size).then_some(size)
 }

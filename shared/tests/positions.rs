@@ -3,17 +3,27 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use shared::config::units::whole;
-use shared::config::{Faults, Layers, Node, Setting, Settings};
+use shared::config::shape::Map;
+use shared::config::units::number;
+use shared::config::{Faults, Key, Layers, Scalar, Setting, Settings, Shape};
 use shared::test_util::Scratch;
 
-const COUNT: Setting = Setting::new("COUNT", "1", "a whole number from 1 to 9", "how many");
+const COUNT: Setting = Setting::new("COUNT", "1", Scalar::Whole(1, 9), "how many");
 const TOKEN: Setting = Setting::secret("TOKEN", "the key to it all");
+
+/// A route has a `path`, a number `weight` and perhaps a map `check` of an `interval`.
+const ROUTES: Key = Key::new("routes", Shape::List(&Shape::Map(&ROUTE), 0), "where to");
+const ROUTE: Map = Map::of(&[PATH, WEIGHT, CHECK]);
+const PATH: Key = Key::scalar("path", Scalar::text("a path", "^/"), "what").required();
+const WEIGHT: Key = Key::scalar("weight", NUMBER, "how much");
+const CHECK: Key = Key::map("check", &Map::of(&[INTERVAL]), "whether it is well");
+const INTERVAL: Key = Key::scalar("interval", NUMBER, "how often");
+const NUMBER: Scalar = Scalar::Whole(0, 99);
 
 fn layers(scratch: &Scratch, text: &str) -> Layers {
     Layers {
         settings: vec![COUNT, TOKEN],
-        documents: &["routes"],
+        documents: &[ROUTES],
         default_document: "routes: [{ path: /default }]",
         default_file: "/nowhere/settings.yaml",
         default_config_dirs: "/nowhere/config",
@@ -24,30 +34,20 @@ fn layers(scratch: &Scratch, text: &str) -> Layers {
     }
 }
 
-/// Reads the file as a service would. A route has a `path`, a number `weight` and perhaps a map `check` of an `interval`.
+/// Reads the file as a service would.
 fn read(settings: &mut Settings) {
-    settings.get(&COUNT, |text| whole(text, 1..=9));
-    let routes = settings.document("routes");
-    for route in routes.items() {
-        if !route.expect_keys(&["path", "weight", "check"]) {
+    settings.get(&COUNT, number::<u32>);
+    let routes = settings.document(&ROUTES);
+    for route in routes.items(&ROUTES) {
+        if !route.expect(&ROUTE) {
             continue;
         }
-        let path = route.field("path");
-        if !path.exists() {
-            path.fault("is missing");
-        }
-        number(&route.field("weight"));
-        let check = route.field("check");
-        if check.exists() && check.expect_keys(&["interval"]) {
-            number(&check.field("interval"));
-        }
+        route.find(&PATH, |text| Some(text.to_owned()));
+        route.find(&WEIGHT, number::<u32>);
+        route.map(&CHECK).find(&INTERVAL, number::<u32>);
     }
     let noted = routes.take_faults();
     settings.note(noted);
-}
-
-fn number(node: &Node<'_>) {
-    let _noted = node.parse("a number", |text| text.parse::<u32>().ok());
 }
 
 /// Every fault of `text`, without the file's name.
@@ -74,7 +74,7 @@ fn each_fault_says_where_it_is() {
         ("count: # behind\n  ten\n", &["2:3: count: expected a whole"]),
         (
             "routes: [{ path: /ü, weight: x }]",
-            &["1:30: routes[0].weight: expected a number"],
+            &["1:30: routes[0].weight: expected a whole number"],
         ),
         (
             "count: 11\r\nroutes:\r\n- path: /a\r\n  weight: x\r\n",
@@ -98,7 +98,10 @@ fn each_fault_says_where_it_is() {
         ),
         ("routes:\n  -\n    weight: 1\n", &["3:5: routes[0].path: is missing"]),
         ("routes:\n  - { weight: 1 }\n", &["2:5: routes[0].path: is missing"]),
-        ("routes:\n  - path:\n", &["2:5: routes[0].path: is missing"]),
+        (
+            "routes:\n  - path:\n",
+            &["2:5: routes[0].path: expected a path, found nothing"],
+        ),
         // A list or a map where a plain value should be, and the other way round.
         (
             "count: [1, 2]\n",
@@ -112,6 +115,7 @@ fn each_fault_says_where_it_is() {
             "count: 1\nroutes:\n  a: 1\n",
             &["2:1: routes: expected a list, found a map"],
         ),
+        ("routes:\n", &["1:1: routes: expected a list, found nothing"]),
         ("routes: many\n", &["1:9: routes: expected a list"]),
         ("routes:\n  - /a\n", &["2:5: routes[0]: expected a map"]),
         ("routes:\n  - [a]\n", &["2:5: routes[0]: expected a map"]),
@@ -122,6 +126,10 @@ fn each_fault_says_where_it_is() {
                 "5:5: routes[0].check.every",
                 "6:3: routes[0].weight",
             ],
+        ),
+        (
+            "routes:\n- path: /a\n  check:\n",
+            &["3:3: routes[0].check: expected a map with keys among interval, found nothing"],
         ),
         // Keys that are there twice, at every depth, and whatever they look like; the other faults are told as well.
         ("count: 1\ncount: 2\n", &["2:1: count: is there twice; first in line 1"]),
@@ -223,7 +231,7 @@ fn file_of(routes: &[Written], wrong: usize) -> (String, String) {
         if at == wrong {
             let line = text.matches('\n').count() + 1;
             let column = text.len() - text.rfind('\n').map_or(0, |end| end + 1) + 1;
-            expected = format!("{line}:{column}: routes[{at}].weight: expected a number");
+            expected = format!("{line}:{column}: routes[{at}].weight: expected a whole number");
         }
         text.push_str(weight);
         text.push_str(if route.is_flow { " }\n" } else { "\n" });

@@ -5,13 +5,16 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use proptest::prelude::*;
-use shared::config::units::whole;
-use shared::config::{Changes, Faults, Layers, Reloader, Setting, Settings, common};
+use shared::config::shape::Map;
+use shared::config::units::number;
+use shared::config::{Changes, Faults, Key, Layers, Reloader, Scalar, Setting, Settings, Shape, common};
 use shared::test_util::{Mount, Scratch};
 
-const COLOUR: Setting = Setting::new("COLOUR", "green", "a colour", "what colour").live();
-const COUNT: Setting = Setting::new("COUNT", "1", "a whole number from 1 to 9", "how many");
+const COLOUR: Setting = Setting::new("COLOUR", "green", Scalar::word("a colour", ""), "what colour").live();
+const COUNT: Setting = Setting::new("COUNT", "1", Scalar::Whole(1, 9), "how many");
 const TOKEN: Setting = Setting::secret("TOKEN", "the key to it all").live();
+
+const ROUTES: Key = Key::new("routes", Shape::List(&Shape::Map(&Map::of(&[])), 0), "where to");
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Values {
@@ -23,7 +26,7 @@ struct Values {
 fn parse(settings: &mut Settings) -> Values {
     Values {
         colour: settings.get(&COLOUR, |text| Some(text.to_owned())),
-        count: settings.get(&COUNT, |text| whole(text, 1..=9)),
+        count: settings.get(&COUNT, number),
         token: settings
             .get_secret(&TOKEN)
             .map_or(String::new(), |token| token.expose().to_owned()),
@@ -34,7 +37,7 @@ fn layers(variables: &[(&str, &Path)]) -> Layers {
     let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
     Layers {
         settings: vec![COLOUR, COUNT, TOKEN, common::RELOAD_INTERVAL],
-        documents: &["routes"],
+        documents: &[ROUTES],
         default_document: "routes: [{prefix: /default}]",
         default_file: "/nowhere/settings.yaml",
         default_config_dirs: "/nowhere/config",
@@ -74,6 +77,39 @@ fn a_change_counts_when_two_looks_see_it_and_names_what_changed() {
     assert_eq!(changes.live, ["COLOUR", "routes"]);
     assert_eq!(changes.at_restart, ["COUNT"]);
     assert!(after_two_looks(&mut reloader).is_none(), "it counts once");
+}
+
+#[test]
+fn a_change_of_comments_changes_nothing() {
+    let scratch = Scratch::new("reload");
+    let file = scratch.file("settings.yaml", "colour: red\nroutes: [{}, {}]\n");
+    let (_, mut reloader) = start(layers(&[("CONFIG_FILE", &file)]));
+    scratch.file(
+        "settings.yaml",
+        "# as before\nroutes:\n  - {}\n  - {}\ncolour: \"red\"\n",
+    );
+    let (values, changes) = after_two_looks(&mut reloader).expect("a change").expect("valid");
+    assert_eq!(values.colour, "red");
+    assert!(changes.is_empty(), "{changes:?}");
+}
+
+#[test]
+fn what_is_taken_back_waits_for_no_restart() {
+    let scratch = Scratch::new("reload");
+    let file = scratch.file("settings.yaml", "count: 1");
+    let (_, mut reloader) = start(layers(&[("CONFIG_FILE", &file)]));
+    for (text, waiting) in [
+        ("count: 2", &["COUNT"][..]),
+        ("count: 3", &["COUNT"]),
+        ("count: 3\ncolour: red", &["COUNT"]),
+        ("count: 1\ncolour: red", &[]),
+    ] {
+        scratch.file("settings.yaml", text);
+        assert!(reloader.look().is_none(), "what was seen once does not count yet");
+        let reload = reloader.look().expect("a change").expect("valid");
+        assert!(!reload.changes.is_empty(), "{text}");
+        assert_eq!(reload.at_restart, waiting, "{text}");
+    }
 }
 
 #[test]

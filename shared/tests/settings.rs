@@ -5,21 +5,26 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use proptest::prelude::*;
-use shared::config::units::whole;
-use shared::config::{Faults, Layers, Setting, Settings};
+use shared::config::shape::Map;
+use shared::config::units::number;
+use shared::config::{Faults, Key, Layers, Scalar, Setting, Settings, Shape};
 use shared::test_util::Scratch;
 
-const COLOUR: Setting = Setting::new("COLOUR", "green", "a colour", "what colour");
-const COUNT: Setting = Setting::new("COUNT", "1", "a whole number from 1 to 9", "how many");
-const DEMO_PORT: Setting = Setting::new("DEMO_PORT", "80", "a port", "where");
+const COLOUR: Setting = Setting::new("COLOUR", "green", Scalar::word("a colour", ""), "what colour");
+const COUNT: Setting = Setting::new("COUNT", "1", Scalar::Whole(1, 9), "how many");
+const DEMO_PORT: Setting = Setting::new("DEMO_PORT", "80", Scalar::Whole(1, 65_535), "where");
 const TOKEN: Setting = Setting::secret("TOKEN", "the key to it all");
+const ROUTES: Key = Key::new("routes", Shape::List(&Shape::Map(&ROUTE), 0), "where to");
+const ROUTE: Map = Map::of(&[PREFIX, WEIGHT]);
+const PREFIX: Key = Key::scalar("prefix", Scalar::text("a path", "^/"), "what");
+const WEIGHT: Key = Key::scalar("weight", Scalar::Whole(0, 9), "how much");
 const TABLE: &[Setting] = &[COLOUR, COUNT, DEMO_PORT, TOKEN];
 
 /// Layers with nothing but the defaults.
 fn layers() -> Layers {
     Layers {
         settings: TABLE.to_vec(),
-        documents: &["routes"],
+        documents: &[ROUTES],
         default_document: "routes: [{prefix: /default}]",
         default_file: "/nowhere/settings.yaml",
         default_config_dirs: "/nowhere/config",
@@ -54,7 +59,7 @@ fn colour(settings: &mut Settings) -> String {
 }
 
 fn count(settings: &mut Settings) -> usize {
-    settings.get(&COUNT, |text| whole(text, 1..=9))
+    settings.get(&COUNT, number)
 }
 
 fn token(settings: &mut Settings) -> Option<String> {
@@ -286,7 +291,7 @@ fn only_exact_names_are_read_from_the_environment() {
     .load();
     assert_eq!(colour(&mut settings), "green");
     assert_eq!(count(&mut settings), 1);
-    assert_eq!(settings.get(&DEMO_PORT, |text| text.parse::<u16>().ok()), 80);
+    assert_eq!(settings.get(&DEMO_PORT, number::<u16>), 80);
     assert_eq!(faults(settings), [""; 0]);
 }
 
@@ -304,15 +309,15 @@ fn an_empty_variable_is_a_value_and_not_an_absence() {
 fn a_document_of_the_file_replaces_the_default_one() {
     let scratch = Scratch::new("documents");
     let prefix = |settings: &Settings| {
-        let items = settings.document("routes").items();
+        let items = settings.document(&ROUTES).items(&ROUTES);
         items
             .first()
-            .and_then(|item| item.field("prefix").parse("a path", |text| Some(text.to_owned())))
+            .and_then(|item| item.find(&PREFIX, |text| Some(text.to_owned())))
     };
     assert_eq!(prefix(&layers().load()).as_deref(), Some("/default"));
     let settings = with_file(&scratch, "routes: [{prefix: /mine}]").load();
     assert_eq!(prefix(&settings).as_deref(), Some("/mine"));
-    assert!(settings.document("routes").origin().starts_with("file "));
+    assert!(settings.document(&ROUTES).origin().starts_with("file "));
 }
 
 #[test]
@@ -320,10 +325,10 @@ fn faults_inside_a_document_carry_their_path() {
     let scratch = Scratch::new("paths");
     let text = "routes:\n  - prefix: /a\n    weight: heavy\n  - prefx: /b\n";
     let mut settings = with_file(&scratch, text).load();
-    let routes = settings.document("routes");
-    for item in routes.items() {
-        item.expect_keys(&["prefix", "weight"]);
-        let _noted = item.field("weight").parse("a number", |text| text.parse::<u32>().ok());
+    let routes = settings.document(&ROUTES);
+    for item in routes.items(&ROUTES) {
+        item.expect(&ROUTE);
+        let _noted = item.find(&WEIGHT, number::<u32>);
     }
     let noted = routes.take_faults();
     settings.note(noted);
@@ -331,7 +336,7 @@ fn faults_inside_a_document_carry_their_path() {
     assert_eq!(
         faults(settings),
         [
-            format!("{file}:3:13: routes[0].weight: expected a number, found \"heavy\""),
+            format!("{file}:3:13: routes[0].weight: expected a whole number from 0 to 9, found \"heavy\""),
             format!("{file}:4:5: routes[1].prefx: unknown key; known are prefix, weight"),
         ]
     );

@@ -5,6 +5,7 @@ use std::fmt;
 use shared::config::Node;
 
 use super::Authority;
+use super::clusters::{DISCOVERY, ENDPOINTS, PORT_NAME};
 
 /// How the endpoints of a cluster without a fixed list are found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,17 +68,13 @@ impl fmt::Display for Discovery {
 
 /// The keys `discovery` and `port_name` of the cluster `node`.
 pub(super) fn parse(node: &Node<'_>, authority: Option<&Authority>) -> Discovery {
-    let field = node.field("discovery");
-    let by_kubernetes = field.parse("dns or kubernetes", |text| match text {
-        "dns" => Some(false),
-        "kubernetes" => Some(true),
-        _ => None,
-    });
-    if field.exists() && node.field("endpoints").exists() {
+    let field = node.field(&DISCOVERY);
+    let by_kubernetes = node.find(&DISCOVERY, |text| Some(text == "kubernetes"));
+    if field.exists() && node.field(&ENDPOINTS).exists() {
         field.misplaced("cannot stand beside `endpoints`, a fixed list; leave one of the two out");
     }
-    let port_name = node.field("port_name");
-    let named = port_name.parse("a port's name: lower-case letters, digits and '-'", label);
+    let port_name = node.field(&PORT_NAME);
+    let named = node.find(&PORT_NAME, label);
     if by_kubernetes != Some(true) {
         if port_name.exists() && (by_kubernetes.is_some() || !field.exists()) {
             port_name.misplaced("needs `discovery: kubernetes`: DNS knows no names of ports");

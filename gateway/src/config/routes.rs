@@ -1,35 +1,18 @@
 //! `routes:` — which request goes where.
 
+mod keys;
+
 use std::fmt;
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
-use shared::config::Node;
-use shared::config::units::{MILLIS_OR_SECONDS, boolean, seconds};
+use shared::config::units::{boolean, seconds};
+use shared::config::{Chosen, Node};
 
 use super::ClusterConfig;
+use keys::*;
 
-const KEYS: &[&str] = &[
-    "path",
-    "prefix",
-    "cluster",
-    "rewrite",
-    "timeout",
-    "per_try_timeout",
-    "idempotent",
-    "retry_on",
-    "require_api_key",
-    "respond",
-];
-const RESPOND_KEYS: &[&str] = &["status", "content_type", "body"];
-/// nginx names the same four for `proxy_next_upstream`.
-const RETRY_ON: [StatusCode; 4] = [
-    StatusCode::INTERNAL_SERVER_ERROR,
-    StatusCode::BAD_GATEWAY,
-    StatusCode::SERVICE_UNAVAILABLE,
-    StatusCode::GATEWAY_TIMEOUT,
-];
-pub(super) const PATH_EXPECTS: &str = "an absolute path of visible ASCII without '?', '#', '%', '//' or dot segments";
+pub(super) use keys::{PATH, ROUTES};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PathMatch {
@@ -37,6 +20,12 @@ pub enum PathMatch {
     Exact(String),
     /// This path and what lies below it, by whole segments. Without a trailing slash; `/` is the empty text.
     Prefix(String),
+}
+
+impl PathMatch {
+    fn below(prefix: String) -> Self {
+        Self::Prefix(prefix.trim_end_matches('/').to_owned())
+    }
 }
 
 impl fmt::Display for PathMatch {
@@ -121,12 +110,17 @@ impl RouteConfig {
     }
 }
 
-pub(super) fn parse(node: &Node<'_>, clusters: &[ClusterConfig]) -> Vec<RouteConfig> {
+/// The routes of the file. Those that require an API key are faults unless there `is_key` to require.
+pub(super) fn parse(node: &Node<'_>, clusters: &[ClusterConfig], is_key: bool) -> Vec<RouteConfig> {
     let mut routes: Vec<RouteConfig> = Vec::new();
-    for item in node.items() {
+    for item in node.items(&ROUTES) {
         let Some(route) = parse_route(&item, clusters) else {
             continue;
         };
+        if route.require_api_key && !is_key {
+            item.field(&REQUIRE_API_KEY)
+                .fault("cannot be required: API_KEY is not set");
+        }
         if routes.iter().any(|other| other.matches == route.matches) {
             item.fault(format!("another route already has {}", route.matches));
             continue;
@@ -137,109 +131,69 @@ pub(super) fn parse(node: &Node<'_>, clusters: &[ClusterConfig]) -> Vec<RouteCon
 }
 
 fn parse_route(node: &Node<'_>, clusters: &[ClusterConfig]) -> Option<RouteConfig> {
-    if !node.expect_keys(KEYS) {
+    if !node.expect(&ROUTE) {
         return None;
     }
-    let matches = parse_match(node);
-    let action = parse_action(node, clusters);
-    let require_api_key = node.field("require_api_key").parse("true or false", boolean);
+    let matches = match node.choose(&MATCH) {
+        Some(Chosen::Either(path)) => path.parse(&PATH, absolute_path).map(PathMatch::Exact),
+        Some(Chosen::Or(prefix)) => prefix.parse(&PATH, absolute_path).map(PathMatch::below),
+        None => None,
+    };
+    let action = match node.choose(&ACTION) {
+        Some(Chosen::Either(_)) => parse_forward(node, clusters),
+        Some(Chosen::Or(_)) => parse_respond(&node.map(&RESPOND)).map(Action::Respond),
+        None => None,
+    };
+    let require_api_key = node.get(&REQUIRE_API_KEY, boolean);
     Some(RouteConfig {
         matches: matches?,
         action: action?,
-        require_api_key: require_api_key.unwrap_or(false),
+        require_api_key,
     })
 }
 
-fn parse_match(node: &Node<'_>) -> Option<PathMatch> {
-    let (path, prefix) = (node.field("path"), node.field("prefix"));
-    match (path.exists(), prefix.exists()) {
-        (true, false) => path.parse(PATH_EXPECTS, absolute_path).map(PathMatch::Exact),
-        (false, true) => {
-            let prefix = prefix.parse(PATH_EXPECTS, absolute_path)?;
-            Some(PathMatch::Prefix(prefix.trim_end_matches('/').to_owned()))
-        }
-        _ => {
-            node.fault("expected exactly one of path (this path only) and prefix (and all below it)");
-            None
-        }
-    }
-}
-
-fn parse_action(node: &Node<'_>, clusters: &[ClusterConfig]) -> Option<Action> {
-    let (cluster, respond) = (node.field("cluster"), node.field("respond"));
-    match (cluster.exists(), respond.exists()) {
-        (true, false) => parse_forward(node, clusters),
-        (false, true) => {
-            for key in ["rewrite", "timeout", "per_try_timeout", "idempotent", "retry_on"] {
-                let field = node.field(key);
-                if field.exists() {
-                    field.misplaced("has no meaning beside respond");
-                }
-            }
-            parse_respond(&respond).map(Action::Respond)
-        }
-        _ => {
-            node.fault("expected exactly one of cluster (forward there) and respond (answer here)");
-            None
-        }
-    }
-}
-
 fn parse_forward(node: &Node<'_>, clusters: &[ClusterConfig]) -> Option<Action> {
-    let names: Vec<&str> = clusters.iter().map(|cluster| cluster.name.as_str()).collect();
-    let expects = format!("one of the clusters {}", names.join(", "));
-    let cluster = node
-        .field("cluster")
-        .parse(&expects, |text| names.iter().position(|name| *name == text));
-    let rewrite = node.field("rewrite").parse(PATH_EXPECTS, absolute_path);
-    let timeout = node.field("timeout").parse(MILLIS_OR_SECONDS, seconds);
-    let per_try = node.field("per_try_timeout");
-    let per_try_timeout = per_try.parse(MILLIS_OR_SECONDS, seconds);
+    let cluster = parse_cluster_name(node, clusters);
+    let timeout = node.find(&TIMEOUT, seconds);
+    let per_try_timeout = node.find(&PER_TRY_TIMEOUT, seconds);
     if timeout.zip(per_try_timeout).is_some_and(|(all, one)| one > all) {
-        per_try.fault("is above timeout");
+        node.field(&PER_TRY_TIMEOUT).fault("is above timeout");
     }
-    let idempotent = node.field("idempotent").parse("true or false", boolean);
-    let retry_on = parse_retry_on(&node.field("retry_on"));
+    let rewrite = node.find(&REWRITE, absolute_path);
+    let idempotent = node.get(&IDEMPOTENT, boolean);
+    let retry_on = node.values(&RETRY_ON, status);
     Some(Action::Forward {
         cluster: cluster?,
         rewrite,
         timeout,
         per_try_timeout,
-        idempotent: idempotent.unwrap_or(false),
+        idempotent,
         retry_on,
     })
 }
 
-/// An empty list switches it off; without one, the statuses that say that this endpoint cannot answer now.
-fn parse_retry_on(node: &Node<'_>) -> Vec<StatusCode> {
-    if !node.exists() {
-        return RETRY_ON.to_vec();
+/// The place among `clusters` of the one that the route names.
+fn parse_cluster_name(node: &Node<'_>, clusters: &[ClusterConfig]) -> Option<usize> {
+    let name: String = node.find(&CLUSTER, |text| Some(text.to_owned()))?;
+    let place = clusters.iter().position(|cluster| cluster.name == name);
+    if place.is_none() {
+        let names: Vec<&str> = clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+        let problem = format!("expected one of the clusters {}, found {name:?}", names.join(", "));
+        node.field(&CLUSTER).fault(problem);
     }
-    let status = |text: &str| {
-        let code: u16 = text.parse().ok()?;
-        (500..=599).contains(&code).then(|| StatusCode::from_u16(code).ok())?
-    };
-    let parse = |item: &Node<'_>| item.parse("a status from 500 to 599", status);
-    node.items().iter().filter_map(parse).collect()
+    place
 }
 
 fn parse_respond(node: &Node<'_>) -> Option<StaticResponse> {
-    if !node.expect_keys(RESPOND_KEYS) {
-        return None;
-    }
-    let status = node.field("status").parse("a final status from 200 to 599", |text| {
-        let code: u16 = text.parse().ok()?;
-        (200..=599).contains(&code).then(|| StatusCode::from_u16(code).ok())?
-    });
-    let content_type = node
-        .field("content_type")
-        .parse("a media type", |text| HeaderValue::from_str(text).ok());
-    let body = node.field("body").parse("text", |text| Some(text.to_owned()));
-    Some(StaticResponse {
-        status: status.unwrap_or(StatusCode::OK),
-        content_type: content_type.unwrap_or(HeaderValue::from_static("text/plain")),
-        body: body.unwrap_or_default(),
+    node.exists().then(|| StaticResponse {
+        status: node.get(&STATUS, status),
+        content_type: node.get(&CONTENT_TYPE, |text| HeaderValue::from_str(text).ok()),
+        body: node.get(&BODY, |text| Some(text.to_owned())),
     })
+}
+
+fn status(text: &str) -> Option<StatusCode> {
+    StatusCode::from_u16(text.parse().ok()?).ok()
 }
 
 pub(super) fn absolute_path(text: &str) -> Option<String> {

@@ -23,18 +23,19 @@ pub enum Policy {
 }
 
 impl Policy {
-    pub const NAMES: &str = "peak_ewma, least_request or round_robin";
+    pub const NAMES: &[&str] = &[
+        Self::PeakEwma.name(),
+        Self::LeastRequest.name(),
+        Self::RoundRobin.name(),
+    ];
 
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "peak_ewma" => Some(Self::PeakEwma),
-            "least_request" => Some(Self::LeastRequest),
-            "round_robin" => Some(Self::RoundRobin),
-            _ => None,
-        }
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::PeakEwma, Self::LeastRequest, Self::RoundRobin]
+            .into_iter()
+            .find(|policy| policy.name() == name)
     }
 
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::PeakEwma => "peak_ewma",
             Self::LeastRequest => "least_request",

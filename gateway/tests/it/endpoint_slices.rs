@@ -632,7 +632,7 @@ async fn what_cannot_be_discovered_is_refused_at_the_start() {
         ),
         (
             "KUBERNETES_WATCH_TIMEOUT",
-            "expected whole seconds from 1 to 290, found \"0\"",
+            "expected a whole number from 1 to 290, found \"0\"",
         ),
     ] {
         let is_it = |line: &str| line.contains(&format!(" {setting}")) && line.ends_with(problem);

@@ -188,7 +188,7 @@ routes:
             ":10:28: routes[2].cluster: expected one of the clusters",
             ":10:46: routes[2].timeout: expected seconds",
             ":11:5: routes[3]: expected exactly one of cluster",
-            ":12:59: routes[4].respond.status: expected a final status",
+            ":12:59: routes[4].respond.status: expected a whole number from 200 to 599",
             ":12:64: routes[4].respond.colour: unknown key",
         ] {
             assert!(finished.stderr.contains(part), "{part} in\n{}", finished.stderr);
@@ -205,7 +205,8 @@ async fn a_route_that_needs_a_key_needs_a_key() {
     let path = file.to_str().expect("UTF-8");
     let finished = run(&["--check", "--config", path], &[]).await;
     assert_eq!(finished.code, 78);
-    assert!(finished.stderr.contains("API_KEY is not set"), "{}", finished.stderr);
+    let fault = ":1:41: routes[0].require_api_key: cannot be required: API_KEY is not set";
+    assert!(finished.stderr.contains(fault), "{}", finished.stderr);
     let finished = run(&["--check", "--config", path], &[("API_KEY", "k")]).await;
     assert_eq!((finished.code, finished.stdout.as_str()), (0, "ok\n"));
 }
@@ -325,15 +326,14 @@ async fn an_idle_client_is_let_go_when_the_keepalive_timeout_passes() {
 #[tokio::test]
 async fn settings_are_checked_against_each_other() {
     let scratch = Scratch::new("gateway");
-    for text in ["routes:\n", "routes: []\n"] {
+    for (text, problem) in [
+        ("routes:\n", "routes: expected a list, found nothing"),
+        ("routes: []\n", "routes: expected at least 1 in the list, found 0"),
+    ] {
         let file = scratch.file("gateway.yaml", text);
         let finished = run(&["--check", "--config", file.to_str().expect("UTF-8")], &[]).await;
         assert_eq!(finished.code, 78, "{text:?}");
-        assert!(
-            finished.stderr.contains("expected at least one route"),
-            "{}",
-            finished.stderr
-        );
+        assert!(finished.stderr.contains(problem), "{}", finished.stderr);
     }
     let same = [
         ("LISTEN_ADDRESS", "127.0.0.1:9999"),

@@ -171,6 +171,28 @@ async fn a_setting_that_waits_for_a_restart_is_named() {
     assert_eq!(live.gateway.post("/predict", "more than ten bytes").await.status(), 413);
     let line = live.gateway.process.log_line("settings changed").await;
     assert_eq!(line["changed"], "MAX_BODY_BYTES");
+    let state = live.publish(&format!("max_body_bytes: 10\n{good}")).await;
+    assert_eq!(state["at_restart"], serde_json::json!([]), "it was taken back");
+}
+
+#[tokio::test]
+async fn a_change_of_comments_is_no_new_generation() {
+    let upstream = answering("ok").await;
+    let good = yaml(&[upstream.address]);
+    let mut live = Live::start(&good, &[]).await;
+    let successful = "gateway_config_last_reload_successful";
+    assert!(live.publish("routes: [").await["refused"].is_string());
+    assert_eq!(live.gateway.metric(successful).await, 0.0);
+    let state = live.publish(&format!("# put right\n{good}")).await;
+    assert_eq!((&state["generation"], &state["refused"]), (&1.into(), &Value::Null));
+    assert_eq!(live.gateway.metric(successful).await, 1.0);
+    let applied = "gateway_config_reloads_total{result=\"applied\"}";
+    assert_eq!(live.gateway.metric(applied).await, 1.0, "the start alone");
+    // One file is judged after the other, so this is the second change if the first was none.
+    let state = live
+        .publish(&format!("# put right, again\nmax_attempts: 2\n{good}"))
+        .await;
+    assert_eq!(state["generation"], 2);
 }
 
 #[tokio::test]

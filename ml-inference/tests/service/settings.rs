@@ -68,7 +68,7 @@ async fn good_settings_pass_the_check() {
 
 const BAD: &[(&str, &str, &str)] = &[
     ("BIND_ADDRESS", "localhost", "an IPv4 or IPv6 address"),
-    ("SERVICE_PORT", "70000", "a port from 0 to 65535"),
+    ("SERVICE_PORT", "70000", "a whole number from 0 to 65535"),
     ("SERVICE_NAME", "two words", "a name of up to 63"),
     (
         "MODEL_NAME",

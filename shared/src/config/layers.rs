@@ -9,7 +9,7 @@ use config::{Config, Map, Source, Value, ValueKind};
 use super::secret::REDACTED;
 use super::source::{DEFAULT_ORIGIN, Defaults, Environment, KeyDir};
 use super::yaml::{self, Positions};
-use super::{Fault, Faults, Node, Secret, Setting, common, units};
+use super::{Fault, Faults, Key, Node, Secret, Setting, common, units};
 
 pub(super) const CONFIG_FILE: &str = "CONFIG_FILE";
 pub(super) const CONFIG_DIRS: &str = "CONFIG_DIRS";
@@ -20,7 +20,7 @@ pub(super) const SECRET_DIRS: &str = "SECRET_DIRS";
 pub struct Layers {
     pub settings: Vec<Setting>,
     /// Keys of the mounted file that hold lists, such as `routes`, with their defaults as YAML.
-    pub documents: &'static [&'static str],
+    pub documents: &'static [Key],
     pub default_document: &'static str,
     pub default_file: &'static str,
     /// Colon-separated.
@@ -134,7 +134,7 @@ impl Layers {
                 continue;
             }
             // A setting with nothing behind its key is an empty text.
-            if matches!(value.kind, ValueKind::Nil) && !self.documents.contains(&key.as_str()) {
+            if matches!(value.kind, ValueKind::Nil) && !self.is_document(&key) {
                 value.kind = ValueKind::String(String::new());
             }
             accepted.insert(key, value);
@@ -142,20 +142,24 @@ impl Layers {
         Some((ReadFile(accepted), document.positions))
     }
 
+    fn is_document(&self, key: &str) -> bool {
+        self.documents.iter().any(|document| document.name == key)
+    }
+
     /// Why an entry of the file cannot stand. A map is told here: merged over a default it would forget its origin.
     fn refuse_entry(&self, key: &str, value: &ValueKind) -> Option<String> {
         let is_map = matches!(value, ValueKind::Table(_));
-        if self.documents.contains(&key) {
+        if self.is_document(key) {
             return is_map.then(|| "expected a list, found a map".to_owned());
         }
         match self.settings.iter().find(|setting| setting.key() == key) {
             Some(setting) if setting.secret => {
                 Some("is a secret: give it in a Secret, as a mounted file or an environment variable".to_owned())
             }
-            Some(setting) => is_map.then(|| format!("expected {}, found a list or a map", setting.expects)),
+            Some(setting) => is_map.then(|| format!("expected {}, found a list or a map", setting.scalar)),
             None => {
                 let mut known: Vec<String> = self.settings.iter().filter(|s| !s.secret).map(Setting::key).collect();
-                known.extend(self.documents.iter().map(|key| (*key).to_owned()));
+                known.extend(self.documents.iter().map(|document| document.name.to_owned()));
                 Some(format!("unknown setting; known are {}", known.join(", ")))
             }
         }
@@ -241,10 +245,19 @@ pub struct Changes {
     pub at_restart: Vec<&'static str>,
 }
 
+impl Changes {
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty() && self.at_restart.is_empty()
+    }
+}
+
+/// What every setting and every part of the file was at some time. There are secrets in it.
+pub(super) struct Values(Map<String, Value>);
+
 /// The merged layers of one start.
 pub struct Settings {
     settings: Vec<Setting>,
-    documents: &'static [&'static str],
+    documents: &'static [Key],
     /// Secrets among them: nothing here is `Debug`.
     values: Map<String, Value>,
     file: PathBuf,
@@ -263,7 +276,7 @@ impl Settings {
         let found = self.values.get(&setting.key());
         let text = found.map(|value| value.clone().into_string());
         match text {
-            Some(Ok(text)) => match parse(&text) {
+            Some(Ok(text)) => match setting.scalar.allows(&text).then(|| parse(&text)).flatten() {
                 Some(value) => return value,
                 None => self.refuse(setting, Some(&text)),
             },
@@ -293,12 +306,12 @@ impl Settings {
     }
 
     /// A part of the mounted file that holds a list.
-    pub fn document(&self, key: &str) -> Node<'_> {
-        let value = self.values.get(key);
+    pub fn document(&self, key: &Key) -> Node<'_> {
+        let value = self.values.get(key.name);
         let origin = value.and_then(Value::origin).unwrap_or(DEFAULT_ORIGIN).to_owned();
         let from_file = origin == file_origin(&self.file);
         let positions = self.positions.as_ref().filter(|_| from_file);
-        Node::new(key.to_owned(), origin, value, positions)
+        Node::new(key.name.to_owned(), origin, value, positions)
     }
 
     pub fn note(&mut self, faults: impl IntoIterator<Item = Fault>) {
@@ -344,12 +357,14 @@ impl Settings {
         }
     }
 
+    pub(super) fn values(&self) -> Values {
+        Values(self.values.clone())
+    }
+
     /// What differs from `before`, by name: settings, and parts of the file.
-    pub fn changes_since(&self, before: &Self) -> Changes {
-        let differs = |key: &str| {
-            let kind = |settings: &Self| settings.values.get(key).map(|value| value.kind.clone());
-            kind(self) != kind(before)
-        };
+    pub(super) fn changes_since(&self, before: &Values) -> Changes {
+        let kind_of = |values: &Map<String, Value>, key: &str| values.get(key).map(|value| value.kind.clone());
+        let differs = |key: &str| kind_of(&self.values, key) != kind_of(&before.0, key);
         let changed = self.settings.iter().filter(|setting| differs(&setting.key()));
         let (live, at_restart): (Vec<&Setting>, Vec<&Setting>) = changed.partition(|setting| setting.live);
         let names = |settings: Vec<&Setting>| settings.iter().map(|setting| setting.name).collect();
@@ -359,7 +374,7 @@ impl Settings {
         };
         changes
             .live
-            .extend(self.documents.iter().copied().filter(|key| differs(key)));
+            .extend(self.documents.iter().map(|key| key.name).filter(|key| differs(key)));
         changes
     }
 
@@ -389,9 +404,9 @@ impl Settings {
 
     fn refuse(&mut self, setting: &Setting, text: Option<&str>) {
         let problem = match text {
-            _ if setting.secret => format!("expected {}", setting.expects),
-            Some(text) => format!("expected {}, found {text:?}", setting.expects),
-            None => format!("expected {}, found a list or a map", setting.expects),
+            _ if setting.secret => format!("expected {}", setting.scalar),
+            Some(text) => format!("expected {}, found {text:?}", setting.scalar),
+            None => format!("expected {}, found a list or a map", setting.scalar),
         };
         self.note_refused(setting, problem);
     }

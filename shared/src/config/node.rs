@@ -8,6 +8,8 @@ use std::rc::Rc;
 
 use config::{Value, ValueKind};
 
+use super::shape::{Choice, Key, Map, Scalar, Shape};
+use super::source::DEFAULT_ORIGIN;
 use super::yaml::Positions;
 use super::{Fault, Location};
 
@@ -19,6 +21,13 @@ pub struct Node<'a> {
     /// Where the parts of the file stand that this is a part of.
     positions: Option<&'a Positions>,
     faults: Rc<RefCell<Vec<Fault>>>,
+}
+
+/// Which of two keys a map has.
+#[derive(Debug)]
+pub enum Chosen<'a> {
+    Either(Node<'a>),
+    Or(Node<'a>),
 }
 
 impl<'a> Node<'a> {
@@ -47,83 +56,184 @@ impl<'a> Node<'a> {
         }
     }
 
-    pub fn exists(&self) -> bool {
-        !matches!(self.value.map(|value| &value.kind), None | Some(ValueKind::Nil))
+    /// Nothing at all, so that every key of it has its default.
+    pub fn absent() -> Self {
+        Self::new(String::new(), DEFAULT_ORIGIN.to_owned(), None, None)
     }
 
-    /// Whether there is no element: an empty list, or nothing behind the key.
-    pub fn is_empty(&self) -> bool {
-        match self.value.map(|value| &value.kind) {
-            Some(ValueKind::Array(items)) => items.is_empty(),
-            _ => !self.exists(),
-        }
+    /// Whether the key is there, whatever stands behind it.
+    pub fn exists(&self) -> bool {
+        self.value.is_some()
     }
 
     pub fn is_map(&self) -> bool {
-        matches!(self.value.map(|value| &value.kind), Some(ValueKind::Table(_)))
+        matches!(self.kind(), Some(ValueKind::Table(_)))
+    }
+
+    fn kind(&self) -> Option<&'a ValueKind> {
+        self.value.map(|value| &value.kind)
     }
 
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// The elements of a list; a fault when it is something else.
-    pub fn items(&self) -> Vec<Node<'a>> {
-        match self.value.map(|value| &value.kind) {
-            Some(ValueKind::Array(items)) => {
-                let numbered = items.iter().enumerate();
-                numbered
-                    .map(|(at, item)| self.child(format!("{}[{at}]", self.path), Some(item)))
-                    .collect()
+    /// The elements of the list that stands here behind `key`, none when it is absent; a fault when it is something else
+    /// or too short.
+    pub fn items(&self, key: &Key) -> Vec<Node<'a>> {
+        let Shape::List(_, least) = key.shape else {
+            panic!("{} is no list", key.name);
+        };
+        let items = match self.kind() {
+            Some(ValueKind::Array(items)) => items,
+            None => return Vec::new(),
+            Some(ValueKind::Nil) => {
+                self.fault("expected a list, found nothing");
+                return Vec::new();
             }
-            None | Some(ValueKind::Nil) => Vec::new(),
             Some(_) => {
                 self.fault("expected a list");
-                Vec::new()
+                return Vec::new();
             }
+        };
+        if items.len() < least {
+            let found = items.len();
+            let problem = format!("expected at least {least} in the list, found {found}; leave it out for the default");
+            self.fault(problem);
         }
+        let numbered = items.iter().enumerate();
+        numbered
+            .map(|(at, item)| self.child(format!("{}[{at}]", self.path), Some(item)))
+            .collect()
     }
 
-    /// Checks that this is a map whose keys are all among `known`.
-    pub fn expect_keys(&self, known: &[&str]) -> bool {
-        let Some(ValueKind::Table(table)) = self.value.map(|value| &value.kind) else {
-            self.fault(format!("expected a map with keys among {}", known.join(", ")));
+    /// Checks that this is a map with keys of `map` alone, none of them in the wrong company.
+    pub fn expect(&self, map: &Map) -> bool {
+        let Some(ValueKind::Table(table)) = self.kind() else {
+            let nothing = if self.is_nothing() { ", found nothing" } else { "" };
+            self.fault(format!("expected a map with keys among {}{nothing}", map.names()));
             return false;
         };
-        let mut unknown: Vec<&String> = table.keys().filter(|key| !known.contains(&key.as_str())).collect();
+        let mut unknown: Vec<&String> = table.keys().filter(|key| map.get(key).is_none()).collect();
         unknown.sort();
         for key in unknown {
-            let problem = format!("unknown key; known are {}", known.join(", "));
+            let problem = format!("unknown key; known are {}", map.names());
             self.child(format!("{}.{key}", self.path), None).misplaced(problem);
+        }
+        for key in map.keys.iter().filter(|key| table.contains_key(key.name)) {
+            if let Some(other) = key.beside.filter(|other| !table.contains_key(*other)) {
+                self.field(key).misplaced(format!("has a meaning only beside {other}"));
+            }
         }
         true
     }
 
-    pub fn field(&self, key: &str) -> Node<'a> {
-        let value = match self.value.map(|value| &value.kind) {
-            Some(ValueKind::Table(table)) => table.get(key),
+    pub fn field(&self, key: &Key) -> Node<'a> {
+        let value = match self.kind() {
+            Some(ValueKind::Table(table)) => table.get(key.name),
             _ => None,
         };
-        self.child(format!("{}.{key}", self.path), value)
+        self.child(format!("{}.{}", self.path, key.name), value)
     }
 
-    /// A scalar through `parse`; `None` when it is absent or a fault was noted.
-    pub fn parse<T>(&self, expects: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        if !self.exists() {
+    /// The one of two keys that is there; a fault when none or both are.
+    pub fn choose(&self, choice: &Choice) -> Option<Chosen<'a>> {
+        let Choice { either, or } = choice;
+        let (first, second) = (self.field(either), self.field(or));
+        match (first.exists(), second.exists()) {
+            (true, false) => Some(Chosen::Either(first)),
+            (false, true) => Some(Chosen::Or(second)),
+            _ => {
+                let [either, or] = [either, or].map(|key| format!("{} ({})", key.name, key.about));
+                self.fault(format!("expected exactly one of {either} and {or}"));
+                None
+            }
+        }
+    }
+
+    /// The map behind `key`, which is absent when there is none or something else, with a fault noted.
+    ///
+    /// # Panics
+    /// This and what follows: when the key is declared to be something else, which every start would show.
+    pub fn map(&self, key: &Key) -> Node<'a> {
+        let Shape::Map(map) = key.shape else {
+            panic!("{} is no map", key.name);
+        };
+        let field = self.field(key);
+        match field.exists() && !field.expect(map) {
+            true => self.child(field.path, None),
+            false => field,
+        }
+    }
+
+    /// The elements of the list behind `key`.
+    pub fn list(&self, key: &Key) -> Vec<Node<'a>> {
+        self.field(key).items(key)
+    }
+
+    /// The value behind `key`, or its default, with a fault noted where there is something else.
+    ///
+    /// # Panics
+    /// When the key's own default does not parse: a mistake in the table, which every start would show.
+    pub fn get<T>(&self, key: &Key, parse: impl Fn(&str) -> Option<T>) -> T {
+        let found = self.find(key, &parse);
+        let default = || key.default.and_then(parse);
+        found
+            .or_else(default)
+            .unwrap_or_else(|| panic!("the default of {} does not parse", key.name))
+    }
+
+    /// The value behind `key`; `None` when it is absent or a fault was noted.
+    pub fn find<T>(&self, key: &Key, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let field = self.field(key);
+        let Shape::Scalar(scalar) = &key.shape else {
+            panic!("{} is no plain value", key.name);
+        };
+        if key.required && !field.exists() {
+            field.fault(format!("is missing; expected {scalar}"));
+        }
+        field.parse(scalar, parse)
+    }
+
+    /// The plain values of the list behind `key`, or its default ones.
+    ///
+    /// # Panics
+    /// As [`Node::get`].
+    pub fn values<T>(&self, key: &Key, parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
+        let field = self.field(key);
+        if !field.exists() {
+            let default = key.default.unwrap_or_default().split_whitespace().map(&parse);
+            let default: Option<Vec<T>> = default.collect();
+            return default.unwrap_or_else(|| panic!("the default of {} does not parse", key.name));
+        }
+        let Shape::List(Shape::Scalar(scalar), _) = &key.shape else {
+            panic!("{} is no list of plain values", key.name);
+        };
+        let items = field.items(key);
+        items.iter().filter_map(|item| item.parse(scalar, &parse)).collect()
+    }
+
+    /// A plain value through `parse`; `None` when it is absent or a fault was noted.
+    pub fn parse<T>(&self, scalar: &Scalar, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let value = self.value?;
+        if self.is_nothing() {
+            self.fault(format!("expected {scalar}, found nothing"));
             return None;
         }
-        let text = match self.value?.clone().into_string() {
-            Ok(text) => text,
-            Err(_) => {
-                self.fault(format!("expected {expects}, found a list or a map"));
-                return None;
-            }
+        let Ok(text) = value.clone().into_string() else {
+            self.fault(format!("expected {scalar}, found a list or a map"));
+            return None;
         };
-        let parsed = parse(&text);
+        let parsed = scalar.allows(&text).then(|| parse(&text)).flatten();
         if parsed.is_none() {
-            self.fault(format!("expected {expects}, found {text:?}"));
+            self.fault(format!("expected {scalar}, found {text:?}"));
         }
         parsed
+    }
+
+    /// Whether nothing stands behind the key.
+    fn is_nothing(&self) -> bool {
+        matches!(self.kind(), Some(ValueKind::Nil))
     }
 
     /// Notes what is wrong with the value.

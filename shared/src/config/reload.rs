@@ -13,7 +13,8 @@ use arc_swap::ArcSwap;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use super::units::seconds_or_zero;
+use super::layers::Values;
+use super::units::seconds;
 use super::{Changes, Faults, Layers, Settings, common};
 use crate::telemetry::metrics::ReloadMetrics;
 
@@ -27,14 +28,20 @@ pub struct Reloader<S> {
     seen: u64,
     /// The settings that hold.
     current: Settings,
+    /// Those that the process started with.
+    started: Values,
     interval: Duration,
 }
 
-/// New settings, all of them valid.
-#[derive(Debug)]
+/// What changed files say, all of it valid.
 pub struct Reload<S> {
     pub settings: S,
+    /// None where only comments, order or the like are another.
     pub changes: Changes,
+    /// Settings that are not as they were at the start, and wait for the next one.
+    pub at_restart: Vec<&'static str>,
+    /// The settings that held before.
+    before: Settings,
 }
 
 impl<S> Reloader<S> {
@@ -42,7 +49,7 @@ impl<S> Reloader<S> {
     pub fn start(layers: Layers, parse: fn(&mut Settings) -> S) -> (Result<S, Faults>, Self) {
         let judged = layers.fingerprint();
         let mut current = layers.load();
-        let interval = current.get(&common::RELOAD_INTERVAL, seconds_or_zero);
+        let interval = current.get(&common::RELOAD_INTERVAL, seconds);
         let parsed = parse(&mut current);
         let parsed = current.finish(parsed);
         let layers = Layers {
@@ -54,6 +61,7 @@ impl<S> Reloader<S> {
             parse,
             judged,
             seen: judged,
+            started: current.values(),
             current,
             interval,
         };
@@ -81,12 +89,14 @@ impl<S> Reloader<S> {
         self.judged = print;
         let parsed = (self.parse)(&mut settings);
         Some(settings.finish(parsed).map(|parsed| {
-            let changes = settings.changes_since(&self.current);
+            let changes = settings.changes_since(&self.current.values());
+            let at_restart = settings.changes_since(&self.started).at_restart;
             self.layers.file_held |= settings.file_said_something();
-            self.current = settings;
             Reload {
                 settings: parsed,
                 changes,
+                at_restart,
+                before: std::mem::replace(&mut self.current, settings),
             }
         }))
     }
@@ -109,23 +119,29 @@ impl<S> Reloader<S> {
         loop {
             ticks.tick().await;
             let Some(looked) = self.look() else { continue };
-            let applied = match looked {
-                Ok(Reload { settings, changes }) => match apply(settings).await {
-                    Ok(()) => Ok(changes),
-                    Err(error) => Err(error.to_string()),
+            let taken = match looked {
+                Ok(reload) if reload.changes.is_empty() => {
+                    metrics.unchanged();
+                    progress.unchanged();
+                    Ok(())
+                }
+                Ok(reload) => match apply(reload.settings).await {
+                    Ok(()) => {
+                        metrics.applied_now();
+                        progress.applied(&reload.changes, reload.at_restart);
+                        Ok(())
+                    }
+                    Err(error) => {
+                        self.current = reload.before;
+                        Err(error.to_string())
+                    }
                 },
                 Err(faults) => Err(faults.in_one_line()),
             };
-            match applied {
-                Ok(changes) => {
-                    metrics.applied_now();
-                    progress.applied(&changes);
-                }
-                Err(problem) => {
-                    metrics.refused();
-                    error!(problem, "the changed settings are refused, those before them hold");
-                    progress.refused(problem);
-                }
+            if let Err(problem) = taken {
+                metrics.refused();
+                error!(problem, "the changed settings are refused, those before them hold");
+                progress.refused(problem);
             }
         }
     }
@@ -137,10 +153,10 @@ pub struct Progress(ArcSwap<State>);
 
 #[derive(Debug, Clone)]
 pub struct State {
-    /// 1 at the start, one more with each change that was taken up.
+    /// 1 at the start, one more with each change of settings that was taken up.
     pub generation: u64,
     pub since: Instant,
-    /// Settings that changed and wait for the next start.
+    /// Settings that are not as they were at the start, and wait for the next one.
     pub at_restart: Vec<&'static str>,
     /// Why the files as they are now were refused.
     pub refused: Option<String>,
@@ -162,20 +178,15 @@ impl Progress {
         self.0.load_full()
     }
 
-    fn applied(&self, changes: &Changes) {
-        let before = self.state();
-        let mut at_restart = before.at_restart.clone();
-        at_restart.extend(
-            changes
-                .at_restart
-                .iter()
-                .filter(|name| !before.at_restart.contains(name)),
-        );
-        let generation = before.generation + 1;
+    fn applied(&self, changes: &Changes, at_restart: Vec<&'static str>) {
+        let generation = self.state().generation + 1;
         info!(generation, changed = changes.live.join(" "), "settings changed");
-        if !changes.at_restart.is_empty() {
+        // Those that were taken back are as the process has them.
+        let mut waiting = changes.at_restart.clone();
+        waiting.retain(|name| at_restart.contains(name));
+        if !waiting.is_empty() {
             warn!(
-                settings = changes.at_restart.join(" "),
+                settings = waiting.join(" "),
                 "these changed too, and hold from the next start on"
             );
         }
@@ -188,8 +199,20 @@ impl Progress {
     }
 
     fn refused(&self, problem: String) {
+        self.judged(Some(problem));
+    }
+
+    /// The files say what holds already.
+    fn unchanged(&self) {
+        if self.state().refused.is_some() {
+            info!("the files say again what holds, nothing is refused any more");
+        }
+        self.judged(None);
+    }
+
+    fn judged(&self, refused: Option<String>) {
         let mut state = State::clone(&self.state());
-        state.refused = Some(problem);
+        state.refused = refused;
         self.0.store(Arc::new(state));
     }
 }

@@ -1,46 +1,45 @@
-//! Text to typed values, each with the sentence that says what was expected.
+//! Text to typed values. What range they may be in is the setting's (`shape.rs`).
 
+use std::str::FromStr;
 use std::time::Duration;
 
-pub const MILLIS_OR_SECONDS: &str = "seconds from 0.001 to 3600";
-pub const SECONDS_OR_ZERO: &str = "seconds from 0 to 3600";
-pub const BYTES: &str = "bytes from 1 to 1099511627776, or with a unit such as 64Ki, 16Mi or 1Gi";
+/// A number that fits into its type.
+pub fn number<T: FromStr>(text: &str) -> Option<T> {
+    text.parse().ok()
+}
 
-const LONGEST_SECONDS: f64 = 3600.0;
-
-/// A duration in seconds, a fraction allowed, above zero.
+/// A duration in seconds, a fraction allowed.
 pub fn seconds(text: &str) -> Option<Duration> {
-    seconds_or_zero(text).filter(|duration| *duration >= Duration::from_millis(1))
+    Duration::try_from_secs_f64(text.parse().ok()?).ok()
 }
 
-/// A duration in seconds, a fraction allowed; zero switches off what it bounds.
-pub fn seconds_or_zero(text: &str) -> Option<Duration> {
-    let seconds: f64 = text.parse().ok()?;
-    let in_range = (0.0..=LONGEST_SECONDS).contains(&seconds);
-    in_range.then(|| Duration::from_secs_f64(seconds))
-}
+/// The binary units of Kubernetes quantities.
+const UNITS: [(&str, u64); 3] = [("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)];
 
-/// A size in bytes, with the binary units of Kubernetes quantities.
-pub fn bytes(text: &str) -> Option<u64> {
-    const LARGEST: u64 = 1 << 40;
+/// A size in bytes.
+pub fn bytes<T: TryFrom<u64>>(text: &str) -> Option<T> {
     let (digits, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
         Some(at) => text.split_at(at),
         None => (text, ""),
     };
-    let factor = match unit {
-        "" => 1,
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        _ => return None,
+    let factor = match UNITS.iter().find(|(name, _)| *name == unit) {
+        Some((_, factor)) => *factor,
+        None if unit.is_empty() => 1,
+        None => return None,
     };
     let size = digits.parse::<u64>().ok()?.checked_mul(factor)?;
-    (1..=LARGEST).contains(&size).then_some(size)
+    T::try_from(size).ok()
 }
 
-/// A whole number inside a range.
-pub fn whole(text: &str, range: std::ops::RangeInclusive<usize>) -> Option<usize> {
-    text.parse().ok().filter(|number| range.contains(number))
+/// A size in the largest unit that it is a multiple of.
+pub(super) fn in_bytes(size: u64) -> String {
+    let unit = UNITS
+        .iter()
+        .find(|(_, factor)| size > 0 && size.is_multiple_of(*factor));
+    match unit {
+        Some((name, factor)) => format!("{}{name}", size / factor),
+        None => size.to_string(),
+    }
 }
 
 pub fn boolean(text: &str) -> Option<bool> {
@@ -66,19 +65,27 @@ mod tests {
     fn seconds_take_fractions_and_refuse_what_has_no_meaning() {
         assert_eq!(seconds("0.25"), Some(Duration::from_millis(250)));
         assert_eq!(seconds("30"), Some(Duration::from_secs(30)));
-        for bad in ["0", "-1", "NaN", "inf", "1e9", "30s", "", " 30"] {
+        for bad in ["-1", "NaN", "inf", "1e99", "30s", "", " 30"] {
             assert_eq!(seconds(bad), None, "{bad:?}");
         }
-        assert_eq!(seconds_or_zero("0"), Some(Duration::ZERO));
     }
 
     #[test]
     fn bytes_know_the_binary_units() {
-        assert_eq!(bytes("100"), Some(100));
-        assert_eq!(bytes("64Ki"), Some(65_536));
-        assert_eq!(bytes("1Gi"), Some(1 << 30));
-        for bad in ["0", "", "Ki", "1KB", "1.5Mi", "-1", "99999999999Gi"] {
-            assert_eq!(bytes(bad), None, "{bad:?}");
+        for (text, size) in [
+            ("100", 100),
+            ("64Ki", 65_536),
+            ("1Gi", 1 << 30),
+            ("1024Gi", 1_u64 << 40),
+        ] {
+            assert_eq!(bytes(text), Some(size));
+        }
+        for bad in ["", "Ki", "1KB", "1.5Mi", "-1", "99999999999Gi"] {
+            assert_eq!(bytes::<u64>(bad), None, "{bad:?}");
+        }
+        assert_eq!(bytes::<u8>("256"), None, "it has to fit");
+        for text in ["1023", "64Ki", "3Mi", "1024Gi", "0"] {
+            assert_eq!(in_bytes(bytes(text).expect(text)), text);
         }
     }
 

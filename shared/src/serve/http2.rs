@@ -26,39 +26,43 @@ use super::accept::Connections;
 use super::connection::WakerSlot;
 use super::deadline::Deadline;
 use super::wire::{Wire, WireIo};
-use crate::config::units::{MILLIS_OR_SECONDS, seconds, whole};
-use crate::config::{Setting, Settings};
+use crate::config::shape::SECONDS;
+use crate::config::units::{bytes, number, seconds};
+use crate::config::{Scalar, Setting, Settings};
 
 pub const HTTP2_MAX_STREAMS: Setting = Setting::new(
     "HTTP2_MAX_STREAMS",
     "128",
-    "a whole number from 1 to 10000",
+    Scalar::Whole(1, 10_000),
     "most requests at a time on one HTTP/2 connection",
 );
 pub const HTTP2_STREAM_WINDOW_BYTES: Setting = Setting::new(
     "HTTP2_STREAM_WINDOW_BYTES",
     "64Ki",
-    "bytes from 64Ki to 1Gi",
+    WINDOW,
     "how much of one HTTP/2 request's body, and of its answer, may wait in memory",
 );
 pub const HTTP2_CONNECTION_WINDOW_BYTES: Setting = Setting::new(
     "HTTP2_CONNECTION_WINDOW_BYTES",
     "1Mi",
-    "bytes from 64Ki to 1Gi",
+    WINDOW,
     "how much of the bodies of all requests of one HTTP/2 connection may wait in memory",
 );
 pub const HTTP2_PING_INTERVAL: Setting = Setting::new(
     "HTTP2_PING_INTERVAL",
     "30",
-    MILLIS_OR_SECONDS,
+    SECONDS,
     "how often an HTTP/2 client is asked whether it is still there",
 );
 pub const HTTP2_PING_TIMEOUT: Setting = Setting::new(
     "HTTP2_PING_TIMEOUT",
     "20",
-    MILLIS_OR_SECONDS,
+    SECONDS,
     "how long it may take to say so; then its connection is cut",
 );
+
+/// The first is what HTTP/2 begins with, the last nearly all that it allows (RFC 9113, 6.9.2).
+const WINDOW: Scalar = Scalar::Bytes(64 << 10, 1 << 30);
 
 /// Streams that a client reset before they were taken up: more, and it is up to no good (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
@@ -80,16 +84,10 @@ pub struct Http2Limits {
 
 impl Http2Limits {
     pub(super) fn from_settings(settings: &mut Settings) -> Self {
-        let window = |text: &str| {
-            let size = super::size(text, 64 * 1024..=1 << 30)?;
-            u32::try_from(size).ok()
-        };
         Self {
-            max_streams: settings.get(&HTTP2_MAX_STREAMS, |text| {
-                whole(text, 1..=10_000).and_then(|count| u32::try_from(count).ok())
-            }),
-            stream_window: settings.get(&HTTP2_STREAM_WINDOW_BYTES, window),
-            connection_window: settings.get(&HTTP2_CONNECTION_WINDOW_BYTES, window),
+            max_streams: settings.get(&HTTP2_MAX_STREAMS, number),
+            stream_window: settings.get(&HTTP2_STREAM_WINDOW_BYTES, bytes),
+            connection_window: settings.get(&HTTP2_CONNECTION_WINDOW_BYTES, bytes),
             ping_interval: settings.get(&HTTP2_PING_INTERVAL, seconds),
             ping_timeout: settings.get(&HTTP2_PING_TIMEOUT, seconds),
         }
