@@ -70,9 +70,9 @@ impl Engine {
         self.catalog.load()
     }
 
-    /// From here on requests find these models.
-    pub fn publish(&self, catalog: Catalog) {
-        self.catalog.store(Arc::new(catalog));
+    /// From here on requests find these models. Gives back those before.
+    pub fn publish(&self, catalog: Catalog) -> Arc<Catalog> {
+        self.catalog.swap(Arc::new(catalog))
     }
 
     /// Runs `loaded` on inputs in its signature's order. Dropping the future abandons the run.

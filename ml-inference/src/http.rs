@@ -68,11 +68,20 @@ impl State {
 
     /// From here on requests find these models.
     pub fn publish(&self, catalog: Catalog) {
-        let versions = catalog.models.values().flat_map(|model| &model.versions);
-        for loaded in versions.filter_map(|version| version.loaded.as_ref()) {
+        for loaded in catalog.loaded() {
             self.metrics.loaded(&loaded.model);
         }
-        self.engine.publish(catalog);
+        let before = self.engine.publish(catalog);
+        let now = self.engine.catalog();
+        for gone in before.loaded() {
+            let model = &gone.model;
+            if !now
+                .loaded()
+                .any(|loaded| loaded.model.name == model.name && loaded.model.version == model.version)
+            {
+                self.metrics.unloaded(model);
+            }
+        }
     }
 
     /// The model that MODEL_NAME names.

@@ -19,6 +19,8 @@ const INFERENCE_BUCKETS: &[f64] = &[
     0.000_001, 0.000_01, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
 ];
 
+const LOAD_BUCKETS: &[f64] = &[0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0];
+
 const METHODS: [&str; 4] = ["GET", "HEAD", "POST", "other"];
 const CODES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -39,6 +41,8 @@ pub struct Metrics {
     duration_cells: Cells<Histogram, { Route::COUNT }>,
     inference: HistogramVec,
     loaded: IntGaugeVec,
+    loads: IntCounterVec,
+    load_duration: HistogramVec,
 }
 
 impl Metrics {
@@ -97,6 +101,27 @@ impl Metrics {
                     &["model", "version"],
                 )?,
             )?,
+            loads: add(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "ml_inference_model_loads_total",
+                        "Versions that were loaded from the models' directory, or refused.",
+                    ),
+                    &["model", "result"],
+                )?,
+            )?,
+            load_duration: add(
+                &registry,
+                HistogramVec::new(
+                    HistogramOpts::new(
+                        "ml_inference_model_load_duration_seconds",
+                        "From opening a model's file to a version that is warm and checked.",
+                    )
+                    .buckets(LOAD_BUCKETS.to_vec()),
+                    &["model"],
+                )?,
+            )?,
             request_cells: Default::default(),
             duration_cells: Default::default(),
             registry,
@@ -132,6 +157,20 @@ impl Metrics {
         self.loaded
             .with_label_values(&[model.name.as_str(), model.version.as_str()])
             .set(1);
+    }
+
+    pub fn unloaded(&self, model: &Model) {
+        // A series that is not there is as good as one that was removed.
+        let _unknown = self
+            .loaded
+            .remove_label_values(&[model.name.as_str(), model.version.as_str()]);
+    }
+
+    /// Counts a version that was loaded or refused.
+    pub fn load(&self, model: &str, loaded: bool, seconds: f64) {
+        let result = if loaded { "loaded" } else { "refused" };
+        self.loads.with_label_values(&[model, result]).inc();
+        self.load_duration.with_label_values(&[model]).observe(seconds);
     }
 }
 

@@ -1,5 +1,23 @@
 //! The models that are served: which names, which versions of each, and where every version stands.
+//!
+//! ```text
+//! MODELS_DIR ─► layout: what lies there ─► tracker: what is to be done ─► loader: read, warmed up, checked
+//!                     watcher: looks again and again                            │
+//! requests ◄── catalog: a snapshot, published whole ◄───────────────────────────┘
+//! ```
 
 mod catalog;
+mod golden;
+mod layout;
+mod loader;
+mod model_config;
+mod tracker;
+mod version_policy;
+mod watcher;
 
 pub use catalog::{Catalog, Choice, FindError, Servable, State, Version};
+pub use layout::check_name;
+pub use loader::{Ask, Loader, Open};
+pub use model_config::{Golden, ModelConfig};
+pub use version_policy::VersionPolicy;
+pub use watcher::{Publish, Settings, Watcher, WatcherGone};

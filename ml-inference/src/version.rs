@@ -26,6 +26,14 @@ impl ModelVersion {
         })
     }
 
+    /// The version that a directory of a model repository is named by.
+    pub fn of_repository(number: u64) -> Self {
+        Self {
+            text: number.to_string(),
+            number,
+        }
+    }
+
     /// The text as it was set, such as `1.0`.
     pub fn as_str(&self) -> &str {
         &self.text

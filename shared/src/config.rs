@@ -36,7 +36,7 @@ pub use reload::{Progress, Reload, Reloader};
 pub use schema::schema;
 pub use secret::Secret;
 pub use shape::{Key, Scalar, Shape};
-pub use yaml::Position;
+pub use yaml::{Position, YamlFile};
 
 /// One setting: its row in `--help` and the name every layer knows it by.
 ///

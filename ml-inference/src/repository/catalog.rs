@@ -128,6 +128,12 @@ impl Catalog {
         })
     }
 
+    /// Every version that is available.
+    pub fn loaded(&self) -> impl Iterator<Item = &Arc<LoadedModel>> {
+        let versions = self.models.values().flat_map(|model| &model.versions);
+        versions.filter_map(|version| version.loaded.as_ref())
+    }
+
     /// Adds a version that is available, or takes the place of the same version before.
     pub fn insert(&mut self, loaded: Arc<LoadedModel>) {
         let servable = self.models.entry(loaded.model.name.clone()).or_default();

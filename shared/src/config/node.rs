@@ -118,7 +118,7 @@ impl<'a> Node<'a> {
         unknown.sort();
         for key in unknown {
             let problem = format!("unknown key; known are {}", map.names());
-            self.child(format!("{}.{key}", self.path), None).misplaced(problem);
+            self.child(self.below(key), None).misplaced(problem);
         }
         for key in map.keys.iter().filter(|key| table.contains_key(key.name)) {
             if let Some(other) = key.beside.filter(|other| !table.contains_key(*other)) {
@@ -128,12 +128,20 @@ impl<'a> Node<'a> {
         true
     }
 
+    /// The path of what stands behind `name` here.
+    fn below(&self, name: &str) -> String {
+        match self.path.as_str() {
+            "" => name.to_owned(),
+            path => format!("{path}.{name}"),
+        }
+    }
+
     pub fn field(&self, key: &Key) -> Node<'a> {
         let value = match self.kind() {
             Some(ValueKind::Table(table)) => table.get(key.name),
             _ => None,
         };
-        self.child(format!("{}.{}", self.path, key.name), value)
+        self.child(self.below(key.name), value)
     }
 
     /// The one of two keys that is there; a fault when none or both are.
@@ -211,6 +219,41 @@ impl<'a> Node<'a> {
         };
         let items = field.items(key);
         items.iter().filter_map(|item| item.parse(scalar, &parse)).collect()
+    }
+
+    /// What the map behind `key` has, by its keys, which are names by `is_name`; none when it is absent.
+    ///
+    /// # Panics
+    /// When the key is declared to be something else, which every start would show.
+    pub fn entries<T>(
+        &self,
+        key: &Key,
+        is_name: impl Fn(&str) -> bool,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Vec<(String, T)> {
+        let Shape::Entries(name, value) = &key.shape else {
+            panic!("{} is no map of plain values", key.name);
+        };
+        let field = self.field(key);
+        let table = match field.kind() {
+            Some(ValueKind::Table(table)) => table,
+            None => return Vec::new(),
+            Some(_) => {
+                field.fault(format!("expected a map, from {name} to {value}"));
+                return Vec::new();
+            }
+        };
+        let mut names: Vec<&String> = table.keys().collect();
+        names.sort();
+        let entries = names.into_iter().filter_map(|entry| {
+            let node = field.child(field.below(entry), table.get(entry));
+            if !is_name(entry) {
+                node.misplaced(format!("expected {name}, found {entry:?}"));
+                return None;
+            }
+            Some((entry.clone(), node.parse(value, &parse)?))
+        });
+        entries.collect()
     }
 
     /// A plain value through `parse`; `None` when it is absent or a fault was noted.

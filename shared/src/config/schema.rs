@@ -84,6 +84,9 @@ fn of_shape(shape: &Shape) -> Object<String, Value> {
     match shape {
         Shape::Scalar(scalar) => of_scalar(scalar),
         Shape::Map(map) => of_map(map),
+        Shape::Entries(name, value) => object(json!({
+            "type": "object", "propertyNames": of_scalar(name), "additionalProperties": of_scalar(value),
+        })),
         Shape::List(item, least) => object(json!({ "type": "array", "items": of_shape(item), "minItems": least })),
         Shape::ScalarOrMap(scalar, map) => object(json!({ "anyOf": [of_scalar(scalar), of_map(map)] })),
     }

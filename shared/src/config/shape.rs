@@ -99,6 +99,8 @@ pub enum Shape {
     /// So many elements at least, each of this shape.
     List(&'static Shape, usize),
     Map(&'static Map),
+    /// A map with keys of the user's own, each of the first form, and values of the second.
+    Entries(Scalar, Scalar),
     /// A plain value for the common case, or a map that says more.
     ScalarOrMap(Scalar, &'static Map),
 }

@@ -1,0 +1,251 @@
+//! What lies in the models' directory.
+//!
+//! ```text
+//! MODELS_DIR/iris/1/model.onnx      version 1 of iris
+//! MODELS_DIR/iris/2/model.onnx
+//! MODELS_DIR/iris/config.yaml       optional: see model_config.rs
+//! MODELS_DIR/wine.onnx              version 1 of wine, for who has just one file
+//! ```
+//!
+//! Names that begin with a dot are passed over: volumes and tools keep their own things there.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+pub(super) const MODEL_FILE: &str = "model.onnx";
+pub(super) const CONFIG_FILE: &str = "config.yaml";
+const MODEL_EXTENSION: &str = "onnx";
+
+/// A model's name is a metric label, a path segment and a directory.
+const LONGEST_NAME: usize = 128;
+const MOST_MODELS: usize = 256;
+const MOST_VERSIONS: usize = 1024;
+
+/// Tells one content of a file from another without reading it: size, time of the last change, and which file it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fingerprint {
+    bytes: u64,
+    changed: (i64, i64),
+    file: (u64, u64),
+}
+
+impl Fingerprint {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            bytes: metadata.size(),
+            changed: (metadata.mtime(), metadata.mtime_nsec()),
+            file: (metadata.dev(), metadata.ino()),
+        }
+    }
+}
+
+/// A file as it was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub path: PathBuf,
+    pub print: Fingerprint,
+}
+
+/// One model's directory, or its file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    pub config: Option<Seen>,
+    pub versions: BTreeMap<u64, Seen>,
+    /// What lies there and is no version, with the reason.
+    pub oddities: Vec<String>,
+}
+
+/// What was found, by the models' names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Listing {
+    pub models: BTreeMap<String, Found>,
+    /// What lies there and is no model, with the reason.
+    pub oddities: Vec<String>,
+}
+
+/// Looks at the whole directory. An error means that it could not be seen as a whole, and says nothing about what is in it.
+pub(super) fn scan(root: &Path) -> io::Result<Listing> {
+    let mut listing = Listing::default();
+    for (name, path) in entries(root)? {
+        let metadata = match fs::metadata(&path) {
+            Ok(metadata) => metadata,
+            // Gone between the two looks, or a link to nothing.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        if metadata.is_dir() {
+            if let Err(problem) = check_name(&name) {
+                listing.oddities.push(format!("{}: {problem}", path.display()));
+                continue;
+            }
+            listing.models.insert(name, scan_model(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == MODEL_EXTENSION) {
+            let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            if let Err(problem) = check_name(name) {
+                listing.oddities.push(format!("{}: {problem}", path.display()));
+                continue;
+            }
+            let print = Fingerprint::of(&metadata);
+            let name = name.to_owned();
+            let found = Found {
+                versions: BTreeMap::from([(1, Seen { path, print })]),
+                ..Found::default()
+            };
+            // A directory of this name was, or will be, seen too: the directory wins, as it can say more.
+            listing.models.entry(name).or_insert(found);
+        }
+    }
+    if listing.models.len() > MOST_MODELS {
+        return Err(io::Error::other(format!("more than {MOST_MODELS} models")));
+    }
+    Ok(listing)
+}
+
+fn scan_model(directory: &Path) -> io::Result<Found> {
+    let mut found = Found::default();
+    for (name, path) in entries(directory)? {
+        if name == CONFIG_FILE {
+            found.config = see(&path)?;
+            continue;
+        }
+        let Some(number) = version_number(&name) else {
+            let problem = format!("{}: neither {CONFIG_FILE} nor a version such as 1", path.display());
+            found.oddities.push(problem);
+            continue;
+        };
+        match see(&path.join(MODEL_FILE))? {
+            Some(seen) => {
+                found.versions.insert(number, seen);
+            }
+            None => found
+                .oddities
+                .push(format!("{}: there is no {MODEL_FILE}", path.display())),
+        }
+    }
+    if found.versions.len() > MOST_VERSIONS {
+        let problem = format!("{}: more than {MOST_VERSIONS} versions", directory.display());
+        return Err(io::Error::other(problem));
+    }
+    Ok(found)
+}
+
+/// The visible entries, in the order of their names.
+fn entries(directory: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
+    let in_directory = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", directory.display()));
+    let mut entries = BTreeMap::new();
+    for entry in fs::read_dir(directory).map_err(in_directory)? {
+        let entry = entry.map_err(in_directory)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') {
+            entries.insert(name, entry.path());
+        }
+    }
+    Ok(entries)
+}
+
+fn see(path: &Path) -> io::Result<Option<Seen>> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(Seen {
+            path: path.to_owned(),
+            print: Fingerprint::of(&metadata),
+        })),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+    }
+}
+
+pub fn check_name(name: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    match name {
+        "" => Err("a model needs a name".to_owned()),
+        name if name.len() > LONGEST_NAME => Err(format!("a model's name has at most {LONGEST_NAME} characters")),
+        name if name.chars().all(allowed) => Ok(()),
+        _ => Err("a model's name is made of letters, digits, '-', '_' and '.'".to_owned()),
+    }
+}
+
+/// A whole number from 1, written in one way only.
+pub(super) fn version_number(name: &str) -> Option<u64> {
+    let plain = name.bytes().all(|byte| byte.is_ascii_digit()) && !name.starts_with('0');
+    name.parse().ok().filter(|_| plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::test_util::Scratch;
+
+    use super::*;
+
+    fn put(root: &Path, path: &str, text: &str) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().expect("below the root")).expect("makes directories");
+        fs::write(path, text).expect("writes");
+    }
+
+    #[test]
+    fn versions_are_found_by_their_numbers_and_the_rest_is_told() {
+        let scratch = Scratch::new("layout");
+        let root = scratch.path();
+        put(root, "iris/1/model.onnx", "one");
+        put(root, "iris/20/model.onnx", "twenty");
+        put(root, "iris/03/model.onnx", "three");
+        put(root, "iris/4/weights.bin", "four");
+        put(root, "iris/config.yaml", "");
+        put(root, "iris/.registry/5/model.onnx", "five");
+        put(root, "wine.onnx", "wine");
+        put(root, "notes.txt", "");
+        put(root, "a model/1/model.onnx", "");
+        put(root, "..data/1/model.onnx", "");
+
+        let listing = scan(root).expect("can be seen");
+        let names: Vec<&str> = listing.models.keys().map(String::as_str).collect();
+        assert_eq!(names, ["iris", "wine"]);
+        let iris = &listing.models["iris"];
+        assert_eq!(iris.versions.keys().copied().collect::<Vec<u64>>(), [1, 20]);
+        assert!(iris.config.is_some());
+        assert_eq!(iris.oddities.len(), 2, "{:?}", iris.oddities);
+        assert!(iris.oddities[0].ends_with("iris/03: neither config.yaml nor a version such as 1"));
+        assert!(iris.oddities[1].ends_with("iris/4: there is no model.onnx"));
+        assert_eq!(listing.models["wine"].versions[&1].path, root.join("wine.onnx"));
+        assert_eq!(listing.oddities.len(), 1);
+        assert!(listing.oddities[0].ends_with("a model: a model's name is made of letters, digits, '-', '_' and '.'"));
+    }
+
+    #[test]
+    fn every_change_of_a_file_shows() {
+        let scratch = Scratch::new("fingerprints");
+        let root = scratch.path();
+        put(root, "iris/1/model.onnx", "one");
+        let before = scan(root).expect("can be seen");
+        assert_eq!(scan(root).expect("can be seen"), before);
+        put(root, "new", "two");
+        fs::rename(root.join("new"), root.join("iris/1/model.onnx")).expect("renames");
+        assert_ne!(
+            scan(root).expect("can be seen"),
+            before,
+            "another file of the same size"
+        );
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_seen_is_an_error_and_not_empty() {
+        let scratch = Scratch::new("missing");
+        let error = scan(&scratch.path().join("nowhere")).expect_err("there is none");
+        assert!(error.to_string().contains("nowhere"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_wins_over_a_file_of_its_name() {
+        let scratch = Scratch::new("both");
+        put(scratch.path(), "iris/2/model.onnx", "two");
+        put(scratch.path(), "iris.onnx", "one");
+        let listing = scan(scratch.path()).expect("can be seen");
+        assert_eq!(
+            listing.models["iris"].versions.keys().copied().collect::<Vec<u64>>(),
+            [2]
+        );
+    }
+}

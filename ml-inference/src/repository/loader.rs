@@ -1,0 +1,147 @@
+//! From a file to a version that may serve: read, opened, warmed up, and held against its golden requests.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::Value;
+use tracing::{error, info};
+
+use super::golden;
+use super::layout::Seen;
+use super::model_config::{Golden, ModelConfig};
+use crate::engine::LoadedModel;
+use crate::metrics::Metrics;
+use crate::model::Model;
+use crate::runtime::{Dim, ModelRuntime, Signature};
+use crate::tensor::{Tensor, TensorError};
+use crate::version::ModelVersion;
+
+/// Makes a runtime of a file's content.
+pub type Open = fn(&[u8]) -> Result<Box<dyn ModelRuntime>, String>;
+
+/// Answers a request body as the predict API does.
+pub type Ask = fn(&LoadedModel, &str) -> Result<Vec<u8>, String>;
+
+#[derive(Debug)]
+pub struct Loader {
+    pub metrics: Arc<Metrics>,
+    /// Of a model's file.
+    pub max_bytes: u64,
+    pub open: Open,
+    pub ask: Ask,
+}
+
+impl Loader {
+    /// Tells what came of it in the log and the metrics.
+    pub(super) fn load(
+        &self,
+        name: &str,
+        number: u64,
+        file: &Seen,
+        config: &ModelConfig,
+    ) -> Result<LoadedModel, String> {
+        let (started, memory) = (Instant::now(), resident_bytes());
+        let outcome = self.try_load(name, number, &file.path, config);
+        let seconds = started.elapsed().as_secs_f64();
+        self.metrics.load(name, outcome.is_ok(), seconds);
+        let path = file.path.display();
+        match &outcome {
+            Ok(_loaded) => info!(
+                model = name,
+                version = number,
+                %path,
+                milliseconds = seconds * 1e3,
+                resident_bytes_more = resident_bytes().saturating_sub(memory),
+                "model loaded"
+            ),
+            Err(problem) => error!(
+                model = name,
+                version = number,
+                %path,
+                problem,
+                "the model is refused; what serves stays"
+            ),
+        }
+        outcome
+    }
+
+    fn try_load(&self, name: &str, number: u64, path: &Path, config: &ModelConfig) -> Result<LoadedModel, String> {
+        let content = read(path, self.max_bytes)?;
+        let runtime = (self.open)(&content)?;
+        drop(content);
+        let example = example(runtime.signature()).map_err(|error| error.to_string())?;
+        let model = Model {
+            name: name.to_owned(),
+            version: ModelVersion::of_repository(number),
+            example,
+            runtime,
+        };
+        let loaded = LoadedModel::new(model, &self.metrics);
+        self.warm_up(&loaded, config)?;
+        let golden = config.golden.iter().filter(|golden| golden.is_for(number));
+        for (at, golden) in golden.enumerate() {
+            self.check(&loaded, golden)
+                .map_err(|problem| format!("golden request {at}: {problem}"))?;
+        }
+        Ok(loaded)
+    }
+
+    /// The first run allocates and fills caches; no client should wait for that.
+    fn warm_up(&self, loaded: &LoadedModel, config: &ModelConfig) -> Result<(), String> {
+        for (at, body) in config.warm_up.iter().enumerate() {
+            (self.ask)(loaded, body).map_err(|problem| format!("warm-up request {at}: {problem}"))?;
+        }
+        if config.warm_up.is_empty() {
+            // Zeros may be values that the model refuses; it has been run then, too.
+            let _refused = loaded.run(loaded.model.example.clone(), usize::MAX, || false);
+        }
+        Ok(())
+    }
+
+    fn check(&self, loaded: &LoadedModel, golden: &Golden) -> Result<(), String> {
+        let answer = (self.ask)(loaded, &golden.request)?;
+        let found: Value =
+            serde_json::from_slice(&answer).map_err(|error| format!("the answer is no JSON: {error}"))?;
+        match golden::difference(&golden.response, &found, golden.tolerance) {
+            None => Ok(()),
+            Some(difference) => Err(format!("the model answers otherwise: {difference}")),
+        }
+    }
+}
+
+fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, String> {
+    let cannot = |error: std::io::Error| format!("cannot be read: {error}");
+    let file = File::open(path).map_err(cannot)?;
+    let mut content = Vec::new();
+    let read = file
+        .take(max_bytes.saturating_add(1))
+        .read_to_end(&mut content)
+        .map_err(cannot)?;
+    if read as u64 > max_bytes {
+        return Err(format!("the file is larger than MAX_MODEL_BYTES, {max_bytes}"));
+    }
+    Ok(content)
+}
+
+/// One row of zeros.
+fn example(signature: &Signature) -> Result<Vec<Tensor>, TensorError> {
+    let inputs = signature.inputs.iter().map(|spec| {
+        let length = |dim: &Dim| match dim {
+            Dim::Fixed(length) => *length,
+            Dim::Free(_) => 1,
+        };
+        Tensor::zeros(spec.data_type, spec.shape.iter().map(length).collect())
+    });
+    inputs.collect()
+}
+
+/// What the process has in memory; 0 where the kernel does not tell.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kibibytes.unwrap_or_default() * 1024
+}
