@@ -12,6 +12,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use prometheus::IntGauge;
 use tokio::sync::oneshot;
@@ -28,6 +29,7 @@ pub(crate) struct Job {
     pub(crate) model: Arc<LoadedModel>,
     pub(crate) inputs: Vec<Tensor>,
     pub(crate) batch_size: usize,
+    pub(crate) queued: Instant,
     pub(crate) answer: oneshot::Sender<Outcome>,
 }
 
@@ -123,8 +125,10 @@ impl Shared {
                 model,
                 inputs,
                 batch_size,
+                queued,
                 answer,
             } = job;
+            model.statistics.queue.add(queued.elapsed());
             let run = || model.run(inputs, batch_size, || answer.is_closed());
             let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_panic| {
                 // The panic hook has written what and where.

@@ -4,6 +4,8 @@
 //! bounded cost. Models that take longer than the way to another thread run on the compute threads, behind their queue;
 //! requests do not share a run yet.
 
+mod statistics;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,6 +20,8 @@ use crate::repository::Catalog;
 use crate::runtime::{Cost, Misfit, RuntimeError};
 use crate::tensor::Tensor;
 
+pub use statistics::{Statistics, Total};
+
 #[derive(Debug)]
 pub struct Engine {
     catalog: ArcSwap<Catalog>,
@@ -27,6 +31,7 @@ pub struct Engine {
 #[derive(Debug)]
 pub struct LoadedModel {
     pub model: Model,
+    pub statistics: Statistics,
     duration: Histogram,
 }
 
@@ -82,6 +87,22 @@ impl Engine {
         inputs: Vec<Tensor>,
         limits: RunLimits,
     ) -> Result<Vec<Tensor>, EngineError> {
+        let started = Instant::now();
+        let outcome = self.run_where_it_belongs(loaded, inputs, limits).await;
+        let total = match outcome {
+            Ok(_) => &loaded.statistics.success,
+            Err(_) => &loaded.statistics.fail,
+        };
+        total.add(started.elapsed());
+        outcome
+    }
+
+    async fn run_where_it_belongs(
+        &self,
+        loaded: &Arc<LoadedModel>,
+        inputs: Vec<Tensor>,
+        limits: RunLimits,
+    ) -> Result<Vec<Tensor>, EngineError> {
         loaded.model.runtime.signature().check(&inputs)?;
         match loaded.model.runtime.cost() {
             Cost::Inline => loaded.run(inputs, limits.batch_size, || false),
@@ -91,6 +112,7 @@ impl Engine {
                     model: Arc::clone(loaded),
                     inputs,
                     batch_size: limits.batch_size,
+                    queued: Instant::now(),
                     answer,
                 };
                 self.compute.submit(job, limits.most_waiting)?;
@@ -103,7 +125,11 @@ impl Engine {
 impl LoadedModel {
     pub fn new(model: Model, metrics: &Metrics) -> Self {
         let duration = metrics.inference_duration(&model.name);
-        Self { model, duration }
+        Self {
+            model,
+            statistics: Statistics::default(),
+            duration,
+        }
     }
 
     /// Runs the model here, batch after batch, on inputs that fit its signature, until `abandoned` says that nobody waits.
@@ -136,7 +162,10 @@ impl LoadedModel {
             }
         };
         self.check(&inputs, &outputs)?;
-        self.duration.observe(started.elapsed().as_secs_f64());
+        let took = started.elapsed();
+        self.duration.observe(took.as_secs_f64());
+        let (rows, runs) = self.rows_and_runs(&inputs, batch_size);
+        self.statistics.ran(rows, runs, took);
         Ok(outputs)
     }
 
@@ -147,6 +176,15 @@ impl LoadedModel {
             .iter()
             .all(|input| !input.shape().is_empty() && input.rows() == rows);
         (rows > batch_size && alike && self.model.runtime.signature().has_free_rows()).then_some(rows)
+    }
+
+    /// How many rows a request has, and how many calls of the runtime that takes.
+    fn rows_and_runs(&self, inputs: &[Tensor], batch_size: usize) -> (usize, usize) {
+        match (self.rows_to_cut(inputs, batch_size), inputs.first()) {
+            (Some(rows), _) => (rows, rows.div_ceil(batch_size)),
+            (None, Some(first)) if self.model.runtime.signature().has_free_rows() => (first.rows(), 1),
+            (None, _) => (1, 1),
+        }
     }
 
     /// A runtime that breaks its word must not reach a client.

@@ -1,18 +1,20 @@
 //! What can go wrong with a request, and the one place that gives it a status.
 
 use http::StatusCode;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response};
+use serde_json::json;
 use shared::problem::Problem;
 use tracing::error;
 
 use crate::engine::EngineError;
 use crate::http::{Answer, BodyError, Route};
-use crate::protocol::InputError;
+use crate::protocol::{InputError, open_inference, tf_serving};
+use crate::repository::FindError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    #[error("no such path here; there are /, /predict, /health, /livez, /readyz and /metrics")]
+    #[error("no such path here; there are /, /predict, /v1/models, /v2, /health, /livez, /readyz and /metrics")]
     UnknownPath,
     #[error("{method} does not work on {}; use {}", .route.label(), .route.methods())]
     WrongMethod { method: Method, route: Route },
@@ -21,6 +23,14 @@ pub enum RequestError {
     #[error(transparent)]
     Input(#[from] InputError),
     #[error(transparent)]
+    TfServing(#[from] tf_serving::Error),
+    #[error(transparent)]
+    OpenInference(#[from] open_inference::Error),
+    #[error("a body with Content-Encoding is not supported; send it as it is")]
+    Encoded,
+    #[error(transparent)]
+    Find(FindError),
+    #[error(transparent)]
     Engine(#[from] EngineError),
     #[error("not ready: the model is still loading")]
     Loading,
@@ -28,6 +38,15 @@ pub enum RequestError {
     Draining,
     #[error("the metrics could not be written")]
     Metrics(#[source] prometheus::Error),
+}
+
+/// How an error is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// As problem details for HTTP APIs, RFC 9457.
+    Problem,
+    /// As the model servers' protocols have it: `{"error": "…"}`.
+    Protocol,
 }
 
 /// A model loads in milliseconds, and a queue moves on: the client that comes back after a second finds it so.
@@ -45,18 +64,36 @@ impl RequestError {
             Self::Input(InputError::TooMany { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Input(_) => StatusCode::BAD_REQUEST,
             Self::Engine(EngineError::Input(_) | EngineError::Runtime(_)) => StatusCode::BAD_REQUEST,
+            Self::TfServing(error) => match error {
+                tf_serving::Error::NoServable { .. }
+                | tf_serving::Error::NoVersions { .. }
+                | tf_serving::Error::NoVersion { .. } => StatusCode::NOT_FOUND,
+                tf_serving::Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+                _ => StatusCode::BAD_REQUEST,
+            },
+            Self::OpenInference(open_inference::Error::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::OpenInference(_) => StatusCode::BAD_REQUEST,
+            Self::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Find(_) => StatusCode::NOT_FOUND,
             Self::Engine(EngineError::BadOutput | EngineError::Panicked | EngineError::Abandoned)
             | Self::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Engine(EngineError::Busy { .. }) | Self::Loading | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
-    pub fn into_response(self) -> Response<Answer> {
+    pub fn into_response(self, dialect: Dialect) -> Response<Answer> {
         if self.status() == StatusCode::INTERNAL_SERVER_ERROR {
             error!(error = %self, "a request could not be answered");
         }
         let late = matches!(self, Self::Body(BodyError::TooSlow { .. }));
-        let mut response = self.into_problem().into_response();
+        let problem = self.into_problem();
+        let short = (dialect == Dialect::Protocol).then(|| format!("{}\n", json!({ "error": problem.detail() })));
+        let mut response = problem.into_response();
+        if let Some(short) = short {
+            *response.body_mut() = Answer::from(short);
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(CONTENT_TYPE, json);
+        }
         if late {
             // The rest of the body may still come: this connection is good for nothing more.
             response
@@ -78,7 +115,13 @@ impl RequestError {
                 problem.limit(limit as u64).retry_after_seconds(RETRY_AFTER_SECONDS)
             }
             Self::Loading => problem.retry_after_seconds(RETRY_AFTER_SECONDS),
+            Self::TfServing(tf_serving::Error::TooLarge { limit })
+            | Self::OpenInference(open_inference::Error::TooLarge { limit, .. }) => problem.limit(limit as u64),
             Self::UnknownPath
+            | Self::TfServing(_)
+            | Self::OpenInference(_)
+            | Self::Encoded
+            | Self::Find(_)
             | Self::Body(_)
             | Self::Input(InputError::Document { .. })
             | Self::Engine(_)

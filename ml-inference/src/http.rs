@@ -4,8 +4,10 @@
 //! means is the protocol's.
 
 mod body;
+mod open_inference;
 mod probes;
 mod router;
+mod tf_serving;
 
 use std::sync::Arc;
 
@@ -23,8 +25,11 @@ use crate::config::{Config, Limits};
 use crate::engine::{Engine, LoadedModel};
 use crate::error::RequestError;
 use crate::metrics::Metrics;
+use crate::middleware::X_MODEL_VERSION;
 use crate::model::BuiltIn;
-use crate::repository::{Catalog, Choice};
+use crate::protocol::target::Target;
+use crate::repository::{Catalog, Choice, FindError, State as VersionState};
+use crate::tensor::Tensor;
 
 /// Every answer is complete before its first byte leaves.
 pub type Answer = Full<Bytes>;
@@ -94,10 +99,51 @@ impl State {
         self.latest(BuiltIn::Sum.name())
     }
 
+    /// The model that a path names.
+    fn find(&self, target: &Target) -> Result<Arc<LoadedModel>, RequestError> {
+        let catalog = self.engine.catalog();
+        let found = catalog.find(&target.model, target.choice());
+        found.cloned().map_err(|error| match is_loading(&catalog, &error) {
+            true => RequestError::Loading,
+            false => RequestError::Find(error),
+        })
+    }
+
+    async fn run(&self, loaded: &Arc<LoadedModel>, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, RequestError> {
+        let limits = self.limits.load().run;
+        Ok(self.engine.run(loaded, inputs, limits).await?)
+    }
+
     fn latest(&self, name: &str) -> Result<Arc<LoadedModel>, RequestError> {
         let found = self.engine.catalog().find(name, Choice::Latest).cloned();
         found.map_err(|_not_yet| RequestError::Loading)
     }
+}
+
+/// Whether what cannot be found is on its way.
+fn is_loading(catalog: &Catalog, error: &FindError) -> bool {
+    let on_its_way = |state: &VersionState| matches!(state, VersionState::Start | VersionState::Loading);
+    match error {
+        FindError::NotAvailable { state, .. } => on_its_way(state),
+        FindError::NoneAvailable { model } => {
+            let versions = catalog.model(model).map(|servable| servable.versions.as_slice());
+            versions
+                .unwrap_or_default()
+                .iter()
+                .any(|version| on_its_way(&version.state))
+        }
+        FindError::NoModel { .. } => catalog.models.is_empty(),
+        FindError::NoVersion { .. } | FindError::NoLabel { .. } => false,
+    }
+}
+
+/// Names the version that has answered.
+fn answered_by(loaded: &LoadedModel, mut response: Response<Answer>) -> Response<Answer> {
+    // A version is digits and points.
+    if let Ok(version) = HeaderValue::from_str(loaded.model.version.as_str()) {
+        response.headers_mut().insert(X_MODEL_VERSION, version);
+    }
+    response
 }
 
 fn json(body: impl Into<Bytes>) -> Response<Answer> {

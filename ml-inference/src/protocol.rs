@@ -1,8 +1,14 @@
 //! The languages clients speak. A protocol turns a body into validated tensors and tensors into a body;
 //! it does not know how a model runs.
 
+mod dense;
 mod json;
 pub mod lab;
+pub mod open_inference;
+mod scanner;
+pub(crate) mod target;
+pub mod tf_serving;
+mod write;
 
 /// What is wrong with a body, in words for whoever wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

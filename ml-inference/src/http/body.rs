@@ -4,11 +4,15 @@ use std::error::Error;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, HeaderValue};
 use http_body::Body;
 use http_body_util::BodyExt;
 use shared::serve::{Refusal, expects_continue, linger};
 use tokio::time::timeout;
+
+use crate::config::Limits;
+use crate::error::RequestError;
 
 /// How much is set aside before the first byte came. A Content-Length is only a claim.
 const FIRST_ALLOCATION: u64 = 64 * 1024;
@@ -29,6 +33,15 @@ pub enum BodyError {
 pub(super) struct BodyLimits {
     pub(super) bytes: usize,
     pub(super) time: Duration,
+}
+
+impl From<Limits> for BodyLimits {
+    fn from(limits: Limits) -> Self {
+        Self {
+            bytes: limits.max_body_bytes,
+            time: limits.request_timeout,
+        }
+    }
 }
 
 /// The whole body. Runs on a local runtime, which lingers over what a refusal left unread.
@@ -54,6 +67,21 @@ where
         Ok(Err(Overrun::Broken(refusal))) => Err(refusal.map_or(BodyError::Broken, BodyError::Refused)),
         Err(_elapsed) => Err(BodyError::TooSlow { limit: limits.time }),
     }
+}
+
+/// The whole body, which must not be compressed: the protocols' clients can do that when they are told to.
+pub(super) async fn read_plain<B>(headers: &HeaderMap, body: B, limits: BodyLimits) -> Result<Bytes, RequestError>
+where
+    B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
+{
+    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
+        if !expects_continue(headers) {
+            linger(body);
+        }
+        return Err(RequestError::Encoded);
+    }
+    Ok(read(headers, body, limits).await?)
 }
 
 enum Overrun {

@@ -1,18 +1,22 @@
 //! From a path and a method to an answer.
 
+use std::error::Error;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::request::Parts;
 use http::{Method, Request, Response};
-use hyper::body::Incoming;
+use http_body::Body;
 
-use super::body::{self, BodyLimits};
-use super::{Answer, State, json, probes};
+use super::{Answer, State, body, json, open_inference, probes, tf_serving};
 use crate::engine::{EngineError, LoadedModel};
-use crate::error::RequestError;
+use crate::error::{Dialect, RequestError};
 use crate::protocol::lab;
+use crate::protocol::open_inference::Call as OpenInferenceCall;
+use crate::protocol::tf_serving::{Call as TfServingCall, Verb};
 use crate::tensor::Tensor;
 
-/// The paths of this service; the discriminants index the metrics.
+/// The paths of this service, those that differ in a model's name or version as one; the discriminants index the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     Root,
@@ -21,6 +25,19 @@ pub enum Route {
     Livez,
     Readyz,
     Metrics,
+    TfServingPredict,
+    TfServingClassify,
+    TfServingRegress,
+    TfServingStatus,
+    TfServingMetadata,
+    OpenInferenceServer,
+    OpenInferenceLive,
+    OpenInferenceReady,
+    OpenInferenceModel,
+    OpenInferenceModelReady,
+    OpenInferenceStatistics,
+    OpenInferenceInfer,
+    OpenInferenceIndex,
     Unknown,
 }
 
@@ -28,15 +45,7 @@ impl Route {
     pub const COUNT: usize = Self::Unknown as usize + 1;
 
     pub fn of(path: &str) -> Self {
-        match path {
-            "/" => Self::Root,
-            "/predict" => Self::Predict,
-            "/health" => Self::Health,
-            "/livez" => Self::Livez,
-            "/readyz" => Self::Readyz,
-            "/metrics" => Self::Metrics,
-            _ => Self::Unknown,
-        }
+        Asked::of(path).route()
     }
 
     /// The path, or a word that no client can choose: metric labels must stay few.
@@ -48,6 +57,19 @@ impl Route {
             Self::Livez => "/livez",
             Self::Readyz => "/readyz",
             Self::Metrics => "/metrics",
+            Self::TfServingPredict => "/v1/models/:predict",
+            Self::TfServingClassify => "/v1/models/:classify",
+            Self::TfServingRegress => "/v1/models/:regress",
+            Self::TfServingStatus => "/v1/models",
+            Self::TfServingMetadata => "/v1/models/metadata",
+            Self::OpenInferenceServer => "/v2",
+            Self::OpenInferenceLive => "/v2/health/live",
+            Self::OpenInferenceReady => "/v2/health/ready",
+            Self::OpenInferenceModel => "/v2/models",
+            Self::OpenInferenceModelReady => "/v2/models/ready",
+            Self::OpenInferenceStatistics => "/v2/models/stats",
+            Self::OpenInferenceInfer => "/v2/models/infer",
+            Self::OpenInferenceIndex => "/v2/repository/index",
             Self::Unknown => "unknown",
         }
     }
@@ -56,33 +78,105 @@ impl Route {
     pub fn methods(self) -> &'static str {
         match self {
             Self::Root | Self::Predict => "GET, HEAD, POST",
+            Self::TfServingPredict
+            | Self::TfServingClassify
+            | Self::TfServingRegress
+            | Self::OpenInferenceInfer
+            | Self::OpenInferenceIndex => "POST",
             _ => "GET, HEAD",
         }
     }
 
     /// Asked every few seconds by machines: such requests would drown the others in the log.
     pub fn is_probe(self) -> bool {
-        matches!(self, Self::Health | Self::Livez | Self::Readyz | Self::Metrics)
+        matches!(
+            self,
+            Self::Health
+                | Self::Livez
+                | Self::Readyz
+                | Self::Metrics
+                | Self::OpenInferenceLive
+                | Self::OpenInferenceReady
+                | Self::OpenInferenceModelReady
+        )
     }
 
-    fn allows(self, method: &Method) -> bool {
-        match *method {
-            // HEAD is GET without the body, which hyper leaves out.
-            Method::GET | Method::HEAD => true,
-            Method::POST => matches!(self, Self::Root | Self::Predict),
-            _ => false,
+    pub(super) fn allows(self, method: &Method) -> bool {
+        // HEAD is GET without the body, which hyper leaves out.
+        self.methods().split(", ").any(|allowed| allowed == method.as_str())
+    }
+}
+
+/// A path in the language it belongs to.
+enum Asked<'a> {
+    Lab(Route),
+    TfServing(TfServingCall<'a>),
+    OpenInference(OpenInferenceCall<'a>),
+}
+
+impl<'a> Asked<'a> {
+    fn of(path: &'a str) -> Self {
+        match path {
+            "/" => Self::Lab(Route::Root),
+            "/predict" => Self::Lab(Route::Predict),
+            "/health" => Self::Lab(Route::Health),
+            "/livez" => Self::Lab(Route::Livez),
+            "/readyz" => Self::Lab(Route::Readyz),
+            "/metrics" => Self::Lab(Route::Metrics),
+            path => {
+                let tf_serving = || TfServingCall::parse(path).map(Self::TfServing);
+                let open_inference = OpenInferenceCall::parse(path).map(Self::OpenInference);
+                open_inference.or_else(tf_serving).unwrap_or(Self::Lab(Route::Unknown))
+            }
+        }
+    }
+
+    fn route(&self) -> Route {
+        match self {
+            Self::Lab(route) => *route,
+            Self::TfServing(call) => match call {
+                TfServingCall::Run(Verb::Predict, _) => Route::TfServingPredict,
+                TfServingCall::Run(Verb::Classify, _) => Route::TfServingClassify,
+                TfServingCall::Run(Verb::Regress, _) => Route::TfServingRegress,
+                TfServingCall::Status(_) | TfServingCall::NoModel => Route::TfServingStatus,
+                TfServingCall::Metadata(_) => Route::TfServingMetadata,
+                TfServingCall::Unknown => Route::Unknown,
+            },
+            Self::OpenInference(call) => match call {
+                OpenInferenceCall::Server => Route::OpenInferenceServer,
+                OpenInferenceCall::Live => Route::OpenInferenceLive,
+                OpenInferenceCall::Ready => Route::OpenInferenceReady,
+                OpenInferenceCall::Model(_) => Route::OpenInferenceModel,
+                OpenInferenceCall::ModelReady(_) => Route::OpenInferenceModelReady,
+                OpenInferenceCall::Statistics(_) => Route::OpenInferenceStatistics,
+                OpenInferenceCall::Infer(_) => Route::OpenInferenceInfer,
+                OpenInferenceCall::Index => Route::OpenInferenceIndex,
+                OpenInferenceCall::Unknown => Route::Unknown,
+            },
         }
     }
 }
 
 /// Answers one request; what goes wrong is an answer too.
-pub async fn answer(state: &State, request: Request<Incoming>) -> Response<Answer> {
-    let route = Route::of(request.uri().path());
-    let answered = match check(route, request.method()) {
-        Err(error) => Err(error),
-        Ok(()) => dispatch(state, route, request).await,
+pub async fn answer<B>(state: &State, request: Request<B>) -> Response<Answer>
+where
+    B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
+{
+    let (head, body) = request.into_parts();
+    let asked = Asked::of(head.uri.path());
+    let route = asked.route();
+    let (answered, dialect) = match asked {
+        Asked::Lab(route) => (lab(state, route, &head, body).await, Dialect::Problem),
+        Asked::TfServing(call) => (tf_serving::answer(state, call, &head, body).await, Dialect::Protocol),
+        Asked::OpenInference(call) => {
+            let answered = match check(route, &head.method) {
+                Err(error) => Err(error),
+                Ok(()) => open_inference::answer(state, call, &head, body).await,
+            };
+            (answered, Dialect::Protocol)
+        }
     };
-    answered.unwrap_or_else(RequestError::into_response)
+    answered.unwrap_or_else(|error| error.into_response(dialect))
 }
 
 fn check(route: Route, method: &Method) -> Result<(), RequestError> {
@@ -96,15 +190,19 @@ fn check(route: Route, method: &Method) -> Result<(), RequestError> {
     Ok(())
 }
 
-async fn dispatch(state: &State, route: Route, request: Request<Incoming>) -> Result<Response<Answer>, RequestError> {
+async fn lab<B>(state: &State, route: Route, head: &Parts, body: B) -> Result<Response<Answer>, RequestError>
+where
+    B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
+{
+    check(route, &head.method)?;
     match route {
-        Route::Root | Route::Predict if request.method() == Method::POST => predict(state, request).await,
+        Route::Root | Route::Predict if head.method == Method::POST => predict(state, head, body).await,
         Route::Root | Route::Predict => show(state).await,
         Route::Health => Ok(probes::health(state)),
         Route::Livez => Ok(probes::livez()),
         Route::Readyz => probes::readyz(state),
         Route::Metrics => probes::scrape(state),
-        Route::Unknown => Err(RequestError::UnknownPath),
+        _ => Err(RequestError::UnknownPath),
     }
 }
 
@@ -116,16 +214,14 @@ async fn show(state: &State) -> Result<Response<Answer>, RequestError> {
 }
 
 /// POST: the model run on what the client sent, whatever its Content-Type says (`curl -d` says a form).
-async fn predict(state: &State, request: Request<Incoming>) -> Result<Response<Answer>, RequestError> {
-    let allowed = **state.limits.load();
-    let limits = BodyLimits {
-        bytes: allowed.max_body_bytes,
-        time: allowed.request_timeout,
-    };
-    let (head, body) = request.into_parts();
-    let text = body::read(&head.headers, body, limits).await?;
+async fn predict<B>(state: &State, head: &Parts, body: B) -> Result<Response<Answer>, RequestError>
+where
+    B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
+{
+    let limits = **state.limits.load();
+    let text = body::read(&head.headers, body, limits.into()).await?;
     // A number takes 8 bytes in memory and as few as two in the text.
-    let most_numbers = (allowed.max_body_bytes / size_of::<f64>()).max(1);
+    let most_numbers = (limits.max_body_bytes / size_of::<f64>()).max(1);
     let question = lab::parse(&text, most_numbers)?;
     drop(text);
     match question {
@@ -152,8 +248,7 @@ async fn predictions(
 
 /// The first output of a run.
 async fn run(state: &State, model: &Arc<LoadedModel>, inputs: Vec<Tensor>) -> Result<Tensor, RequestError> {
-    let limits = state.limits.load().run;
-    let outputs = state.engine.run(model, inputs, limits).await?;
+    let outputs = state.run(model, inputs).await?;
     Ok(outputs.into_iter().next().ok_or(EngineError::BadOutput)?)
 }
 
@@ -182,25 +277,46 @@ mod tests {
             "/%70redict",
             "*",
             "unknown",
+            "/v1",
+            "/v1/",
+            "/v2/x",
         ] {
             assert_eq!(Route::of(other), Route::Unknown, "{other:?}");
         }
     }
 
     #[test]
-    fn allow_names_exactly_the_methods_that_work() {
-        for route in [
-            Route::Root,
-            Route::Predict,
-            Route::Health,
-            Route::Livez,
-            Route::Readyz,
-            Route::Metrics,
+    fn a_model_in_the_path_is_no_route_of_its_own() {
+        for (path, label) in [
+            ("/v1/models/m:predict", "/v1/models/:predict"),
+            ("/v1/models/m/versions/3:regress", "/v1/models/:regress"),
+            ("/v1/models/m/labels/stable:classify", "/v1/models/:classify"),
+            ("/v1/models/m/versions/3", "/v1/models"),
+            ("/v1/models/m/metadata", "/v1/models/metadata"),
+            ("/v2/models/m/versions/3", "/v2/models"),
+            ("/v2/models/m/ready", "/v2/models/ready"),
+            ("/v2/models/m/infer", "/v2/models/infer"),
+            ("/v2/models/m/stats", "/v2/models/stats"),
         ] {
-            for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::OPTIONS] {
-                let named = route.methods().split(", ").any(|name| name == method.as_str());
-                assert_eq!(route.allows(&method), named, "{method} {route:?}");
-            }
+            assert_eq!(Route::of(path).label(), label, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_what_runs_a_model_or_asks_for_the_index_is_posted() {
+        for (path, methods) in [
+            ("/", "GET, HEAD, POST"),
+            ("/health", "GET, HEAD"),
+            ("/v1/models/m:predict", "POST"),
+            ("/v1/models/m", "GET, HEAD"),
+            ("/v2", "GET, HEAD"),
+            ("/v2/models/m/infer", "POST"),
+            ("/v2/repository/index", "POST"),
+        ] {
+            let route = Route::of(path);
+            assert_eq!(route.methods(), methods, "{path}");
+            assert!(!route.allows(&Method::PUT), "{path}");
+            assert_eq!(route.allows(&Method::POST), methods.contains("POST"), "{path}");
         }
     }
 }

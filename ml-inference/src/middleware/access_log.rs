@@ -18,6 +18,7 @@ use shared::telemetry::logging::{is_probe, without_query_values};
 use tower::{Layer, Service};
 use tracing::Level;
 
+use super::identity::X_MODEL_VERSION;
 use crate::http::{Route, State};
 
 /// Logged for a request whose client left before there was an answer, as nginx does.
@@ -89,6 +90,7 @@ where
         let mut exchange = this.exchange.take();
         if let Some(exchange) = &mut exchange {
             exchange.status = response.status();
+            exchange.model_version = response.headers().get(X_MODEL_VERSION).cloned();
         }
         Poll::Ready(Ok(response.map(|inner| LoggedBody { inner, exchange })))
     }
@@ -135,6 +137,8 @@ struct Exchange {
     /// What only the log line needs, when there will be one.
     line: Option<Line>,
     status: StatusCode,
+    /// Of the model that answered, where the path chose it.
+    model_version: Option<HeaderValue>,
     bytes: usize,
 }
 
@@ -161,12 +165,15 @@ impl Exchange {
                 request_id: request_id(request.headers()),
             }),
             status: StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::REQUEST_TIMEOUT),
+            model_version: None,
             bytes: 0,
         }
     }
 
     fn log(&self, line: &Line, seconds: f64) {
         let request_id = line.request_id.as_ref().and_then(|id| id.to_str().ok());
+        let model_version = self.model_version.as_ref().and_then(|version| version.to_str().ok());
+        let model_version = model_version.unwrap_or(&self.state.model_version);
         let path = without_query_values(line.uri.path(), line.uri.query());
         // The level of an event is part of its code, so there have to be two.
         macro_rules! log_at {
@@ -179,7 +186,7 @@ impl Exchange {
                     status = self.status.as_u16(),
                     bytes = self.bytes,
                     duration_ms = (seconds * 1e6).round() / 1e3,
-                    model_version = self.state.model_version,
+                    model_version,
                     peer = %self.peer,
                     "request"
                 )

@@ -5,7 +5,8 @@ use http::{HeaderName, HeaderValue, Response};
 use crate::config::Config;
 
 const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
-const X_MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
+/// The version of the model that answered; of the one that MODEL_NAME names, when none did.
+pub const X_MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 
 /// Both header values, made once; a copy is two reference counts.
 #[derive(Debug, Clone)]
@@ -28,7 +29,8 @@ impl Identity {
     pub fn sign<B>(&self, mut response: Response<B>) -> Response<B> {
         let headers = response.headers_mut();
         headers.insert(X_SERVED_BY, self.served_by.clone());
-        headers.insert(X_MODEL_VERSION, self.model_version.clone());
+        let version = headers.entry(X_MODEL_VERSION);
+        version.or_insert_with(|| self.model_version.clone());
         response
     }
 }

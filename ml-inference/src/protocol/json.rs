@@ -1,4 +1,4 @@
-//! Tensors in JSON: nested lists of numbers, read and written without a tree of values in between.
+//! The lab's tensors in JSON: nested lists of numbers, read without a tree of values in between.
 //!
 //! A number goes from the text straight into the tensor's memory, so a large request is in memory once as
 //! text and once as numbers. serde carries errors as mere text; [`Reader`] therefore notes beside it which
@@ -7,11 +7,11 @@
 use std::fmt::{self, Write};
 
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 
 use super::InputError;
-use crate::tensor::{Data, MAX_RANK, Tensor};
+use crate::tensor::{MAX_RANK, Tensor};
 
 /// What a text like `[NaN]` is called: Python's json module writes such words, RFC 8259 section 6 has none.
 const NOT_A_NUMBER: &str = "NaN and Infinity are not JSON numbers";
@@ -307,54 +307,4 @@ impl Name {
             None => self.0.clone(),
         }
     }
-}
-
-/// Writes `tensor` as nested lists, in the lab's hand: `[2.5, 3.0]`. Bytes that are no UTF-8 and numbers that JSON does not
-/// have are the caller's to keep out; here they become U+FFFD and null.
-pub(super) fn write_tensor(out: &mut Vec<u8>, tensor: &Tensor) {
-    let shape = tensor.shape();
-    match tensor.data() {
-        Data::Bool(values) => write_list(out, shape, values, write_scalar),
-        Data::Uint8(values) => write_list(out, shape, values, write_scalar),
-        Data::Uint16(values) => write_list(out, shape, values, write_scalar),
-        Data::Uint32(values) => write_list(out, shape, values, write_scalar),
-        Data::Uint64(values) => write_list(out, shape, values, write_scalar),
-        Data::Int8(values) => write_list(out, shape, values, write_scalar),
-        Data::Int16(values) => write_list(out, shape, values, write_scalar),
-        Data::Int32(values) => write_list(out, shape, values, write_scalar),
-        Data::Int64(values) => write_list(out, shape, values, write_scalar),
-        Data::Fp32(values) => write_list(out, shape, values, write_scalar),
-        Data::Fp64(values) => write_list(out, shape, values, write_scalar),
-        Data::Bytes(values) => write_list(out, shape, values, |out, text| {
-            write_string(out, &String::from_utf8_lossy(text));
-        }),
-    }
-}
-
-fn write_list<T>(out: &mut Vec<u8>, shape: &[usize], values: &[T], write: impl Fn(&mut Vec<u8>, &T) + Copy) {
-    let Some((length, inner)) = shape.split_first() else {
-        return values.iter().for_each(|value| write(out, value));
-    };
-    let step = values.len().checked_div(*length).unwrap_or(0);
-    out.push(b'[');
-    for index in 0..*length {
-        if index > 0 {
-            out.extend_from_slice(b", ");
-        }
-        write_list(out, inner, &values[index * step..(index + 1) * step], write);
-    }
-    out.push(b']');
-}
-
-/// A number or a truth value. Floats are the shortest text that reads back as the same number of their width, and always
-/// one of a float: `3.0`, `1e300`.
-pub(super) fn write_scalar<T: Serialize>(out: &mut Vec<u8>, value: &T) {
-    // Writing to memory cannot fail.
-    let _infallible = serde_json::to_writer(out, value);
-}
-
-/// Writes `text` as a JSON string.
-pub(super) fn write_string(out: &mut Vec<u8>, text: &str) {
-    // Writing to memory cannot fail.
-    let _infallible = serde_json::to_writer(out, text);
 }

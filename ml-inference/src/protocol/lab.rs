@@ -16,7 +16,8 @@ use serde::Deserializer as _;
 use serde::de::{MapAccess, Visitor};
 
 use super::InputError;
-use super::json::{Name, Reader, TensorMember, write_scalar, write_string, write_tensor};
+use super::json::{Name, Reader, TensorMember};
+use super::write::{LAB, write_float, write_string, write_tensor};
 use crate::model::Model;
 use crate::runtime::Signature;
 use crate::tensor::{Data, DataType, Element, MAX_RANK, Tensor};
@@ -241,7 +242,7 @@ pub fn predictions(output: &Tensor, model: &Model) -> Result<Bytes, InputError> 
     // Two spaces and a dozen digits a number is a fair first guess.
     let mut body = Vec::with_capacity(64 + output.data().len() * 8);
     body.extend_from_slice(b"{\"predictions\": ");
-    write_tensor(&mut body, output);
+    write_tensor(&mut body, output, LAB);
     body.extend_from_slice(b", \"model\": ");
     write_string(&mut body, &model.name);
     body.extend_from_slice(b", \"version\": ");
@@ -255,7 +256,7 @@ pub fn prediction(output: &Tensor, model_version: &str) -> Result<Bytes, InputEr
     check_writable(output, |_row| FEATURES.to_owned())?;
     let mut body = b"{\"prediction\": ".to_vec();
     for number in output.values::<f64>().unwrap_or_default() {
-        write_scalar(&mut body, number);
+        write_float(&mut body, number);
     }
     body.extend_from_slice(b", \"model_version\": ");
     write_string(&mut body, model_version);
@@ -466,7 +467,7 @@ mod tests {
         #[test]
         fn a_number_is_written_as_a_float(number in finite()) {
             let mut text = Vec::new();
-            write_scalar(&mut text, &number);
+            write_float(&mut text, &number);
             let text = String::from_utf8(text).expect("ASCII");
             prop_assert!(text.contains(['.', 'e']), "{}", text);
             prop_assert_eq!(text.parse::<f64>().expect("a number").to_bits(), number.to_bits());
@@ -478,7 +479,7 @@ mod tests {
             let values = (0..u32::try_from(count).expect("small")).map(f64::from).collect();
             let tensor = Tensor::of::<f64>(shape, values).expect("a tensor");
             let mut text = b"{\"instances\": ".to_vec();
-            write_tensor(&mut text, &tensor);
+            write_tensor(&mut text, &tensor, LAB);
             text.push(b'}');
             prop_assert_eq!(parse(&text, PLENTY), Ok(Question::Instances(tensor)));
         }

@@ -129,7 +129,7 @@ impl Data {
     }
 
     /// Puts the elements of `more` behind these. Gives `false`, and changes nothing, when they are of another type.
-    pub(super) fn append(&mut self, more: Self) -> bool {
+    pub(crate) fn append(&mut self, more: Self) -> bool {
         fn join<T: Element>(values: &mut Vec<T>, more: Data) -> bool {
             match T::unwrap(more) {
                 Some(mut more) => {

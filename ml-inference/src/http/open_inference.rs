@@ -1,0 +1,132 @@
+//! Answers what is asked in the Open Inference Protocol.
+
+use std::error::Error;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Response};
+use http_body::Body;
+
+use super::{Answer, State, answered_by, body, json, probes};
+use crate::engine::LoadedModel;
+use crate::error::RequestError;
+use crate::protocol::open_inference::{self as protocol, Call, Counted, Error as ProtocolError, Signed};
+use crate::protocol::target::{Place, Target};
+use crate::repository::{Choice, Servable};
+
+const HEADER_LENGTH: HeaderName = HeaderName::from_static(protocol::HEADER_LENGTH);
+const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// Answers a call that is made with the right method.
+pub(super) async fn answer<B>(
+    state: &State,
+    call: Call<'_>,
+    head: &Parts,
+    body: B,
+) -> Result<Response<Answer>, RequestError>
+where
+    B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
+{
+    match call {
+        Call::Server => Ok(json(protocol::server(&state.service_name, env!("CARGO_PKG_VERSION")))),
+        Call::Live => Ok(json(protocol::live())),
+        Call::Ready => probes::readyz(state).map(|_ready| json(protocol::ready())),
+        Call::Model(place) => metadata(state, &target(place)?),
+        Call::ModelReady(place) => model_ready(state, &target(place)?),
+        Call::Statistics(place) => statistics(state, place.map(target).transpose()?.as_ref()),
+        Call::Infer(place) => infer(state, &target(place)?, head, body).await,
+        Call::Index => index(state, head, body).await,
+        Call::Unknown => Err(RequestError::UnknownPath),
+    }
+}
+
+fn target(place: Place<'_>) -> Result<Target, RequestError> {
+    place.target().map_err(|_broken| ProtocolError::Path.into())
+}
+
+fn metadata(state: &State, target: &Target) -> Result<Response<Answer>, RequestError> {
+    let loaded = state.find(target)?;
+    let catalog = state.engine.catalog();
+    let servable = catalog.model(&target.model).map_err(RequestError::Find)?;
+    let described = protocol::metadata(&target.model, servable, loaded.model.runtime.signature());
+    Ok(answered_by(&loaded, json(described)))
+}
+
+fn model_ready(state: &State, target: &Target) -> Result<Response<Answer>, RequestError> {
+    let loaded = state.find(target)?;
+    Ok(answered_by(&loaded, json(protocol::model_ready(&target.model))))
+}
+
+/// Of one version, or of all that are available of one model or of all.
+fn statistics(state: &State, target: Option<&Target>) -> Result<Response<Answer>, RequestError> {
+    let catalog = state.engine.catalog();
+    let servables: Vec<&Servable> = match target {
+        Some(target) if target.choice() != Choice::Latest => {
+            let loaded = state.find(target)?;
+            return Ok(json(protocol::statistics(&[counted(&loaded)])));
+        }
+        Some(target) => vec![catalog.model(&target.model).map_err(RequestError::Find)?],
+        None => catalog.models.values().collect(),
+    };
+    let versions = servables.into_iter().flat_map(|servable| &servable.versions);
+    let counted: Vec<Counted<'_>> = versions
+        .filter_map(|version| version.loaded.as_deref())
+        .map(counted)
+        .collect();
+    Ok(json(protocol::statistics(&counted)))
+}
+
+fn counted(loaded: &LoadedModel) -> Counted<'_> {
+    Counted {
+        model: &loaded.model.name,
+        version: loaded.model.version.number(),
+        statistics: &loaded.statistics,
+    }
+}
+
+async fn infer<B>(state: &State, target: &Target, head: &Parts, body: B) -> Result<Response<Answer>, RequestError>
+where
+    B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
+{
+    let limits = **state.limits.load();
+    let text = body::read_plain(&head.headers, body, limits.into()).await?;
+    let loaded = state.find(target)?;
+    let model = &loaded.model;
+    let signature = model.runtime.signature();
+    let started = Instant::now();
+    // A value that is no ASCII is no length either.
+    let header_length = head
+        .headers
+        .get(HEADER_LENGTH)
+        .map(|value| value.to_str().unwrap_or_default());
+    let question = protocol::parse_infer(&text, header_length, signature, limits.max_body_bytes)?;
+    drop(text);
+    loaded.statistics.input.add(started.elapsed());
+    let outputs = state.run(&loaded, question.inputs).await?;
+    let started = Instant::now();
+    let signed = Signed {
+        model: &model.name,
+        version: model.version.number(),
+        id: question.id.as_deref(),
+    };
+    let answer = protocol::answer(signed, &outputs, signature, &question.outputs)?;
+    loaded.statistics.output.add(started.elapsed());
+    let mut response = json(answer.body);
+    if let Some(length) = answer.json_length {
+        response.headers_mut().insert(HEADER_LENGTH, HeaderValue::from(length));
+        response.headers_mut().insert(CONTENT_TYPE, OCTETS);
+    }
+    Ok(answered_by(&loaded, response))
+}
+
+async fn index<B>(state: &State, head: &Parts, body: B) -> Result<Response<Answer>, RequestError>
+where
+    B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
+{
+    let limits = **state.limits.load();
+    let text = body::read_plain(&head.headers, body, limits.into()).await?;
+    let only_ready = protocol::parse_index(&text)?;
+    Ok(json(protocol::index(&state.engine.catalog(), only_ready)))
+}

@@ -1,0 +1,588 @@
+//! Tensors in JSON, read from the text straight into the elements of their type.
+//!
+//! Nothing is narrowed in silence. A whole number must be one of the type's own; a decimal number becomes the nearest float
+//! of the type's width, and must not become infinite; a whole number that is given for a float must be one that the float
+//! can be exactly. `NaN`, `Infinity` and `-Infinity` are floats. Texts are strings or, base64-encoded, `{"b64": "…"}`.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+
+use super::scanner::{Kind, Scanner, SyntaxError};
+use crate::runtime::Dim;
+use crate::tensor::{Data, DataType, MAX_RANK};
+
+/// The one member of an object that stands for bytes.
+pub(super) const BASE64_KEY: &str = "b64";
+
+/// Padding may be left out.
+pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A value in a message is cut here.
+const LONGEST_SHOWN: usize = 256;
+
+/// Why a value is no tensor of the type that is asked for, in the words of TensorFlow Serving where it has some.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+    #[error("JSON Value: {value} Type: {} is not of expected type: {expected}", .kind.name())]
+    Type {
+        value: String,
+        kind: Kind,
+        expected: &'static str,
+    },
+    #[error("Cannot convert JSON value: {value} to {expected} without loss of precision.")]
+    Lossy { value: String, expected: &'static str },
+    #[error("JSON Value: {value} not formatted correctly for base64 data")]
+    Base64Object { value: String },
+    #[error("Unable to base64 decode")]
+    Base64,
+    #[error("JSON Value: {value} found at incorrect level: {} in the JSON DOM. Expected at level: {rank}", .level + 1)]
+    Level { value: String, level: usize, rank: usize },
+    #[error("Encountered list at unexpected level: {level} expected < {rank}")]
+    ListLevel { level: usize, rank: usize },
+    #[error("Encountered list at unexpected size: {found} at level: {level} expected size: {expected}")]
+    Length {
+        found: usize,
+        level: usize,
+        expected: usize,
+    },
+    /// The elements would take more memory than a request may.
+    #[error("the elements take more than the limit of {limit} bytes in memory")]
+    TooLarge { limit: usize },
+}
+
+/// Reads tensors from a request's body.
+pub(super) struct Reader<'b> {
+    pub(super) scanner: Scanner<'b>,
+    body: &'b Bytes,
+    /// How a message names a type.
+    type_name: fn(DataType) -> &'static str,
+    room: Room,
+}
+
+/// How much memory a request's elements may take, and how much of it is left.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    limit: usize,
+    left: usize,
+}
+
+impl Room {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, left: limit }
+    }
+
+    /// Takes what `count` elements of `size` bytes need.
+    pub(super) fn take(&mut self, count: usize, size: usize) -> Result<(), ReadError> {
+        let left = count.checked_mul(size).and_then(|bytes| self.left.checked_sub(bytes));
+        self.left = left.ok_or(ReadError::TooLarge { limit: self.limit })?;
+        Ok(())
+    }
+}
+
+/// What one element takes in memory.
+pub(super) fn element_size(data_type: DataType) -> usize {
+    match data_type {
+        DataType::Bool | DataType::Uint8 | DataType::Int8 => 1,
+        DataType::Uint16 | DataType::Int16 => 2,
+        DataType::Uint32 | DataType::Int32 | DataType::Fp32 => 4,
+        DataType::Uint64 | DataType::Int64 | DataType::Fp64 => 8,
+        DataType::Bytes => size_of::<Bytes>(),
+    }
+}
+
+/// The lengths of nested lists, outermost first.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Shape {
+    lengths: [usize; MAX_RANK],
+    rank: usize,
+}
+
+impl Shape {
+    pub(super) fn lengths(&self) -> &[usize] {
+        &self.lengths[..self.rank]
+    }
+}
+
+/// `[2,3]`.
+impl fmt::Display for Shape {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lengths: Vec<String> = self.lengths().iter().map(usize::to_string).collect();
+        write!(formatter, "[{}]", lengths.join(","))
+    }
+}
+
+/// The lengths that make `count` elements of `dims`, when there is only one way.
+pub(super) fn solve(dims: &[Dim], count: usize) -> Option<Vec<usize>> {
+    let fixed = |dim: &Dim| if let Dim::Fixed(length) = dim { *length } else { 1 };
+    let known = dims.iter().map(fixed).try_fold(1_usize, usize::checked_mul)?;
+    let free = dims.iter().filter(|dim| matches!(dim, Dim::Free(_))).count();
+    let rest = match free {
+        0 => (count == known).then_some(1)?,
+        1 => count.checked_div(known).filter(|rest| rest * known == count)?,
+        _ => return None,
+    };
+    let length = |dim: &Dim| if let Dim::Fixed(length) = dim { *length } else { rest };
+    Some(dims.iter().map(length).collect())
+}
+
+/// What is known of a value's shape while it is read.
+#[derive(Default)]
+struct Nest {
+    /// Known at each level once the first list there has ended.
+    lengths: [Option<usize>; MAX_RANK],
+    /// Known from the first element or the first empty list on.
+    rank: Option<usize>,
+}
+
+impl<'b> Reader<'b> {
+    /// Reads `text`, which is a part of `body`.
+    pub(super) fn new(body: &'b Bytes, text: &'b [u8], type_name: fn(DataType) -> &'static str, room: Room) -> Self {
+        Self {
+            scanner: Scanner::new(text),
+            body,
+            type_name,
+            room,
+        }
+    }
+
+    /// Goes on with another part of the body, in the room that is left.
+    pub(super) fn at(&mut self, text: &'b [u8]) {
+        self.scanner = Scanner::new(text);
+    }
+
+    pub(super) fn room(&mut self) -> &mut Room {
+        &mut self.room
+    }
+
+    /// Reads one value, an element or nested lists of one shape, and puts its elements behind those of `data`.
+    pub(super) fn value(&mut self, data: &mut Data) -> Result<Shape, ReadError> {
+        let mut nest = Nest::default();
+        self.nested(data, &mut nest, 0)?;
+        let mut shape = Shape {
+            rank: nest.rank.unwrap_or_default(),
+            ..Shape::default()
+        };
+        for (length, known) in shape.lengths.iter_mut().zip(nest.lengths) {
+            *length = known.unwrap_or_default();
+        }
+        Ok(shape)
+    }
+
+    fn nested(&mut self, data: &mut Data, nest: &mut Nest, level: usize) -> Result<(), ReadError> {
+        if self.scanner.peek()? != Kind::List {
+            let rank = *nest.rank.get_or_insert(level);
+            if rank != level {
+                let value = self.shown()?;
+                return Err(ReadError::Level { value, level, rank });
+            }
+            return self.element(data);
+        }
+        let rank = nest.rank.unwrap_or(MAX_RANK);
+        if level >= rank {
+            return Err(ReadError::ListLevel { level, rank });
+        }
+        let mut found = 0;
+        let mut more = self.scanner.open_list()?;
+        if !more {
+            nest.rank.get_or_insert(level + 1);
+        }
+        while more {
+            self.nested(data, nest, level + 1)?;
+            found += 1;
+            more = self.scanner.next_element()?;
+        }
+        match nest.lengths[level].replace(found) {
+            Some(expected) if expected != found => Err(ReadError::Length { found, level, expected }),
+            _ => Ok(()),
+        }
+    }
+
+    fn element(&mut self, data: &mut Data) -> Result<(), ReadError> {
+        let data_type = data.data_type();
+        self.room.take(1, element_size(data_type))?;
+        match data {
+            Data::Bool(values) => values.push(self.truth()?),
+            Data::Uint8(values) => values.push(self.whole(data_type)?),
+            Data::Uint16(values) => values.push(self.whole(data_type)?),
+            Data::Uint32(values) => values.push(self.whole(data_type)?),
+            Data::Uint64(values) => values.push(self.whole(data_type)?),
+            Data::Int8(values) => values.push(self.whole(data_type)?),
+            Data::Int16(values) => values.push(self.whole(data_type)?),
+            Data::Int32(values) => values.push(self.whole(data_type)?),
+            Data::Int64(values) => values.push(self.whole(data_type)?),
+            Data::Fp32(values) => values.push(self.float(data_type)?),
+            Data::Fp64(values) => values.push(self.float(data_type)?),
+            Data::Bytes(values) => values.push(self.text()?),
+        }
+        Ok(())
+    }
+
+    fn truth(&mut self) -> Result<bool, ReadError> {
+        match self.scanner.peek()? {
+            Kind::True | Kind::False => Ok(self.scanner.truth()?),
+            _ => Err(self.wrong_type(DataType::Bool)),
+        }
+    }
+
+    fn whole<T: FromStr>(&mut self, data_type: DataType) -> Result<T, ReadError> {
+        let before = self.scanner;
+        if self.scanner.peek()? == Kind::Number
+            && let Ok(value) = self.scanner.number()?.parse()
+        {
+            return Ok(value);
+        }
+        self.scanner = before;
+        Err(self.wrong_type(data_type))
+    }
+
+    fn float<T: Float>(&mut self, data_type: DataType) -> Result<T, ReadError> {
+        if self.scanner.peek()? != Kind::Number {
+            return Err(self.wrong_type(data_type));
+        }
+        let number = self.scanner.number()?;
+        // Rust reads every number of JSON, and the words for what is none.
+        let value = number.parse().ok().filter(|value| is_faithful::<T>(number, *value));
+        value.ok_or_else(|| ReadError::Lossy {
+            value: shorten(number.as_bytes()),
+            expected: (self.type_name)(data_type),
+        })
+    }
+
+    fn text(&mut self) -> Result<Bytes, ReadError> {
+        match self.scanner.peek()? {
+            Kind::Text => match self.scanner.text()? {
+                Cow::Borrowed(text) => Ok(self.body.slice_ref(text.as_bytes())),
+                Cow::Owned(text) => Ok(text.into_bytes().into()),
+            },
+            Kind::Object => {
+                let before = self.scanner;
+                match self.base64_text()? {
+                    Some(text) => {
+                        let bytes = BASE64.decode(text.as_bytes()).map_err(|_| ReadError::Base64)?;
+                        Ok(bytes.into())
+                    }
+                    None => {
+                        self.scanner = before;
+                        let value = self.shown()?;
+                        Err(ReadError::Base64Object { value })
+                    }
+                }
+            }
+            _ => Err(self.wrong_type(DataType::Bytes)),
+        }
+    }
+
+    /// The text in `{"b64": "text"}`; `None`, and a place somewhere in it, for any other object.
+    fn base64_text(&mut self) -> Result<Option<Cow<'b, str>>, SyntaxError> {
+        if self.scanner.open_object()?.as_deref() != Some(BASE64_KEY) || self.scanner.peek()? != Kind::Text {
+            return Ok(None);
+        }
+        let text = self.scanner.text()?;
+        Ok(self.scanner.next_member()?.is_none().then_some(text))
+    }
+
+    /// Whether the next value is an object of named values, and not one that stands for bytes.
+    pub(super) fn is_named(&self) -> Result<bool, SyntaxError> {
+        let mut ahead = Reader {
+            scanner: self.scanner,
+            ..*self
+        };
+        Ok(ahead.scanner.peek()? == Kind::Object && ahead.base64_text()?.is_none())
+    }
+
+    pub(super) fn wrong_type(&mut self, expected: DataType) -> ReadError {
+        let expected = (self.type_name)(expected);
+        let found = self.scanner.peek().and_then(|kind| Ok((kind, self.shown()?)));
+        match found {
+            Ok((kind, value)) => ReadError::Type { value, kind, expected },
+            Err(error) => ReadError::Syntax(error),
+        }
+    }
+
+    /// The next value for a message.
+    pub(super) fn shown(&mut self) -> Result<String, SyntaxError> {
+        self.scanner.skip().map(shorten)
+    }
+}
+
+pub(super) fn shorten(text: &[u8]) -> String {
+    let shown = String::from_utf8_lossy(&text[..text.len().min(LONGEST_SHOWN)]);
+    match text.len() > LONGEST_SHOWN {
+        true => format!("{}…", shown.trim_end_matches('\u{fffd}')),
+        false => shown.into_owned(),
+    }
+}
+
+trait Float: FromStr + Copy {
+    /// Every whole number of no more digits is a float of this width.
+    const EXACT_DIGITS: usize;
+
+    fn is_infinite(self) -> bool;
+
+    fn to_whole(self) -> i128;
+}
+
+macro_rules! float {
+    ($($type:ty),*) => {$(
+        impl Float for $type {
+            const EXACT_DIGITS: usize = <$type>::DIGITS as usize;
+
+            fn is_infinite(self) -> bool {
+                <$type>::is_infinite(self)
+            }
+
+            fn to_whole(self) -> i128 {
+                self as i128
+            }
+        }
+    )*};
+}
+
+float!(f32, f64);
+
+/// Whether `value` is what `number` says, as near as it has to be.
+fn is_faithful<T: Float>(number: &str, value: T) -> bool {
+    if value.is_infinite() {
+        return number.ends_with("Infinity");
+    }
+    if number.len() <= T::EXACT_DIGITS || number.contains(['.', 'e', 'E', 'N']) {
+        return true;
+    }
+    // What is longer than 64-bit numbers can be is no count or id, but a decimal number without a fraction.
+    match number
+        .parse::<i64>()
+        .map(i128::from)
+        .or_else(|_| number.parse::<u64>().map(i128::from))
+    {
+        Ok(whole) => value.to_whole() == whole,
+        Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(text: &str, data_type: DataType) -> Result<(Vec<usize>, Data), ReadError> {
+        let body = Bytes::copy_from_slice(text.as_bytes());
+        let mut reader = Reader::new(&body, &body, DataType::name, Room::new(1 << 16));
+        let mut data = Data::zeros(data_type, 0);
+        let shape = reader.value(&mut data)?;
+        Ok((shape.lengths().to_vec(), data))
+    }
+
+    fn refusal(text: &str, data_type: DataType) -> String {
+        read(text, data_type).expect_err(text).to_string()
+    }
+
+    #[test]
+    fn lists_of_one_shape_are_a_tensor() {
+        for (text, shape) in [
+            ("5", &[][..]),
+            ("[]", &[0]),
+            ("[5]", &[1]),
+            (" [ [1 , 2],[3,4] , [5,6]]", &[3, 2]),
+            ("[[],[]]", &[2, 0]),
+            ("[[[[[[[[1]]]]]]]]", &[1; 8]),
+        ] {
+            let (found, data) = read(text, DataType::Int32).expect(text);
+            assert_eq!(found, shape, "{text}");
+            assert_eq!(data.len(), shape.iter().product::<usize>(), "{text}");
+        }
+        for (text, problem) in [
+            (
+                "[[1,2],[3]]",
+                "Encountered list at unexpected size: 1 at level: 1 expected size: 2",
+            ),
+            (
+                "[[1],2]",
+                "JSON Value: 2 found at incorrect level: 2 in the JSON DOM. Expected at level: 2",
+            ),
+            ("[1,[2]]", "Encountered list at unexpected level: 1 expected < 1"),
+            (
+                "[[],1]",
+                "JSON Value: 1 found at incorrect level: 2 in the JSON DOM. Expected at level: 2",
+            ),
+            (
+                "[[[[[[[[[1]]]]]]]]]",
+                "Encountered list at unexpected level: 8 expected < 8",
+            ),
+            ("[1", "A comma or ] is missing after an element. at offset: 2"),
+        ] {
+            assert_eq!(refusal(text, DataType::Int32), problem, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_the_type_cannot_be_is_refused() {
+        for (text, data_type, problem) in [
+            (
+                "1.5",
+                DataType::Int64,
+                "JSON Value: 1.5 Type: Number is not of expected type: INT64",
+            ),
+            (
+                "1.0",
+                DataType::Int64,
+                "JSON Value: 1.0 Type: Number is not of expected type: INT64",
+            ),
+            (
+                "NaN",
+                DataType::Int64,
+                "JSON Value: NaN Type: Number is not of expected type: INT64",
+            ),
+            (
+                "300",
+                DataType::Uint8,
+                "JSON Value: 300 Type: Number is not of expected type: UINT8",
+            ),
+            (
+                "-1",
+                DataType::Uint64,
+                "JSON Value: -1 Type: Number is not of expected type: UINT64",
+            ),
+            (
+                "1",
+                DataType::Bool,
+                "JSON Value: 1 Type: Number is not of expected type: BOOL",
+            ),
+            (
+                "true",
+                DataType::Fp32,
+                "JSON Value: true Type: True is not of expected type: FP32",
+            ),
+            (
+                "{\"b64\":\"\"}",
+                DataType::Fp32,
+                "JSON Value: {\"b64\":\"\"} Type: Object is not of expected type: FP32",
+            ),
+            (
+                "5",
+                DataType::Bytes,
+                "JSON Value: 5 Type: Number is not of expected type: BYTES",
+            ),
+            (
+                "1e39",
+                DataType::Fp32,
+                "Cannot convert JSON value: 1e39 to FP32 without loss of precision.",
+            ),
+            (
+                "-1e400",
+                DataType::Fp64,
+                "Cannot convert JSON value: -1e400 to FP64 without loss of precision.",
+            ),
+            (
+                "16777217",
+                DataType::Fp32,
+                "Cannot convert JSON value: 16777217 to FP32 without loss of precision.",
+            ),
+            (
+                "-9007199254740993",
+                DataType::Fp64,
+                "Cannot convert JSON value: -9007199254740993 to FP64 without loss of precision.",
+            ),
+        ] {
+            assert_eq!(refusal(text, data_type), problem, "{text}");
+        }
+        let long = format!("\"{}\"", "ü".repeat(1000));
+        let refusal = refusal(&long, DataType::Fp32);
+        assert!(refusal.contains("üü… Type: String"), "{refusal}");
+        assert!(refusal.len() < 400, "{refusal}");
+    }
+
+    #[test]
+    fn a_float_is_the_nearest_of_its_own_width() {
+        // Read as 64-bit float first, this would be rounded twice: to a tie, and then to the wrong side.
+        let text = "1.00000017881393432617187499";
+        assert_eq!(read(text, DataType::Fp32), Ok((vec![], Data::Fp32(vec![1.000_000_1]))));
+        for (text, value) in [
+            ("16777216", 16_777_216.0),
+            ("33554432", 33_554_432.0),
+            ("123456789012345678901234567890", 1.234_567_9e29),
+            ("1e-50", 0.0),
+            ("-Infinity", f32::NEG_INFINITY),
+        ] {
+            assert_eq!(
+                read(text, DataType::Fp32),
+                Ok((vec![], Data::Fp32(vec![value]))),
+                "{text}"
+            );
+        }
+        let (_, nan) = read("[NaN]", DataType::Fp64).expect("a float");
+        assert!(matches!(nan, Data::Fp64(values) if values[0].is_nan()));
+    }
+
+    #[test]
+    fn bytes_are_strings_or_base64() {
+        let read = |text: &str| read(text, DataType::Bytes).map(|(_, data)| data);
+        let texts =
+            |texts: &[&'static [u8]]| Ok(Data::Bytes(texts.iter().map(|text| Bytes::from_static(text)).collect()));
+        assert_eq!(
+            read(r#"["a", "\n", {"b64": "/wA="}, {"b64":"/wA"}]"#),
+            texts(&[b"a", b"\n", b"\xff\0", b"\xff\0"])
+        );
+        assert_eq!(read(r#"{"b64": "~"}"#), Err(ReadError::Base64));
+        let object = r#"{"b64": "", "x": 1}"#;
+        let value = object.to_owned();
+        assert_eq!(read(object), Err(ReadError::Base64Object { value }));
+    }
+
+    #[test]
+    fn elements_take_no_more_memory_than_there_is_room() {
+        let read = |room: usize| {
+            let body = Bytes::from_static(b"[1,2,3,4]");
+            let mut reader = Reader::new(&body, &body, DataType::name, Room::new(room));
+            reader.value(&mut Data::zeros(DataType::Fp64, 0)).map(|_shape| ())
+        };
+        assert_eq!(read(32), Ok(()));
+        assert_eq!(read(31), Err(ReadError::TooLarge { limit: 31 }));
+    }
+
+    #[test]
+    fn a_shape_is_found_when_there_is_one_way_to_it() {
+        let (two, three, any) = (Dim::Fixed(2), Dim::Fixed(3), Dim::Free(None));
+        assert_eq!(solve(&[any.clone(), three.clone()], 6), Some(vec![2, 3]));
+        assert_eq!(solve(&[two.clone(), three.clone()], 6), Some(vec![2, 3]));
+        assert_eq!(solve(&[], 1), Some(vec![]));
+        assert_eq!(solve(std::slice::from_ref(&any), 0), Some(vec![0]));
+        for (dims, count) in [
+            (vec![any.clone(), three.clone()], 7),
+            (vec![two, three], 7),
+            (vec![any.clone(), any.clone()], 4),
+            (vec![any, Dim::Fixed(0)], 0),
+            (vec![], 2),
+        ] {
+            assert_eq!(solve(&dims, count), None, "{dims:?} {count}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_whole_number_is_read_exactly(number in any::<i64>(), positive in any::<u64>()) {
+            prop_assert_eq!(read(&number.to_string(), DataType::Int64), Ok((vec![], Data::Int64(vec![number]))));
+            prop_assert_eq!(read(&positive.to_string(), DataType::Uint64), Ok((vec![], Data::Uint64(vec![positive]))));
+        }
+
+        #[test]
+        fn a_whole_number_is_a_float_when_it_is_one_exactly(number in -(1_i64 << 55)..1 << 55) {
+            let text = number.to_string();
+            let exact = (number as f64) as i64 == number;
+            prop_assert_eq!(read(&text, DataType::Fp64).is_ok(), exact);
+            let exact = (number as f32) as i64 == number;
+            prop_assert_eq!(read(&text, DataType::Fp32).is_ok(), exact);
+        }
+    }
+}

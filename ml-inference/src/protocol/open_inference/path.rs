@@ -1,0 +1,127 @@
+//! The paths of the protocol.
+
+use super::super::target::{Place, Wanted};
+
+/// What a path asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call<'a> {
+    Server,
+    Live,
+    Ready,
+    Model(Place<'a>),
+    ModelReady(Place<'a>),
+    /// Of one model, or of all.
+    Statistics(Option<Place<'a>>),
+    Infer(Place<'a>),
+    Index,
+    /// A path under `/v2` that the protocol does not have.
+    Unknown,
+}
+
+impl<'a> Call<'a> {
+    /// `None` for a path that is not the protocol's.
+    pub(crate) fn parse(path: &'a str) -> Option<Self> {
+        match path.strip_prefix("/v2")? {
+            "" | "/" => Some(Self::Server),
+            rest => Some(call(rest.strip_prefix('/')?).unwrap_or(Self::Unknown)),
+        }
+    }
+}
+
+fn call(rest: &str) -> Option<Call<'_>> {
+    match rest {
+        "health/live" => return Some(Call::Live),
+        "health/ready" => return Some(Call::Ready),
+        "models/stats" => return Some(Call::Statistics(None)),
+        "repository/index" => return Some(Call::Index),
+        _ => {}
+    }
+    let mut segments = rest.strip_prefix("models/")?.split('/');
+    let model = segments.next().filter(|model| !model.is_empty())?;
+    let mut next = segments.next();
+    let mut version = Wanted::Latest;
+    if next == Some("versions") {
+        let text = segments.next().filter(|text| !text.is_empty())?;
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        version = if is_number {
+            Wanted::Number(text)
+        } else {
+            Wanted::Label(text)
+        };
+        next = segments.next();
+    }
+    let place = Place { model, version };
+    let call = match next {
+        None => Call::Model(place),
+        Some("ready") => Call::ModelReady(place),
+        Some("stats") => Call::Statistics(Some(place)),
+        Some("infer") => Call::Infer(place),
+        Some(_) => return None,
+    };
+    segments.next().is_none().then_some(call)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_of_the_protocol_is_known() {
+        let latest = Place {
+            model: "m",
+            version: Wanted::Latest,
+        };
+        let second = Place {
+            model: "m",
+            version: Wanted::Number("2"),
+        };
+        let canary = Place {
+            model: "m",
+            version: Wanted::Label("canary"),
+        };
+        for (path, call) in [
+            ("/v2", Call::Server),
+            ("/v2/", Call::Server),
+            ("/v2/health/live", Call::Live),
+            ("/v2/health/ready", Call::Ready),
+            ("/v2/models/m", Call::Model(latest)),
+            ("/v2/models/m/versions/2", Call::Model(second)),
+            ("/v2/models/m/ready", Call::ModelReady(latest)),
+            ("/v2/models/m/versions/canary/ready", Call::ModelReady(canary)),
+            ("/v2/models/m/infer", Call::Infer(latest)),
+            ("/v2/models/m/versions/2/infer", Call::Infer(second)),
+            ("/v2/models/stats", Call::Statistics(None)),
+            ("/v2/models/m/stats", Call::Statistics(Some(latest))),
+            ("/v2/models/m/versions/2/stats", Call::Statistics(Some(second))),
+            ("/v2/repository/index", Call::Index),
+        ] {
+            assert_eq!(Call::parse(path), Some(call), "{path}");
+        }
+    }
+
+    #[test]
+    fn other_paths_are_unknown() {
+        for path in [
+            "/v2/x",
+            "/v2//",
+            "/v2/health",
+            "/v2/health/live/",
+            "/v2/models",
+            "/v2/models/",
+            "/v2/models//infer",
+            "/v2/models/m/",
+            "/v2/models/m/infer/",
+            "/v2/models/m/predict",
+            "/v2/models/m/versions",
+            "/v2/models/m/versions/",
+            "/v2/models/m/versions//infer",
+            "/v2/models/m/infer/versions/2",
+            "/v2/repository/models/m/load",
+        ] {
+            assert_eq!(Call::parse(path), Some(Call::Unknown), "{path}");
+        }
+        for path in ["/", "/v1/models/m", "/v2x", "/V2", "v2/models/m"] {
+            assert_eq!(Call::parse(path), None, "{path}");
+        }
+    }
+}

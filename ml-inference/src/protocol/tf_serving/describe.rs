@@ -1,0 +1,85 @@
+//! What is told about a model: where its versions stand, and what it takes and gives.
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::{Error, SIGNATURE, Target};
+use crate::repository::{Choice, Servable, Version};
+use crate::runtime::{Signature, TensorSpec};
+
+/// Where the versions of a model stand that are asked for, the newest first.
+pub fn status(target: &Target, servable: Option<&Servable>) -> Result<Bytes, Error> {
+    let model = &target.model;
+    let no_versions = || Error::NoVersions { model: model.clone() };
+    let servable = servable
+        .filter(|servable| !servable.versions.is_empty())
+        .ok_or_else(no_versions)?;
+    let wanted = match target.choice() {
+        Choice::Latest => None,
+        Choice::Number(number) => Some(number),
+        Choice::Label(label) => {
+            let number = servable.labels.get(label).copied();
+            let label = label.to_owned();
+            Some(number.ok_or(Error::NoLabel { label })?)
+        }
+    };
+    let is_wanted = |version: &&Version| wanted.is_none_or(|wanted| version.number == wanted);
+    let told: Vec<Value> = servable
+        .versions
+        .iter()
+        .rev()
+        .filter(is_wanted)
+        .map(version_status)
+        .collect();
+    match wanted {
+        Some(version) if told.is_empty() => {
+            let model = model.clone();
+            Err(Error::NoVersion { model, version })
+        }
+        _ => Ok(line(&json!({ "model_version_status": told }))),
+    }
+}
+
+fn version_status(version: &Version) -> Value {
+    let (code, message) = match &version.problem {
+        None => ("OK", ""),
+        Some(problem) => ("UNKNOWN", problem.as_str()),
+    };
+    json!({
+        "version": version.number.to_string(),
+        "state": version.state.name(),
+        "status": { "error_code": code, "error_message": message },
+    })
+}
+
+/// What the model takes and gives.
+pub fn metadata(name: &str, version: u64, signature: &Signature) -> Bytes {
+    let described = json!({
+        "inputs": tensors(&signature.inputs),
+        "outputs": tensors(&signature.outputs),
+        "method_name": "tensorflow/serving/predict",
+        "defaults": {},
+    });
+    line(&json!({
+        "model_spec": { "name": name, "signature_name": "", "version": version.to_string() },
+        "metadata": { "signature_def": { "signature_def": { SIGNATURE: described } } },
+    }))
+}
+
+fn tensors(specs: &[TensorSpec]) -> Map<String, Value> {
+    let described = specs.iter().map(|spec| {
+        let lengths = spec.shape.iter().map(|dim| dim.length().to_string());
+        let dims: Vec<Value> = lengths.map(|length| json!({ "size": length, "name": "" })).collect();
+        let described = json!({
+            "dtype": spec.data_type.tensorflow_name(),
+            "tensor_shape": { "dim": dims, "unknown_rank": false },
+            "name": format!("{}:0", spec.name),
+        });
+        (spec.name.clone(), described)
+    });
+    described.collect()
+}
+
+fn line(value: &Value) -> Bytes {
+    format!("{value}\n").into()
+}
