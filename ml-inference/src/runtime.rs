@@ -4,11 +4,13 @@
 //! Versions, batches, queues and protocols are the business of others.
 
 mod linear;
+mod onnx_ml;
 mod signature;
 
 use std::fmt::Debug;
 
 pub use linear::{HalfPlusTwo, Sum};
+pub use onnx_ml::{LoadError, OnnxMl};
 pub use signature::{Dim, Misfit, Signature, TensorSpec};
 
 use crate::tensor::Tensor;
