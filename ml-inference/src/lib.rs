@@ -20,6 +20,7 @@ pub mod http;
 pub mod metrics;
 pub mod middleware;
 pub mod model;
+pub mod onnx;
 pub mod protocol;
 pub mod repository;
 pub mod runtime;

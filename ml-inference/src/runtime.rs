@@ -5,12 +5,14 @@
 
 mod linear;
 mod mlp;
+mod onnx_ml;
 mod signature;
 
 use std::fmt::Debug;
 
 pub use linear::{HalfPlusTwo, Sum};
 pub use mlp::{INPUTS as MLP_INPUTS, Mlp};
+pub use onnx_ml::{LoadError, OnnxMl};
 pub use signature::{Dim, Misfit, Signature, TensorSpec};
 
 use crate::tensor::Tensor;

@@ -1,0 +1,67 @@
+//! Runs the ONNX files that scikit-learn models are exported to: the operators of `ai.onnx.ml`, and those of ONNX itself that
+//! exporters put around them.
+//!
+//! ```text
+//! file ── onnx.rs ──► graph ── plan.rs, operators.rs ──► steps: one closure a node, values in numbered slots
+//! ```
+//!
+//! Everything is checked once, when a file is loaded: that each operator and each of its attributes is known, that no node uses
+//! what comes later, that indices point somewhere. Then the model runs once on zeros, which shows types and shapes that do not
+//! go together. Results are those of onnxruntime, in the same widths: that decides where the standard leaves something open.
+//!
+//! Sequences of maps have no place in a tensor: a ZipMap gives the probabilities it was given, and its classes become the
+//! labels of that output's columns.
+
+mod cast;
+mod elementwise;
+mod encoders;
+mod layout;
+mod linear;
+mod matrix;
+mod node;
+mod operators;
+mod plan;
+mod preprocessing;
+mod reduce;
+mod scores;
+mod svm;
+#[cfg(test)]
+mod test_node;
+mod trees;
+
+pub use node::LoadError;
+use plan::Plan;
+
+use super::{Cost, ModelRuntime, RuntimeError, Signature};
+use crate::onnx;
+use crate::tensor::Tensor;
+
+/// A loaded model.
+#[derive(Debug)]
+pub struct OnnxMl {
+    plan: Plan,
+}
+
+impl OnnxMl {
+    pub fn load(file: &[u8]) -> Result<Self, LoadError> {
+        let plan = Plan::new(&onnx::parse(file)?)?;
+        Ok(Self { plan })
+    }
+}
+
+impl ModelRuntime for OnnxMl {
+    fn signature(&self) -> &Signature {
+        &self.plan.signature
+    }
+
+    fn cost(&self) -> Cost {
+        Cost::Compute
+    }
+
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RuntimeError> {
+        let outputs = self.plan.run(inputs);
+        outputs.map_err(|(node, fault)| RuntimeError::Refused {
+            problem: format!("{node}: {fault}"),
+        })
+    }
+}
