@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ml_inference::compute::Compute;
 use ml_inference::engine::{Engine, LoadedModel, RunLimits};
 use ml_inference::metrics::Metrics;
-use ml_inference::model::{BuiltIn, Model};
+use ml_inference::model::Model;
 use ml_inference::onnx::{self, TensorProto};
 use ml_inference::protocol::lab::{self, Question};
 use ml_inference::runtime::TensorSpec;
@@ -126,9 +126,9 @@ fn engine(name: &str) -> (Engine, Arc<LoadedModel>) {
     let compute = Compute::start(1, metrics.waiting.clone()).expect("starts");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/zoo/small").join(name);
     let file = std::fs::read(path.with_extension("onnx")).expect("is checked in");
-    let model = Model::from_onnx(name, version.clone(), &file).expect("loads");
+    let model = Model::from_onnx(name, version, &file).expect("loads");
     let loaded = Arc::new(LoadedModel::new(model, &metrics));
-    (Engine::load(BuiltIn::HalfPlusTwo, &version, &metrics, compute), loaded)
+    (Engine::new(compute), loaded)
 }
 
 /// The body that the lab's protocol answers to this one.
