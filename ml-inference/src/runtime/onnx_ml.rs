@@ -27,6 +27,8 @@ mod scores;
 mod svm;
 #[cfg(test)]
 mod test_node;
+#[cfg(test)]
+mod tests;
 mod trees;
 
 pub use node::LoadError;

@@ -3,9 +3,14 @@
 //! Those of `small` are checked in. Larger ones are compared too when ZOO_DIR names a directory of them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use ml_inference::compute::Compute;
+use ml_inference::engine::{Engine, LoadedModel, RunLimits};
+use ml_inference::metrics::Metrics;
 use ml_inference::model::Model;
 use ml_inference::onnx::{self, TensorProto};
+use ml_inference::protocol::lab::{self, Question};
 use ml_inference::runtime::TensorSpec;
 use ml_inference::tensor::{Data, Tensor};
 use ml_inference::version::ModelVersion;
@@ -112,4 +117,66 @@ fn the_large_models_answer_as_onnxruntime_does() {
     if let Some(directory) = std::env::var_os("ZOO_DIR") {
         compare_all(Path::new(&directory));
     }
+}
+
+/// A model of the zoo among those of an engine.
+fn engine(name: &str) -> (Engine, Arc<LoadedModel>) {
+    let metrics = Metrics::new().expect("registers");
+    let version = ModelVersion::parse("1").expect("a version");
+    let compute = Compute::start(1, metrics.waiting.clone()).expect("starts");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/zoo/small").join(name);
+    let file = std::fs::read(path.with_extension("onnx")).expect("is checked in");
+    let model = Model::from_onnx(name, version, &file).expect("loads");
+    let loaded = Arc::new(LoadedModel::new(model, &metrics));
+    (Engine::new(compute), loaded)
+}
+
+/// The body that the lab's protocol answers to this one.
+async fn ask(engine: &Engine, loaded: &Arc<LoadedModel>, body: &str) -> Result<String, String> {
+    let limits = RunLimits {
+        batch_size: 2,
+        most_waiting: 1,
+    };
+    let Ok(Question::Instances(instances)) = lab::parse(body.as_bytes(), 1 << 20) else {
+        panic!("these are no instances: {body}");
+    };
+    let input = lab::model_input(instances, loaded.model.runtime.signature());
+    let input = input.map_err(|error| error.to_string())?;
+    let outputs = engine
+        .run(loaded, vec![input], limits)
+        .await
+        .map_err(|error| error.to_string())?;
+    let body = lab::predictions(&outputs[0], &loaded.model).map_err(|error| error.to_string())?;
+    Ok(String::from_utf8(body.to_vec()).expect("UTF-8"))
+}
+
+#[tokio::test]
+async fn the_labs_protocol_asks_a_model_in_batches() {
+    let (engine, loaded) = engine("logistic_words");
+    let body = r#"{"instances": [[5.1, 3.5, 1.4, 0.2], [6.5, 3, 5.5, 1.8], [5.7, 2.6, 3.5, 1]]}"#;
+    assert_eq!(
+        ask(&engine, &loaded, body).await.expect("runs"),
+        "{\"predictions\": [\"setosa\", \"virginica\", \"versicolor\"], \"model\": \"logistic_words\", \"version\": \"1\"}\n"
+    );
+    let narrow = ask(&engine, &loaded, r#"{"instances": [[1, 2, 3]]}"#).await;
+    assert_eq!(narrow, Err("X: expected FP32[-1,4], found FP32[1,3]".to_owned()));
+    let huge = ask(&engine, &loaded, r#"{"instances": [[1, 2, 3, 1e300]]}"#).await;
+    assert!(huge.is_err_and(|problem| problem.starts_with("instances[0][3]: ")));
+}
+
+#[tokio::test]
+async fn a_zip_maps_classes_are_the_labels_of_its_column() {
+    let (engine, loaded) = engine("logistic_words");
+    let probabilities = &loaded.model.runtime.signature().outputs[1];
+    assert_eq!(probabilities.labels, ["setosa", "versicolor", "virginica"]);
+    assert_eq!(probabilities.to_string(), "FP32[-1,3]");
+    let limits = RunLimits {
+        batch_size: 32,
+        most_waiting: 1,
+    };
+    let outputs = engine
+        .run(&loaded, loaded.model.example.clone(), limits)
+        .await
+        .expect("runs");
+    assert_eq!(outputs[1].shape(), [1, 3]);
 }

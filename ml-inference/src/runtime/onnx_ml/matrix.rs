@@ -52,24 +52,82 @@ struct Matrix<'a, T> {
     columns: usize,
 }
 
+/// Columns whose sums are kept in registers together, and rows likewise: eight registers of four floats.
+const COLUMNS: usize = 8;
+const ROWS: usize = 4;
+
 impl<T: Real> Matrix<'_, T> {
-    /// Row by row, so that the inner loop runs along memory.
+    fn row(&self, row: usize) -> &[T] {
+        &self.values[row * self.columns..(row + 1) * self.columns]
+    }
+
+    /// Appends the rows of the product.
     fn product(&self, other: &Matrix<'_, T>, out: &mut Vec<T>) {
-        for row in 0..self.rows {
-            let start = out.len();
-            out.resize(start + other.columns, T::default());
-            let sums = &mut out[start..];
-            for (index, factor) in self.values[row * self.columns..(row + 1) * self.columns]
-                .iter()
-                .enumerate()
-            {
-                let line = &other.values[index * other.columns..(index + 1) * other.columns];
-                for (sum, value) in sums.iter_mut().zip(line) {
-                    *sum += *factor * *value;
+        if self.rows < ROWS {
+            return (0..self.rows).for_each(|row| self.product_of_row(row, other, out));
+        }
+        let begin = out.len();
+        out.resize(begin + self.rows * other.columns, T::default());
+        let results = &mut out[begin..];
+        let mut panel = Vec::with_capacity(self.columns);
+        for first_column in (0..other.columns).step_by(COLUMNS) {
+            other.pack(first_column, &mut panel);
+            let width = COLUMNS.min(other.columns - first_column);
+            let mut put = |row: usize, sums: &[T; COLUMNS]| {
+                let place = row * other.columns + first_column;
+                results[place..place + width].copy_from_slice(&sums[..width]);
+            };
+            let whole = self.rows / ROWS * ROWS;
+            for first_row in (0..whole).step_by(ROWS) {
+                let rows: [&[T]; ROWS] = std::array::from_fn(|index| self.row(first_row + index));
+                for (index, sums) in sums(rows, &panel).iter().enumerate() {
+                    put(first_row + index, sums);
                 }
+            }
+            for row in whole..self.rows {
+                let [sums] = sums([self.row(row)], &panel);
+                put(row, &sums);
             }
         }
     }
+
+    /// Line by line, so that the inner loop runs along memory: for a few rows, packing would take longer than the product.
+    fn product_of_row(&self, row: usize, other: &Matrix<'_, T>, out: &mut Vec<T>) {
+        let begin = out.len();
+        out.resize(begin + other.columns, T::default());
+        let sums = &mut out[begin..];
+        for (index, factor) in self.row(row).iter().enumerate() {
+            for (sum, value) in sums.iter_mut().zip(other.row(index)) {
+                *sum += *factor * *value;
+            }
+        }
+    }
+
+    /// Some neighbouring columns, line after line; those that are not there are zeros.
+    fn pack(&self, first_column: usize, panel: &mut Vec<[T; COLUMNS]>) {
+        panel.clear();
+        let width = COLUMNS.min(self.columns - first_column);
+        panel.extend((0..self.rows).map(|row| {
+            let mut line = [T::default(); COLUMNS];
+            line[..width].copy_from_slice(&self.row(row)[first_column..first_column + width]);
+            line
+        }));
+    }
+}
+
+/// The products of some rows with a panel of columns.
+fn sums<T: Real, const N: usize>(rows: [&[T]; N], panel: &[[T; COLUMNS]]) -> [[T; COLUMNS]; N] {
+    let rows = rows.map(|row| &row[..panel.len()]);
+    let mut sums = [[T::default(); COLUMNS]; N];
+    for (index, line) in panel.iter().enumerate() {
+        for (row, sums) in rows.iter().zip(&mut sums) {
+            let factor = row[index];
+            for (sum, value) in sums.iter_mut().zip(line) {
+                *sum += factor * *value;
+            }
+        }
+    }
+    sums
 }
 
 pub(super) fn matmul(_node: &Node<'_>) -> Result<Operator, LoadError> {
@@ -213,6 +271,8 @@ fn straight<'a, T: Real>(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::test_node::{TestNode, tensor};
     use super::*;
 
@@ -230,6 +290,23 @@ mod tests {
         let stack = tensor(&[2, 1, 3], &[1.0_f32, 0.0, 0.0, 0.0, 0.0, 1.0]);
         assert_eq!(run(&stack, &b), Ok(tensor(&[2, 1, 2], &[1.0_f32, 0.0, 1.0, 1.0])));
         assert!(matches!(run(&a, &a), Err(Fault::Kind(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn every_way_of_multiplying_is_the_same(rows in 0_usize..10, inner in 0_usize..6, columns in 0_usize..20) {
+            let whole = |count: usize, seed: usize| (0..count).map(|index| f64::from((index * 7 + seed) as u8 % 13)).collect();
+            let (a, b): (Vec<f64>, Vec<f64>) = (whole(rows * inner, 1), whole(inner * columns, 5));
+            let left = Matrix { values: &a, rows, columns: inner };
+            let right = Matrix { values: &b, rows: inner, columns };
+            let (mut fast, mut slow) = (Vec::new(), Vec::new());
+            left.product(&right, &mut fast);
+            for row in 0..rows {
+                let column = |column: usize| (0..inner).map(|k| a[row * inner + k] * b[k * columns + column]).sum::<f64>();
+                slow.extend((0..columns).map(column));
+            }
+            prop_assert_eq!(fast, slow);
+        }
     }
 
     #[test]
