@@ -1,12 +1,14 @@
 //! The life of the process: signals, listener, workers, model, ready; then a signal, the drain and the end.
 //!
 //! ```text
-//! control thread    install signals → bind → start workers → load the model → ready → wait → drain → exit
+//! control thread    install signals → bind → start workers → ready once the model is loaded → wait → drain → exit
 //! worker threads                               └─ answer requests: probes at once, predictions once loaded
+//! repository                                   └─ looks at MODELS_DIR, loads, publishes
 //! ```
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -18,8 +20,8 @@ use shared::control;
 use shared::lifecycle::{DrainTimes, Drained, Lifecycle, Phase, Signals, drain};
 use shared::serve::{self, BindError};
 use shared::telemetry::logging;
-use tracing::info;
 use tracing::level_filters::LevelFilter;
+use tracing::{info, warn};
 
 use crate::compute::Compute;
 use crate::config::Config;
@@ -28,7 +30,7 @@ use crate::http::State;
 use crate::metrics::Metrics;
 use crate::middleware::Identity;
 use crate::model::{BuiltIn, Model};
-use crate::repository::Catalog;
+use crate::repository::{Catalog, Loader, Settings, Watcher, WatcherGone};
 use crate::stack;
 
 /// Why the service could not start or go on.
@@ -44,6 +46,8 @@ enum AppError {
     Metrics(#[from] prometheus::Error),
     #[error("a worker ended without being asked to")]
     WorkerGone,
+    #[error(transparent)]
+    WatcherGone(#[from] WatcherGone),
 }
 
 /// Runs the service to its end.
@@ -65,7 +69,8 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
 
     let lifecycle = Lifecycle::default();
     let metrics = Arc::new(Metrics::new()?);
-    let compute = Compute::start(config.workers, metrics.waiting.clone()).map_err(AppError::Spawn)?;
+    let threads = config.threads_per_run;
+    let compute = Compute::start(config.workers, threads, metrics.waiting.clone()).map_err(AppError::Spawn)?;
     let engine = Engine::new(compute);
     let state = Arc::new(State::new(&config, lifecycle.watch(), Arc::clone(&metrics), engine));
     let identity = Identity::new(&config);
@@ -88,21 +93,7 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
     )
     .map_err(AppError::Spawn)?;
 
-    let started = Instant::now();
-    let mut catalog = Catalog::default();
-    for built_in in [BuiltIn::Sum, config.model] {
-        let model = Model::built_in(built_in, config.model_version.clone());
-        catalog.insert(Arc::new(LoadedModel::new(model, &metrics)));
-    }
-    info!(
-        model = config.model.name(),
-        model_version = config.model_version.as_str(),
-        repository_version = config.model_version.number(),
-        milliseconds = started.elapsed().as_secs_f64() * 1e3,
-        "model loaded"
-    );
-    state.publish(catalog);
-    lifecycle.enter(Phase::Serving);
+    let watcher = load_models(&config, &metrics, &state).map_err(AppError::Spawn)?;
 
     let drain_times = Rc::new(Cell::new(config.drain));
     let apply = take_up(config.logging.level, Arc::clone(&state), Rc::clone(&drain_times));
@@ -111,10 +102,66 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
     let signal = tokio::select! {
         signal = signals.next() => signal,
         () = workers.one_ended() => return Err(AppError::WorkerGone),
+        gone = become_ready(&lifecycle, &state, watcher.as_ref()) => return Err(gone.into()),
     };
     info!(?signal, "asked to end");
     let open = &metrics.connections.open;
     Ok(drain(&lifecycle, drain_times.get(), &mut signals, workers.all_ended(), open).await)
+}
+
+/// Loads the built-in models, and has the others looked for.
+fn load_models(config: &Config, metrics: &Arc<Metrics>, state: &Arc<State>) -> io::Result<Option<Watcher>> {
+    let mut built_in = Catalog::default();
+    let others = [BuiltIn::Sum]
+        .into_iter()
+        .filter(|other| Some(*other) != config.built_in);
+    for model in config.built_in.into_iter().chain(others) {
+        let started = Instant::now();
+        let model = Model::built_in(model, config.model_version.clone());
+        info!(
+            model = model.name,
+            model_version = model.version.as_str(),
+            repository_version = model.version.number(),
+            milliseconds = started.elapsed().as_secs_f64() * 1e3,
+            "model loaded"
+        );
+        built_in.insert(Arc::new(LoadedModel::new(model, metrics)));
+    }
+    state.publish(built_in.clone());
+    let Some(models) = &config.models else { return Ok(None) };
+    let state = Arc::clone(state);
+    let watcher = Watcher::start(Settings {
+        directory: models.directory.clone(),
+        interval: models.interval,
+        built_in,
+        loader: Loader::new(Arc::clone(metrics), models.max_bytes),
+        publish: Box::new(move |catalog| state.publish(catalog)),
+    });
+    watcher.map(Some)
+}
+
+/// Ready when the model that MODEL_NAME names is loaded and all others were tried; returns when models are watched no more.
+async fn become_ready(lifecycle: &Lifecycle, state: &State, watcher: Option<&Watcher>) -> WatcherGone {
+    let Some(watcher) = watcher else {
+        lifecycle.enter(Phase::Serving);
+        return pending().await;
+    };
+    if let Err(gone) = watcher.looked().await {
+        return gone;
+    }
+    if !state.is_loaded() {
+        warn!(
+            model = state.served_name(),
+            "not ready: no version of the model that MODEL_NAME names is loaded yet"
+        );
+    }
+    while !state.is_loaded() {
+        if let Err(gone) = watcher.next_look().await {
+            return gone;
+        }
+    }
+    lifecycle.enter(Phase::Serving);
+    watcher.gone().await
 }
 
 /// What is done with settings that changed.

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tracing::error;
 
 use crate::engine::{EngineError, LoadedModel};
+use crate::runtime::RunThreads;
 use crate::tensor::Tensor;
 
 pub(crate) type Outcome = Result<Vec<Tensor>, EngineError>;
@@ -54,8 +55,8 @@ struct Queue {
 }
 
 impl Compute {
-    /// `waiting` is kept at the number of jobs in the queue.
-    pub fn start(threads: usize, waiting: IntGauge) -> io::Result<Self> {
+    /// So many runs at the same time, each with `threads_per_run` threads. `waiting` is kept at the number of jobs in the queue.
+    pub fn start(runs: usize, threads_per_run: usize, waiting: IntGauge) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             work: Condvar::new(),
@@ -65,10 +66,13 @@ impl Compute {
             shared,
             threads: Vec::new(),
         };
-        for index in 0..threads.max(1) {
+        for index in 0..runs.max(1) {
             let shared = Arc::clone(&compute.shared);
+            let threads = RunThreads::new(threads_per_run);
             let thread = std::thread::Builder::new().name(format!("compute-{index}"));
-            compute.threads.push(thread.spawn(move || shared.work())?);
+            compute
+                .threads
+                .push(thread.spawn(move || threads.within(|| shared.work()))?);
         }
         Ok(compute)
     }

@@ -1,10 +1,11 @@
 //! The settings of this service: the table everyone may read, and the typed values made of it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use shared::cli::Program;
-use shared::config::shape::{BYTES, NAME};
+use shared::config::shape::{BYTES, NAME, SECONDS};
 use shared::config::{Scalar, Secret, Setting, Settings, common, units};
 use shared::lifecycle::DrainTimes;
 use shared::serve::{self, ConnectionLimits};
@@ -12,13 +13,14 @@ use shared::telemetry::logging::Logging;
 
 use crate::engine::RunLimits;
 use crate::model::BuiltIn;
+use crate::repository::check_name;
 use crate::version::ModelVersion;
 
 /// What the command line shows of this service.
 pub const PROGRAM: Program = Program {
     name: "ml-inference",
     version: env!("CARGO_PKG_VERSION"),
-    about: "Serves a model over HTTP: GET / and POST /predict, with probes and metrics on the same port.",
+    about: "Serves models over HTTP: the lab's /predict, TensorFlow Serving's /v1, Open Inference's /v2, probes and metrics, all on one port.",
     settings: SETTINGS,
     documents: &[],
     default_document: "",
@@ -44,8 +46,8 @@ const SERVICE_NAME: Setting = Setting::new("SERVICE_NAME", "ml-inference", NAME,
 const MODEL_NAME: Setting = Setting::new(
     "MODEL_NAME",
     "half_plus_two",
-    Scalar::text(BuiltIn::EXPECTS, ""),
-    "the model that answers `instances`; half_plus_two is y = x / 2 + 2 for each number, sum adds up each row, mlp is a neural \
+    Scalar::word("the name of a model", "^[A-Za-z0-9._-]{1,128}$"),
+    "the model that answers /predict, built in or out of MODELS_DIR; half_plus_two is y = x / 2 + 2 for each number, sum adds up each row, mlp is a neural \
      network over rows of 64 numbers that costs a few milliseconds of CPU a row",
 );
 const MODEL_VERSION: Setting = Setting::new(
@@ -53,6 +55,24 @@ const MODEL_VERSION: Setting = Setting::new(
     "1.0",
     Scalar::word(ModelVersion::EXPECTS, ""),
     "version of the model, stamped into the image; its major number is the repository's integer version",
+);
+const MODELS_DIR: Setting = Setting::new(
+    "MODELS_DIR",
+    "",
+    Scalar::text("an absolute path", "^(/.*)?$"),
+    "directory with ONNX models to serve besides, MODEL/VERSION/model.onnx; what changes in it is taken up",
+);
+const MODELS_INTERVAL: Setting = Setting::new(
+    "MODELS_INTERVAL",
+    "1",
+    SECONDS,
+    "time from one look at MODELS_DIR to the next; a change counts when two looks see the same",
+);
+const MAX_MODEL_BYTES: Setting = Setting::new(
+    "MAX_MODEL_BYTES",
+    "2Gi",
+    BYTES,
+    "largest file of a model; larger ones are refused",
 );
 const BATCH_SIZE: Setting = Setting::new(
     "BATCH_SIZE",
@@ -72,7 +92,7 @@ const INTRA_OP_PARALLELISM: Setting = Setting::new(
     "TENSORFLOW_INTRA_OP_PARALLELISM",
     "0",
     Scalar::Whole(0, 1024),
-    "the most threads one run of a model may use, 0: the runtime decides; the built-in models always use one",
+    "threads of one run of a model, 0: one; never more than usable CPUs. The built-in models always use one",
 );
 const INTER_OP_PARALLELISM: Setting = Setting::new(
     "TENSORFLOW_INTER_OP_PARALLELISM",
@@ -104,6 +124,9 @@ pub const SETTINGS: &[Setting] = &[
     SERVICE_NAME,
     MODEL_NAME,
     MODEL_VERSION,
+    MODELS_DIR,
+    MODELS_INTERVAL,
+    MAX_MODEL_BYTES,
     BATCH_SIZE,
     MAX_QUEUE,
     INTRA_OP_PARALLELISM,
@@ -145,17 +168,30 @@ pub struct Config {
     pub service_name: String,
     pub pod_name: String,
     pub environment: String,
-    pub model: BuiltIn,
+    /// The model that answers the lab's questions.
+    pub served: String,
+    /// That model, when it is part of the program.
+    pub built_in: Option<BuiltIn>,
     pub model_version: ModelVersion,
+    pub models: Option<ModelsConfig>,
     /// Worker threads, and as many compute threads.
     pub workers: usize,
-    /// Kept for runtimes that have threads of their own; the built-in models do not.
+    /// For runtimes that have threads of their own; the built-in models do not.
     pub threads_per_run: usize,
     pub limits: Limits,
     pub connections: ConnectionLimits,
     pub drain: DrainTimes,
     pub logging: Logging,
     pub registry: RegistryCredentials,
+}
+
+/// The directory that models are loaded from.
+#[derive(Debug, Clone)]
+pub struct ModelsConfig {
+    pub directory: PathBuf,
+    pub interval: Duration,
+    /// Of one file.
+    pub max_bytes: u64,
 }
 
 /// What one request may take. It may change while the service runs.
@@ -178,20 +214,33 @@ pub struct RegistryCredentials {
 pub fn parse(settings: &mut Settings) -> Config {
     let ip: IpAddr = settings.get(&BIND_ADDRESS, |text| text.parse().ok());
     let port: u16 = settings.get(&SERVICE_PORT, |text| text.parse().ok());
+    let cpus = serve::usable_cpus();
     let most_runs = settings.get(&INTER_OP_PARALLELISM, units::number);
     let pod_name = settings.get(&common::POD_NAME, |text| match text {
         "" => Some(None),
         name => units::name(name, LONGEST_POD_NAME).map(Some),
     });
+    let served = settings.get(&MODEL_NAME, |text| check_name(text).is_ok().then(|| text.to_owned()));
+    let built_in = BuiltIn::parse(&served);
+    let models = models(settings);
+    if built_in.is_none() && models.is_none() {
+        let problem = format!(
+            "expected {}, or MODELS_DIR with such a model, found {served:?}",
+            BuiltIn::EXPECTS
+        );
+        settings.refuse_value(&MODEL_NAME, problem);
+    }
     Config {
         address: SocketAddr::new(ip, port),
         service_name: settings.get(&SERVICE_NAME, |text| units::name(text, LONGEST_NAME)),
         pod_name: pod_name.or_else(host_name).unwrap_or_else(|| NAMELESS.to_owned()),
         environment: settings.get(&common::ENVIRONMENT, |text| units::name(text, LONGEST_NAME)),
-        model: settings.get(&MODEL_NAME, BuiltIn::parse),
+        served,
+        built_in,
         model_version: settings.get(&MODEL_VERSION, ModelVersion::parse),
-        workers: workers(most_runs, serve::usable_cpus()),
-        threads_per_run: settings.get(&INTRA_OP_PARALLELISM, units::number),
+        models,
+        workers: workers(most_runs, cpus),
+        threads_per_run: threads_per_run(settings.get(&INTRA_OP_PARALLELISM, units::number), cpus),
         limits: Limits {
             run: RunLimits {
                 batch_size: settings.get(&BATCH_SIZE, units::number),
@@ -211,6 +260,24 @@ pub fn parse(settings: &mut Settings) -> Config {
             password: settings.get_secret(&REGISTRY_PASSWORD),
         },
     }
+}
+
+fn models(settings: &mut Settings) -> Option<ModelsConfig> {
+    let directory = settings.get(&MODELS_DIR, |text| {
+        (text.is_empty() || text.starts_with('/')).then(|| PathBuf::from(text))
+    });
+    let interval = settings.get(&MODELS_INTERVAL, units::seconds);
+    let max_bytes = settings.get(&MAX_MODEL_BYTES, units::bytes);
+    (!directory.as_os_str().is_empty()).then_some(ModelsConfig {
+        directory,
+        interval,
+        max_bytes,
+    })
+}
+
+/// One, unless more are asked for: several runs at a time do more than one run on several threads.
+fn threads_per_run(asked: usize, cpus: usize) -> usize {
+    asked.clamp(1, cpus.max(1))
 }
 
 /// More workers than CPUs would only take turns.
@@ -236,6 +303,13 @@ mod tests {
         assert_eq!(workers(0, 4), 4);
         assert_eq!(workers(2, 4), 2);
         assert_eq!(workers(64, 4), 4);
+    }
+
+    #[test]
+    fn a_run_has_one_thread_unless_more_are_asked_for() {
+        assert_eq!(threads_per_run(0, 4), 1);
+        assert_eq!(threads_per_run(2, 4), 2);
+        assert_eq!(threads_per_run(64, 4), 4);
     }
 
     #[test]

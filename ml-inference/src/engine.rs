@@ -234,7 +234,7 @@ mod tests {
 
     fn engine() -> Engine {
         let metrics = Metrics::new().expect("registers");
-        Engine::new(Compute::start(1, metrics.waiting.clone()).expect("starts"))
+        Engine::new(Compute::start(1, 1, metrics.waiting.clone()).expect("starts"))
     }
 
     fn tensor<T: Element>(shape: &[usize], values: &[T]) -> Tensor {

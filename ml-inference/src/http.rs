@@ -59,7 +59,7 @@ impl State {
             model_version: config.model_version.as_str().to_owned(),
             model_label: config.model_version.label(),
             engine,
-            served: config.model.name().to_owned(),
+            served: config.served.clone(),
             phase,
             service_name: config.service_name.clone(),
             limits: ArcSwap::from_pointee(config.limits),
@@ -87,6 +87,15 @@ impl State {
                 self.metrics.unloaded(model);
             }
         }
+    }
+
+    pub fn served_name(&self) -> &str {
+        &self.served
+    }
+
+    /// Whether the lab's questions can be answered.
+    pub fn is_loaded(&self) -> bool {
+        self.served().is_ok()
     }
 
     /// The model that MODEL_NAME names.

@@ -17,7 +17,7 @@ mod watcher;
 
 pub use catalog::{Catalog, Choice, FindError, Servable, State, Version};
 pub use layout::check_name;
-pub use loader::{Ask, Loader, Open};
+pub use loader::Loader;
 pub use model_config::{Golden, ModelConfig};
 pub use version_policy::VersionPolicy;
 pub use watcher::{Publish, Settings, Watcher, WatcherGone};

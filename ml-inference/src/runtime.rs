@@ -6,14 +6,19 @@
 mod linear;
 mod mlp;
 mod onnx_ml;
+mod open;
+mod rten;
 mod signature;
+mod threads;
 
 use std::fmt::Debug;
 
 pub use linear::{HalfPlusTwo, Sum};
 pub use mlp::{INPUTS as MLP_INPUTS, Mlp};
 pub use onnx_ml::{LoadError, OnnxMl};
+pub use open::open;
 pub use signature::{Dim, Misfit, Signature, TensorSpec};
+pub use threads::RunThreads;
 
 use crate::tensor::Tensor;
 

@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body::Body;
 
-use super::{Answer, State, body, json, open_inference, probes, tf_serving};
+use super::{Answer, State, answered_by, body, json, open_inference, probes, tf_serving};
 use crate::engine::{EngineError, LoadedModel};
 use crate::error::{Dialect, RequestError};
 use crate::protocol::lab;
@@ -243,7 +243,7 @@ async fn predictions(
     inputs: Vec<Tensor>,
 ) -> Result<Response<Answer>, RequestError> {
     let output = run(state, served, inputs).await?;
-    Ok(json(lab::predictions(&output, &served.model)?))
+    Ok(answered_by(served, json(lab::predictions(&output, &served.model)?)))
 }
 
 /// The first output of a run.

@@ -2,39 +2,49 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use serde_json::Value;
 use tracing::{error, info};
 
 use super::golden;
 use super::layout::Seen;
 use super::model_config::{Golden, ModelConfig};
-use crate::engine::LoadedModel;
+use crate::engine::{EngineError, LoadedModel};
 use crate::metrics::Metrics;
 use crate::model::Model;
-use crate::runtime::{Dim, ModelRuntime, Signature};
-use crate::tensor::{Tensor, TensorError};
+use crate::protocol::tf_serving;
+use crate::runtime::{self, ModelRuntime};
+use crate::tensor::Tensor;
 use crate::version::ModelVersion;
 
-/// Makes a runtime of a file's content.
-pub type Open = fn(&[u8]) -> Result<Box<dyn ModelRuntime>, String>;
+/// Of a warm-up or golden request: they are in a file of at most a megabyte.
+const MOST_TENSOR_BYTES: usize = 64 * 1024 * 1024;
 
-/// Answers a request body as the predict API does.
-pub type Ask = fn(&LoadedModel, &str) -> Result<Vec<u8>, String>;
+/// Makes a runtime of a file's content.
+type Open = fn(&[u8]) -> Result<Box<dyn ModelRuntime>, String>;
 
 #[derive(Debug)]
 pub struct Loader {
-    pub metrics: Arc<Metrics>,
+    metrics: Arc<Metrics>,
     /// Of a model's file.
-    pub max_bytes: u64,
-    pub open: Open,
-    pub ask: Ask,
+    max_bytes: u64,
+    open: Open,
 }
 
 impl Loader {
+    pub fn new(metrics: Arc<Metrics>, max_bytes: u64) -> Self {
+        Self {
+            metrics,
+            max_bytes,
+            open: |file| runtime::open(file).map_err(|error| error.to_string()),
+        }
+    }
+
     /// Tells what came of it in the log and the metrics.
     pub(super) fn load(
         &self,
@@ -70,9 +80,11 @@ impl Loader {
 
     fn try_load(&self, name: &str, number: u64, path: &Path, config: &ModelConfig) -> Result<LoadedModel, String> {
         let content = read(path, self.max_bytes)?;
-        let runtime = (self.open)(&content)?;
+        let open = self.open;
+        let runtime = catch_unwind(|| open(&content));
+        let runtime = runtime.unwrap_or_else(|_panic| Err("opening it panicked".to_owned()))?;
         drop(content);
-        let example = example(runtime.signature()).map_err(|error| error.to_string())?;
+        let example = runtime.signature().zeros(1).map_err(|error| error.to_string())?;
         let model = Model {
             name: name.to_owned(),
             version: ModelVersion::of_repository(number),
@@ -92,17 +104,17 @@ impl Loader {
     /// The first run allocates and fills caches; no client should wait for that.
     fn warm_up(&self, loaded: &LoadedModel, config: &ModelConfig) -> Result<(), String> {
         for (at, body) in config.warm_up.iter().enumerate() {
-            (self.ask)(loaded, body).map_err(|problem| format!("warm-up request {at}: {problem}"))?;
+            ask(loaded, body).map_err(|problem| format!("warm-up request {at}: {problem}"))?;
         }
         if config.warm_up.is_empty() {
             // Zeros may be values that the model refuses; it has been run then, too.
-            let _refused = loaded.run(loaded.model.example.clone(), usize::MAX, || false);
+            let _refused = run(loaded, loaded.model.example.clone());
         }
         Ok(())
     }
 
     fn check(&self, loaded: &LoadedModel, golden: &Golden) -> Result<(), String> {
-        let answer = (self.ask)(loaded, &golden.request)?;
+        let answer = ask(loaded, &golden.request)?;
         let found: Value =
             serde_json::from_slice(&answer).map_err(|error| format!("the answer is no JSON: {error}"))?;
         match golden::difference(&golden.response, &found, golden.tolerance) {
@@ -110,6 +122,23 @@ impl Loader {
             Some(difference) => Err(format!("the model answers otherwise: {difference}")),
         }
     }
+}
+
+/// Answers a body as the predict API does.
+fn ask(loaded: &LoadedModel, body: &str) -> Result<Bytes, String> {
+    let signature = loaded.model.runtime.signature();
+    let body = Bytes::copy_from_slice(body.as_bytes());
+    let question = tf_serving::parse_predict(&body, signature, MOST_TENSOR_BYTES).map_err(|error| error.to_string())?;
+    signature.check(&question.inputs).map_err(|error| error.to_string())?;
+    let outputs = run(loaded, question.inputs)?;
+    tf_serving::predictions(&outputs, signature, question.form).map_err(|error| error.to_string())
+}
+
+/// One run here and now. A model that panics is refused, not the end of the thread.
+fn run(loaded: &LoadedModel, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, String> {
+    let run = AssertUnwindSafe(|| loaded.run(inputs, usize::MAX, || false));
+    let outcome = catch_unwind(run).unwrap_or(Err(EngineError::Panicked));
+    outcome.map_err(|error| error.to_string())
 }
 
 fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, String> {
@@ -124,18 +153,6 @@ fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, String> {
         return Err(format!("the file is larger than MAX_MODEL_BYTES, {max_bytes}"));
     }
     Ok(content)
-}
-
-/// One row of zeros.
-fn example(signature: &Signature) -> Result<Vec<Tensor>, TensorError> {
-    let inputs = signature.inputs.iter().map(|spec| {
-        let length = |dim: &Dim| match dim {
-            Dim::Fixed(length) => *length,
-            Dim::Free(_) => 1,
-        };
-        Tensor::zeros(spec.data_type, spec.shape.iter().map(length).collect())
-    });
-    inputs.collect()
 }
 
 /// What the process has in memory; 0 where the kernel does not tell.

@@ -80,10 +80,18 @@ impl Watcher {
             .map_err(|_ended| WatcherGone)
     }
 
-    /// Returns when the thread has ended although it should not.
-    pub async fn gone(&self) {
+    /// Waits for the end of a look that is under way or comes next.
+    pub async fn next_look(&self) -> Result<(), WatcherGone> {
         let mut looks = self.looks.clone();
-        while looks.changed().await.is_ok() {}
+        let before = *looks.borrow();
+        let waited = looks.wait_for(|looks| *looks > before).await;
+        waited.map(|_looks| ()).map_err(|_ended| WatcherGone)
+    }
+
+    /// Returns when the thread has ended although it should not.
+    pub async fn gone(&self) -> WatcherGone {
+        while self.next_look().await.is_ok() {}
+        WatcherGone
     }
 }
 

@@ -35,7 +35,7 @@ pub use node::LoadError;
 use plan::Plan;
 
 use super::{Cost, ModelRuntime, RuntimeError, Signature};
-use crate::onnx;
+use crate::onnx::{self, OnnxModel};
 use crate::tensor::Tensor;
 
 /// A loaded model.
@@ -46,7 +46,12 @@ pub struct OnnxMl {
 
 impl OnnxMl {
     pub fn load(file: &[u8]) -> Result<Self, LoadError> {
-        let plan = Plan::new(&onnx::parse(file)?)?;
+        Self::of(&onnx::parse(file)?)
+    }
+
+    /// The same of a file that is read already.
+    pub(super) fn of(model: &OnnxModel<'_>) -> Result<Self, LoadError> {
+        let plan = Plan::new(model)?;
         Ok(Self { plan })
     }
 }

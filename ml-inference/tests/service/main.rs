@@ -7,5 +7,6 @@ mod load;
 mod mlp;
 mod observability;
 mod paths;
+mod repository;
 mod server;
 mod settings;

@@ -39,7 +39,7 @@ async fn help_lists_every_setting_with_its_default() {
         "REGISTRY_PASSWORD (secret)",
         "/etc/ml-inference/ml-inference.yaml",
         "/etc/secrets/ml-registry-credentials",
-        "the built-in models always use one",
+        "The built-in models always use one",
     ] {
         assert!(help.stdout.contains(text), "no {text:?} in\n{}", help.stdout);
     }

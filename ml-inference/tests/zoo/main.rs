@@ -123,7 +123,7 @@ fn the_large_models_answer_as_onnxruntime_does() {
 fn engine(name: &str) -> (Engine, Arc<LoadedModel>) {
     let metrics = Metrics::new().expect("registers");
     let version = ModelVersion::parse("1").expect("a version");
-    let compute = Compute::start(1, metrics.waiting.clone()).expect("starts");
+    let compute = Compute::start(1, 1, metrics.waiting.clone()).expect("starts");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/zoo/small").join(name);
     let file = std::fs::read(path.with_extension("onnx")).expect("is checked in");
     let model = Model::from_onnx(name, version, &file).expect("loads");

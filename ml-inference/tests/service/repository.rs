@@ -1,0 +1,295 @@
+//! Models out of a directory: a file is put there and is served, a better one takes its place, a bad one does not.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use shared::test_util::{DEADLINE, Scratch, eventually};
+
+use super::server::{Answer, Server};
+
+/// What a scikit-learn model was exported to.
+fn zoo(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/zoo/small")
+        .join(format!("{name}.onnx"));
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A directory of models, and a server that watches it.
+struct Scene {
+    scratch: Scratch,
+    server: Server,
+}
+
+impl Scene {
+    async fn start(settings: &[(&str, &str)]) -> Self {
+        let scratch = Scratch::new("models");
+        let server = serve(&scratch, settings).await;
+        Self { scratch, server }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.scratch.path().join(path)
+    }
+
+    /// Whole from the beginning: written beside, then renamed.
+    fn put(&self, path: &str, content: &[u8]) {
+        put(self.scratch.path(), path, content);
+    }
+
+    async fn predict(&self, path: &str) -> Answer {
+        self.server.post(path, ROW).await
+    }
+
+    async fn state(&self, model: &str, version: &str) -> Value {
+        let status = self.server.get(&format!("/v1/models/{model}")).await.json();
+        let versions = status["model_version_status"].as_array().cloned().unwrap_or_default();
+        let found = versions.into_iter().find(|known| known["version"] == version);
+        found.unwrap_or_default()
+    }
+
+    async fn until(&self, model: &str, version: &str, state: &str) -> Value {
+        eventually(
+            &format!("version {version} of {model} is {state}"),
+            DEADLINE,
+            async || self.state(model, version).await["state"] == state,
+        )
+        .await;
+        self.state(model, version).await
+    }
+}
+
+/// What the regressors take, and what `decision_tree` does.
+const ROW: &str = r#"{"instances": [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]]}"#;
+const FLOWER: &str = r#"{"instances": [[5.1, 3.5, 1.4, 0.2]]}"#;
+
+fn put(root: &Path, path: &str, content: &[u8]) {
+    let new = root.join(".new");
+    fs::write(&new, content).expect("writes");
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().expect("below the root")).expect("makes directories");
+    fs::rename(new, path).expect("renames");
+}
+
+async fn serve(scratch: &Scratch, settings: &[(&str, &str)]) -> Server {
+    let directory = scratch.path().to_str().expect("a path");
+    let usual = [("MODELS_DIR", directory), ("MODELS_INTERVAL", "0.05")];
+    let settings: Vec<(&str, &str)> = usual.iter().chain(settings).copied().collect();
+    Server::start_unready(&settings).await
+}
+
+#[tokio::test]
+async fn a_file_that_is_dropped_into_the_directory_is_served() {
+    let scene = Scene::start(&[]).await;
+    assert_eq!(scene.predict("/v1/models/tree:predict").await.status, 404);
+    scene.put("tree.onnx", &zoo("decision_tree"));
+    scene.until("tree", "1", "AVAILABLE").await;
+    let answer = scene.server.post("/v1/models/tree:predict", FLOWER).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.header("x-model-version"), "1");
+    let expected = json!({ "output_label": "setosa", "output_probability": [1.0, 0.0, 0.0] });
+    assert_eq!(answer.json()["predictions"], json!([expected]));
+    let metrics = scene.server.metrics().await;
+    assert!(
+        metrics.contains("ml_inference_model_loaded{model=\"tree\",version=\"1\"} 1"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("ml_inference_model_loads_total{model=\"tree\",result=\"loaded\"} 1"));
+
+    fs::remove_file(scene.path("tree.onnx")).expect("removes");
+    eventually("the model is gone", DEADLINE, async || {
+        scene.server.post("/v1/models/tree:predict", FLOWER).await.status == 404
+    })
+    .await;
+    let metrics = scene.server.metrics().await;
+    assert!(
+        !metrics.contains("ml_inference_model_loaded{model=\"tree\""),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn the_lab_asks_the_model_that_is_named_and_waits_until_it_is_there() {
+    let scene = Scene::start(&[("MODEL_NAME", "wine")]).await;
+    eventually("it says what is missing", DEADLINE, async || {
+        scene
+            .server
+            .process
+            .output()
+            .contains("no version of the model that MODEL_NAME names is loaded yet")
+    })
+    .await;
+    assert_eq!(scene.server.get("/readyz").await.status, 503);
+    assert_eq!(scene.predict("/predict").await.status, 503);
+    assert_eq!(scene.server.get("/livez").await.status, 200);
+
+    scene.put("wine/7/model.onnx", &zoo("linear_regression"));
+    eventually("it is ready", DEADLINE, async || {
+        scene.server.get("/readyz").await.status == 200
+    })
+    .await;
+    let answer = scene.predict("/predict").await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.json()["model"], "wine");
+    assert_eq!(answer.json()["version"], "7");
+    assert_eq!(answer.header("x-model-version"), "7");
+}
+
+#[tokio::test]
+async fn a_new_version_takes_over_and_a_bad_one_does_not() {
+    let scene = Scene::start(&[]).await;
+    scene.put("m/1/model.onnx", &zoo("linear_regression"));
+    scene.until("m", "1", "AVAILABLE").await;
+    let first = scene.predict("/v1/models/m:predict").await.body;
+
+    let mut corrupt = zoo("linear_regression");
+    corrupt.truncate(corrupt.len() / 2);
+    scene.put("m/2/model.onnx", &corrupt);
+    let status = scene.until("m", "2", "END").await;
+    let problem = status["status"]["error_message"].as_str().unwrap_or_default();
+    assert!(problem.contains("no ONNX model"), "{status}");
+    assert_eq!(scene.predict("/v1/models/m:predict").await.body, first);
+    let metrics = scene.server.metrics().await;
+    assert!(
+        metrics.contains("ml_inference_model_loads_total{model=\"m\",result=\"refused\"} 1"),
+        "{metrics}"
+    );
+    assert!(
+        scene
+            .server
+            .process
+            .output()
+            .contains("the model is refused; what serves stays")
+    );
+
+    scene.put("m/3/model.onnx", &zoo("boosting_regressor"));
+    scene.until("m", "3", "AVAILABLE").await;
+    eventually("the first is let go", DEADLINE, async || {
+        scene.state("m", "1").await["state"] != "AVAILABLE"
+    })
+    .await;
+    let third = scene.predict("/v1/models/m:predict").await;
+    assert_eq!(third.header("x-model-version"), "3");
+    assert_ne!(third.body, first);
+    assert_eq!(scene.predict("/v1/models/m/versions/1:predict").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_golden_request_that_is_answered_otherwise_keeps_a_version_out() {
+    let scene = Scene::start(&[]).await;
+    scene.put("m/1/model.onnx", &zoo("linear_regression"));
+    scene.until("m", "1", "AVAILABLE").await;
+    let right = scene.predict("/v1/models/m:predict").await.json()["predictions"].clone();
+    let golden = |response: &Value| {
+        let response = json!({ "predictions": response }).to_string();
+        format!(
+            "version_policy: all\nlabels: {{stable: 1}}\ngolden:\n  - request: '{ROW}'\n    response: '{response}'\n"
+        )
+    };
+    scene.put("m/config.yaml", golden(&right).as_bytes());
+    scene.put("m/2/model.onnx", &zoo("linear_regression"));
+    scene.until("m", "2", "AVAILABLE").await;
+    scene.put("m/3/model.onnx", &zoo("boosting_regressor"));
+    let status = scene.until("m", "3", "END").await;
+    let problem = status["status"]["error_message"].as_str().unwrap_or_default();
+    assert!(
+        problem.starts_with("golden request 0: the model answers otherwise: predictions[0]"),
+        "{problem}"
+    );
+    assert_eq!(
+        scene
+            .predict("/v1/models/m/labels/stable:predict")
+            .await
+            .header("x-model-version"),
+        "1"
+    );
+    assert_eq!(
+        scene.predict("/v1/models/m:predict").await.header("x-model-version"),
+        "2"
+    );
+}
+
+#[tokio::test]
+async fn a_configuration_with_faults_is_told_with_its_place_and_the_one_before_holds() {
+    let scene = Scene::start(&[]).await;
+    scene.put("m/config.yaml", b"labels: {stable: 1}\n");
+    scene.put("m/1/model.onnx", &zoo("linear_regression"));
+    scene.until("m", "1", "AVAILABLE").await;
+    scene.put("m/config.yaml", b"labels:\n  stable: first\n");
+    eventually("it is told", DEADLINE, async || {
+        scene
+            .server
+            .process
+            .output()
+            .contains("m/config.yaml:2:11: labels.stable: expected a whole number")
+    })
+    .await;
+    assert_eq!(scene.predict("/v1/models/m/labels/stable:predict").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_name_of_the_programs_own_and_what_is_no_model_are_told() {
+    let scratch = Scratch::new("models");
+    put(scratch.path(), "half_plus_two/5/model.onnx", &zoo("linear_regression"));
+    put(scratch.path(), "m/new/model.onnx", &zoo("linear_regression"));
+    let server = serve(&scratch, &[]).await;
+    eventually("it is ready", DEADLINE, async || {
+        server.get("/readyz").await.status == 200
+    })
+    .await;
+    let log = server.process.output();
+    assert!(
+        log.contains("half_plus_two: a model of this name is part of the program"),
+        "{log}"
+    );
+    assert!(
+        log.contains("m/new: neither config.yaml nor a version such as 1"),
+        "{log}"
+    );
+    let answer = server.post("/predict", r#"{"instances": [1.0]}"#).await;
+    assert_eq!(answer.json()["predictions"], json!([2.5]));
+}
+
+#[tokio::test]
+async fn an_unsupported_operator_is_named() {
+    let scene = Scene::start(&[]).await;
+    // The name stands in the file as it is, as the node's too; another of the same length keeps the file whole.
+    let mut file = zoo("linear_regression");
+    let name = b"LinearRegressor";
+    while let Some(at) = file.windows(name.len()).position(|part| part == name) {
+        file[at..at + name.len()].copy_from_slice(b"LinearRegretter");
+    }
+    scene.put("m/1/model.onnx", &file);
+    let status = scene.until("m", "1", "END").await;
+    let problem = status["status"]["error_message"].as_str().unwrap_or_default();
+    assert!(problem.contains("LinearRegretter"), "{status}");
+}
+
+#[tokio::test]
+async fn versions_come_and_go_under_load_without_a_failed_request() {
+    let scene = Scene::start(&[]).await;
+    scene.put("m/1/model.onnx", &zoo("linear_regression"));
+    scene.until("m", "1", "AVAILABLE").await;
+    let mut asked = 0_usize;
+    for version in 2..=6_u64 {
+        let model = if version % 2 == 0 {
+            "boosting_regressor"
+        } else {
+            "linear_regression"
+        };
+        scene.put(&format!("m/{version}/model.onnx"), &zoo(model));
+        if version == 4 {
+            scene.put("m/100/model.onnx", b"broken");
+        }
+        loop {
+            let answer = scene.predict("/v1/models/m:predict").await;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            asked += 1;
+            if answer.header("x-model-version") == version.to_string() {
+                break;
+            }
+        }
+    }
+    assert!(asked > 5, "some were answered by the version before");
+}
