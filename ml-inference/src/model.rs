@@ -1,6 +1,6 @@
 //! A model as clients know it: a name, a version, something that runs it, and inputs to show it with.
 
-use crate::runtime::{HalfPlusTwo, LoadError, MLP_INPUTS, Mlp, ModelRuntime, OnnxMl, Sum};
+use crate::runtime::{self, HalfPlusTwo, LoadError, MLP_INPUTS, Mlp, ModelRuntime, Sum};
 use crate::tensor::{Tensor, TensorError};
 use crate::version::ModelVersion;
 
@@ -71,13 +71,13 @@ impl Model {
 
     /// A model out of an ONNX file; it is shown with a row of zeros.
     pub fn from_onnx(name: impl Into<String>, version: ModelVersion, file: &[u8]) -> Result<Self, LoadError> {
-        let runtime = OnnxMl::load(file)?;
+        let runtime = runtime::open(file)?;
         let example = runtime.signature().zeros(1);
         Ok(Self {
             name: name.into(),
             version,
             example: example.map_err(|error| LoadError::Graph(error.to_string()))?,
-            runtime: Box::new(runtime),
+            runtime,
         })
     }
 }

@@ -142,6 +142,7 @@ def small(directory):
     learned("imputer", make_pipeline(SimpleImputer(), LogisticRegression()), holes)
     save_mixed_columns(directory)
     by_hand(directory)
+    neural(directory)
 
 
 def save_mixed_columns(directory):
@@ -356,6 +357,127 @@ def by_hand(directory):
     casts.save()
 
 
+class Net:
+    """Collects the nodes and weights of a neural network whose weights are drawn from a fixed seed."""
+
+    def __init__(self, seed=7):
+        self.random = np.random.default_rng(seed)
+        self.nodes, self.weights, self.count = [], [], 0
+
+    def constant(self, array):
+        self.count += 1
+        name = f"w{self.count}"
+        self.weights.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def weight(self, *shape):
+        scale = 1.0 / np.sqrt(shape[-2] if len(shape) == 2 else np.prod(shape[1:]) if len(shape) > 1 else 10.0)
+        return self.constant((self.random.standard_normal(shape) * scale).astype(np.float32))
+
+    def add(self, operator, *inputs, output=None, **attributes):
+        self.count += 1
+        output = output or f"v{self.count}"
+        self.nodes.append(helper.make_node(operator, list(inputs), [output], **attributes))
+        return output
+
+    def dense(self, x, width, out, **kwargs):
+        return self.add("Add", self.add("MatMul", x, self.weight(width, out)), self.weight(out), **kwargs)
+
+    def model(self, name, inputs, outputs):
+        graph = helper.make_graph(self.nodes, name, inputs, outputs, self.weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        onnx.checker.check_model(model)
+        return model
+
+
+def tensor(name, element, *shape):
+    return helper.make_tensor_value_info(name, element, list(shape))
+
+
+def perceptron(widths=(16, 32, 4)):
+    net, x = Net(), "x"
+    for at, (width, out) in enumerate(zip(widths, widths[1:])):
+        x = net.dense(x, width, out)
+        x = net.add("Softmax", x, axis=-1, output="y") if at == len(widths) - 2 else net.add("Relu", x)
+    inputs = [tensor("x", TensorProto.FLOAT, "rows", widths[0])]
+    return net.model("perceptron", inputs, [tensor("y", TensorProto.FLOAT, "rows", widths[-1])])
+
+
+def cnn(size=12, filters=(4, 8), classes=10):
+    net, x, before = Net(), "image", 1
+    for count in filters:
+        x = net.add("Conv", x, net.weight(count, before, 3, 3), net.weight(count), kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+        x = net.add("MaxPool", net.add("Relu", x), kernel_shape=[2, 2], strides=[2, 2])
+        before = count
+    x = net.add("Flatten", net.add("GlobalAveragePool", x))
+    net.add("Gemm", x, net.weight(before, classes), net.weight(classes), output="scores")
+    inputs = [tensor("image", TensorProto.FLOAT, "n", 1, size, size)]
+    return net.model("cnn", inputs, [tensor("scores", TensorProto.FLOAT, "n", classes)])
+
+
+def transformer(layers=2, width=16, heads=2, inner=32, vocabulary=50, longest=24):
+    """The shape of BERT-like encoders: ids and mask in, one vector a token out."""
+    net = Net()
+    length = net.add("Gather", net.add("Shape", "input_ids"), net.constant(np.int64(1)), axis=0)
+    places = net.add("Range", net.constant(np.int64(0)), length, net.constant(np.int64(1)))
+    words = net.add("Gather", net.weight(vocabulary, width), "input_ids", axis=0)
+    x = net.add("Add", words, net.add("Gather", net.weight(longest, width), places, axis=0))
+    norm = lambda x: net.add("LayerNormalization", x, net.constant(np.ones(width, np.float32)), net.weight(width), epsilon=1e-5)
+    x = norm(x)
+    mask = net.add("Cast", "attention_mask", to=TensorProto.FLOAT)
+    mask = net.add("Mul", net.add("Sub", net.constant(np.float32(1)), mask), net.constant(np.float32(-1e4)))
+    mask = net.add("Unsqueeze", mask, net.constant(np.array([1, 2], np.int64)))
+    split, join = net.constant(np.array([0, 0, heads, width // heads], np.int64)), net.constant(np.array([0, 0, width], np.int64))
+    for _ in range(layers):
+        part = lambda perm: net.add("Transpose", net.add("Reshape", net.dense(x, width, width), split), perm=perm)
+        query, key, value = part([0, 2, 1, 3]), part([0, 2, 3, 1]), part([0, 2, 1, 3])
+        scores = net.add("Mul", net.add("MatMul", query, key), net.constant(np.float32((width // heads) ** -0.5)))
+        attention = net.add("MatMul", net.add("Softmax", net.add("Add", scores, mask), axis=-1), value)
+        joined = net.add("Reshape", net.add("Transpose", attention, perm=[0, 2, 1, 3]), join)
+        x = norm(net.add("Add", x, net.dense(joined, width, width)))
+        wide = net.dense(x, width, inner)
+        half = net.add("Add", net.add("Erf", net.add("Div", wide, net.constant(np.float32(2**0.5)))), net.constant(np.float32(1)))
+        gelu = net.add("Mul", net.add("Mul", wide, half), net.constant(np.float32(0.5)))
+        x = norm(net.add("Add", x, net.dense(gelu, inner, width)))
+    net.add("Identity", x, output="last_hidden_state")
+    inputs = [tensor(name, TensorProto.INT64, "batch", "length") for name in ("input_ids", "attention_mask")]
+    return net.model("transformer", inputs, [tensor("last_hidden_state", TensorProto.FLOAT, "batch", "length", width)])
+
+
+def comparisons():
+    """Whole numbers and truth values in and out."""
+    net = Net()
+    net.add("Greater", "numbers", net.constant(np.int64(3)), output="is_large")
+    net.add("Where", net.add("And", "is_large", "wanted"), "numbers", net.constant(np.int64(-1)), output="chosen")
+    inputs = [tensor("numbers", TensorProto.INT64, "n"), tensor("wanted", TensorProto.BOOL, "n")]
+    outputs = [tensor("is_large", TensorProto.BOOL, "n"), tensor("chosen", TensorProto.INT64, "n")]
+    return net.model("comparisons", inputs, outputs)
+
+
+def sentences(batch, length, vocabulary):
+    random = np.random.default_rng(3)
+    ids = random.integers(0, vocabulary, (batch, length), dtype=np.int64)
+    mask = (np.arange(length) < random.integers(length // 2, length + 1, (batch, 1))).astype(np.int64)
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def neural(directory):
+    random = np.random.default_rng(5)
+    save(directory, "neural_perceptron", perceptron(), {"x": random.standard_normal((5, 16)).astype(np.float32)})
+    save(directory, "neural_cnn", cnn(), {"image": random.standard_normal((3, 1, 12, 12)).astype(np.float32)})
+    save(directory, "neural_transformer", transformer(), sentences(3, 11, 50))
+    numbers = {"numbers": np.array([-5, 3, 4, 2**31 - 1], np.int64), "wanted": np.array([True, True, True, False])}
+    save(directory, "neural_comparisons", comparisons(), numbers)
+
+
+def neural_large(directory):
+    random = np.random.default_rng(5)
+    save(directory, "neural_perceptron", perceptron((64, 256, 256, 10)), {"x": random.standard_normal((32, 64)).astype(np.float32)})
+    save(directory, "neural_cnn", cnn(28, (16, 32), 10), {"image": random.standard_normal((8, 1, 28, 28)).astype(np.float32)})
+    shape = {"layers": 6, "width": 384, "heads": 12, "inner": 1536, "vocabulary": 30522, "longest": 512}
+    save(directory, "neural_transformer", transformer(**shape), sentences(2, 128, 30522))
+
+
 def large(directory):
     x, y = make_classification(20000, 30, n_informative=12, n_classes=3, random_state=1)
     x = x.astype(np.float32)
@@ -372,6 +494,7 @@ def large(directory):
     save_learned(directory, "linear_regression_30", LinearRegression(), x, y, rows=2000)
     boosting = GradientBoostingRegressor(n_estimators=200, max_depth=5, random_state=1)
     save_learned(directory, "boosting_200x5", boosting, x[:4000], y[:4000], rows=2000)
+    neural_large(directory)
 
 
 if __name__ == "__main__":
