@@ -20,6 +20,7 @@ use shared::control;
 use shared::lifecycle::{DrainTimes, Drained, Lifecycle, Phase, Signals, drain};
 use shared::serve::{self, BindError};
 use shared::telemetry::logging;
+use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
 
@@ -30,6 +31,7 @@ use crate::http::State;
 use crate::metrics::Metrics;
 use crate::middleware::Identity;
 use crate::model::{BuiltIn, Model};
+use crate::repository::registry::{self, Registry};
 use crate::repository::{Catalog, Loader, Settings, Watcher, WatcherGone};
 use crate::stack;
 
@@ -95,8 +97,14 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
 
     let watcher = load_models(&config, &metrics, &state).map_err(AppError::Spawn)?;
 
+    let registry = follow_registry(&config, &metrics);
     let drain_times = Rc::new(Cell::new(config.drain));
-    let apply = take_up(config.logging.level, Arc::clone(&state), Rc::clone(&drain_times));
+    let apply = take_up(
+        config.logging.level,
+        Arc::clone(&state),
+        Rc::clone(&drain_times),
+        registry,
+    );
     tokio::task::spawn_local(reloader.follow(metrics.reloads.clone(), Arc::default(), apply));
 
     let signal = tokio::select! {
@@ -164,15 +172,29 @@ async fn become_ready(lifecycle: &Lifecycle, state: &State, watcher: Option<&Wat
     watcher.gone().await
 }
 
+/// Pulls the model that MODEL_NAME names where there is a registry, by the settings that the channel then has.
+fn follow_registry(config: &Config, metrics: &Metrics) -> Option<watch::Sender<registry::Settings>> {
+    let (settings, models) = config.registry.clone().zip(config.models.as_ref())?;
+    let directory = models.directory.join(&config.served);
+    let (held, settings) = watch::channel(settings);
+    let registry = Registry::new(directory, Box::new(registry::AsConfigured), metrics.pulls.clone());
+    tokio::task::spawn_local(registry.follow(settings));
+    Some(held)
+}
+
 /// What is done with settings that changed.
 fn take_up(
     mut level: LevelFilter,
     state: Arc<State>,
     drain_times: Rc<Cell<DrainTimes>>,
+    registry: Option<watch::Sender<registry::Settings>>,
 ) -> impl AsyncFnMut(Config) -> Result<(), Infallible> {
     async move |config| {
         state.limit(config.limits);
         drain_times.set(config.drain);
+        if let (Some(held), Some(settings)) = (&registry, config.registry) {
+            registry::Settings::renew(held, settings);
+        }
         if std::mem::replace(&mut level, config.logging.level) != level {
             logging::set_level(level);
         }

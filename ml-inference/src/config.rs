@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shared::cli::Program;
 use shared::config::shape::{BYTES, NAME, SECONDS};
-use shared::config::{Scalar, Secret, Setting, Settings, common, units};
+use shared::config::{Scalar, Setting, Settings, common, units};
 use shared::lifecycle::DrainTimes;
 use shared::serve::{self, ConnectionLimits};
 use shared::telemetry::logging::Logging;
@@ -14,6 +14,7 @@ use shared::telemetry::logging::Logging;
 use crate::engine::RunLimits;
 use crate::model::BuiltIn;
 use crate::repository::check_name;
+use crate::repository::registry::{self, settings};
 use crate::version::ModelVersion;
 
 /// What the command line shows of this service.
@@ -111,13 +112,6 @@ const REQUEST_TIMEOUT: Setting = Setting {
     about: "longest time a request's body may take to arrive; later ones are answered 408",
     ..common::REQUEST_TIMEOUT
 };
-const REGISTRY_USER: Setting =
-    Setting::secret("REGISTRY_USER", "user name at the model registry, for when one is used");
-const REGISTRY_PASSWORD: Setting = Setting::secret(
-    "REGISTRY_PASSWORD",
-    "password at the model registry, for when one is used",
-);
-
 pub const SETTINGS: &[Setting] = &[
     BIND_ADDRESS,
     SERVICE_PORT,
@@ -153,8 +147,14 @@ pub const SETTINGS: &[Setting] = &[
     common::DRAIN_TIMEOUT,
     common::RELOAD_INTERVAL,
     common::POD_NAME,
-    REGISTRY_USER,
-    REGISTRY_PASSWORD,
+    settings::MODEL_URI,
+    settings::REGISTRY_INTERVAL,
+    settings::REGISTRY_TIMEOUT,
+    settings::REGISTRY_CA_FILE,
+    settings::AWS_ENDPOINT_URL,
+    settings::AWS_REGION,
+    settings::REGISTRY_USER,
+    settings::REGISTRY_PASSWORD,
 ];
 
 /// Who answers when neither POD_NAME nor the kernel tells.
@@ -182,7 +182,8 @@ pub struct Config {
     pub connections: ConnectionLimits,
     pub drain: DrainTimes,
     pub logging: Logging,
-    pub registry: RegistryCredentials,
+    /// Without MODEL_URI there is none.
+    pub registry: Option<registry::Settings>,
 }
 
 /// The directory that models are loaded from.
@@ -201,13 +202,6 @@ pub struct Limits {
     pub max_body_bytes: usize,
     /// How long a body may take to arrive.
     pub request_timeout: Duration,
-}
-
-/// Read at the start, so that a Secret that cannot be read shows at once.
-#[derive(Debug)]
-pub struct RegistryCredentials {
-    pub user: Option<Secret>,
-    pub password: Option<Secret>,
 }
 
 /// Takes every value out of `settings`; what is wrong is noted there.
@@ -230,6 +224,7 @@ pub fn parse(settings: &mut Settings) -> Config {
         );
         settings.refuse_value(&MODEL_NAME, problem);
     }
+    let registry = registry(settings, &served, models.as_ref());
     Config {
         address: SocketAddr::new(ip, port),
         service_name: settings.get(&SERVICE_NAME, |text| units::name(text, LONGEST_NAME)),
@@ -255,10 +250,7 @@ pub fn parse(settings: &mut Settings) -> Config {
             timeout: settings.get(&common::DRAIN_TIMEOUT, units::seconds),
         },
         logging: Logging::from_settings(settings),
-        registry: RegistryCredentials {
-            user: settings.get_secret(&REGISTRY_USER),
-            password: settings.get_secret(&REGISTRY_PASSWORD),
-        },
+        registry,
     }
 }
 
@@ -273,6 +265,20 @@ fn models(settings: &mut Settings) -> Option<ModelsConfig> {
         interval,
         max_bytes,
     })
+}
+
+/// Where the model that MODEL_NAME names is pulled from. It must be one that is loaded from MODELS_DIR then.
+fn registry(settings: &mut Settings, served: &str, models: Option<&ModelsConfig>) -> Option<registry::Settings> {
+    let largest_file = settings.get(&MAX_MODEL_BYTES, units::bytes);
+    let registry = registry::Settings::from_settings(settings, largest_file)?;
+    if models.is_none() {
+        settings.refuse_value(&settings::MODEL_URI, "needs a MODELS_DIR to put the model into");
+    }
+    if BuiltIn::parse(served).is_some() || served.starts_with('.') {
+        let problem = format!("needs the model's name in MODEL_NAME, which {served:?} cannot be");
+        settings.refuse_value(&settings::MODEL_URI, problem);
+    }
+    Some(registry)
 }
 
 /// One, unless more are asked for: several runs at a time do more than one run on several threads.

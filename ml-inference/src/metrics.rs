@@ -3,6 +3,7 @@
 //! The request path only touches atomics: a series is looked up by its labels once and kept in a cell.
 
 use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{Method, StatusCode};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
@@ -43,6 +44,15 @@ pub struct Metrics {
     loaded: IntGaugeVec,
     loads: IntCounterVec,
     load_duration: HistogramVec,
+    pub pulls: PullMetrics,
+}
+
+/// What comes from the model registry.
+#[derive(Debug, Clone)]
+pub struct PullMetrics {
+    pulls: IntCounterVec,
+    pub bytes: IntCounter,
+    succeeded_at: IntGauge,
 }
 
 impl Metrics {
@@ -122,6 +132,7 @@ impl Metrics {
                     &["model"],
                 )?,
             )?,
+            pulls: PullMetrics::register(&registry)?,
             request_cells: Default::default(),
             duration_cells: Default::default(),
             registry,
@@ -171,6 +182,48 @@ impl Metrics {
         let result = if loaded { "loaded" } else { "refused" };
         self.loads.with_label_values(&[model, result]).inc();
         self.load_duration.with_label_values(&[model]).observe(seconds);
+    }
+}
+
+impl PullMetrics {
+    fn register(registry: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            pulls: add(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "ml_inference_registry_pulls_total",
+                        "Looks at the model registry, by result.",
+                    ),
+                    &["result"],
+                )?,
+            )?,
+            bytes: add(
+                registry,
+                IntCounter::new(
+                    "ml_inference_registry_bytes_total",
+                    "Bytes of models that came from the registry.",
+                )?,
+            )?,
+            succeeded_at: add(
+                registry,
+                IntGauge::new(
+                    "ml_inference_registry_last_success_timestamp_seconds",
+                    "Unix time at which all that is wanted of the registry was last known to be there.",
+                )?,
+            )?,
+        })
+    }
+
+    pub fn succeeded(&self, changed: bool) {
+        let result = if changed { "pulled" } else { "unchanged" };
+        self.pulls.with_label_values(&[result]).inc();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.succeeded_at.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    pub fn failed(&self) {
+        self.pulls.with_label_values(&["failed"]).inc();
     }
 }
 

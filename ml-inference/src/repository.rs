@@ -11,6 +11,7 @@ mod golden;
 mod layout;
 mod loader;
 mod model_config;
+pub mod registry;
 mod tracker;
 mod version_policy;
 mod watcher;

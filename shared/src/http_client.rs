@@ -13,15 +13,25 @@ use rustls::{ClientConfig, RootCertStore};
 /// # Panics
 /// When the TLS provider built into this binary lacks the default protocol versions, which no input can cause.
 pub fn client(timeout: Duration) -> reqwest::Result<reqwest::Client> {
-    let roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
+    builder(public_roots()).timeout(timeout).build()
+}
+
+/// What every client starts with: it trusts `roots`, follows no redirect and asks no proxy. The time it may take is still to be set.
+///
+/// # Panics
+/// As [`client`].
+pub fn builder(roots: RootCertStore) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls_config(roots))
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
-        .timeout(timeout)
-        .build()
+}
+
+/// Mozilla's.
+pub fn public_roots() -> RootCertStore {
+    RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    }
 }
 
 /// TLS for a client that trusts `roots`, by the one provider.

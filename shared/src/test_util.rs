@@ -6,6 +6,7 @@
 //! Upstream   a scripted server: answers, hangs, resets, closes
 //! DnsServer  names and their addresses, as the test says
 //! ApiServer  a Kubernetes API server as far as EndpointSlices go: list and watch
+//! TlsFront   TLS before any of these
 //! Mount      a directory that changes at once, as a ConfigMap or a Secret
 //! Scratch    a directory that is gone afterwards
 //! fuzz       mutates known inputs for as long as it is given
@@ -20,6 +21,7 @@ mod mount;
 mod process;
 mod raw_client;
 mod scratch;
+mod tls_front;
 mod upstream;
 
 use std::time::Duration;
@@ -32,6 +34,7 @@ pub use process::{Finished, Process};
 pub use raw_client::{RawClient, RawResponse};
 pub use rustix::process::Signal;
 pub use scratch::Scratch;
+pub use tls_front::TlsFront;
 pub use upstream::{Upstream, UpstreamConnection};
 
 /// Longer than anything takes on a busy machine; a test that reaches it has failed.

@@ -6,11 +6,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::common::{BINARY, Gateway, variables};
-use crate::tls_front::TlsFront;
 use serde_json::Value;
 use shared::test_util::{
-    ApiServer, Asked, DEADLINE, DnsServer, Mood, NAMESPACE, Pod, Process, SERVICE, Scratch, Upstream, eventually, pods,
-    slice, slice_with_ports,
+    ApiServer, Asked, DEADLINE, DnsServer, Mood, NAMESPACE, Pod, Process, SERVICE, Scratch, TlsFront, Upstream,
+    eventually, pods, slice, slice_with_ports,
 };
 use tokio::sync::Notify;
 

@@ -14,5 +14,4 @@ mod reload;
 mod resilience;
 mod route_fuzz;
 mod routing;
-mod tls_front;
 mod upgrade;

@@ -36,7 +36,7 @@ async fn help_lists_every_setting_with_its_default() {
         "MODEL_NAME (default half_plus_two)",
         "BATCH_SIZE (default 32, live)",
         "MAX_BODY_BYTES (default 16Mi, live)",
-        "REGISTRY_PASSWORD (secret)",
+        "REGISTRY_PASSWORD (secret, live)",
         "/etc/ml-inference/ml-inference.yaml",
         "/etc/secrets/ml-registry-credentials",
         "The built-in models always use one",

@@ -1,4 +1,4 @@
-//! TLS before a server of the test, as an API server speaks it.
+//! TLS before a server of the test.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,15 +12,16 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 /// Passes on what it is told over TLS.
-pub(crate) struct TlsFront {
-    pub(crate) address: SocketAddr,
+#[derive(Debug)]
+pub struct TlsFront {
+    pub address: SocketAddr,
     /// The certificate of the authority that vouches for it.
-    pub(crate) ca: String,
+    pub ca: String,
     task: JoinHandle<()>,
 }
 
 impl TlsFront {
-    pub(crate) async fn start(server: SocketAddr) -> Self {
+    pub async fn start(server: SocketAddr) -> Self {
         let (ca, config) = certified();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

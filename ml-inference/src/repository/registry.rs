@@ -1,0 +1,241 @@
+//! A model's versions from a registry: pulled at the start, looked for again and again, put where the repository finds them.
+//!
+//! ```text
+//! MODEL_URI/SHA256SUMS ──► index ──► pull ──► download ──► directory: MODELS_DIR/NAME/VERSION
+//!                            source: https, s3 or file ──┘
+//! ```
+//!
+//! Everything that goes wrong is tried again, with pauses that grow to REGISTRY_INTERVAL, and told once; what is in the
+//! directory stays and is served. Loading what appears there is left to the repository.
+
+mod client;
+mod digest;
+mod directory;
+mod download;
+mod error;
+mod index;
+mod location;
+mod partial;
+mod pull;
+pub mod settings;
+mod source;
+mod status;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+pub use digest::Sha256;
+use download::Rejected;
+pub use error::RegistryError;
+use index::CONFIG;
+pub use location::Location;
+use pull::{Known, Pulled};
+pub use settings::Settings;
+pub use status::{Progress, State, Status};
+
+use super::model_config::ModelConfig;
+use crate::metrics::PullMetrics;
+
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// For a registry that is only asked until it has answered.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Problems that are remembered as told; then all are forgotten.
+const MOST_TOLD: usize = 64;
+
+/// What the repository decides about the registry's versions.
+pub trait Policy {
+    /// Which of the versions `offered`, in rising order, are to be in the directory, the most wanted first. `config` is the
+    /// text of the `config.yaml` that goes with them. The error says why that text cannot stand; nothing is pulled then.
+    fn wanted(&self, offered: &[u64], config: Option<&str>) -> Result<Vec<u64>, String>;
+
+    /// Whether a version that was pulled, is still at the registry and no longer wanted may be removed now. Not while it is
+    /// what is served in place of one that does not load. What the registry no longer has is removed without this question.
+    fn may_remove(&self, version: u64) -> bool;
+}
+
+/// What the version policy of the model's `config.yaml` chooses. What is no longer wanted stays.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AsConfigured;
+
+impl Policy for AsConfigured {
+    fn wanted(&self, offered: &[u64], config: Option<&str>) -> Result<Vec<u64>, String> {
+        let config = config
+            .map(|text| ModelConfig::parse(text, Path::new(CONFIG)))
+            .transpose()?;
+        Ok(config.unwrap_or_default().policy.choose(offered.iter().copied()))
+    }
+
+    fn may_remove(&self, _version: u64) -> bool {
+        false
+    }
+}
+
+/// Follows one model's directory at a registry.
+pub struct Registry {
+    /// Of the model: MODELS_DIR/NAME. Made when it is missing.
+    directory: PathBuf,
+    policy: Box<dyn Policy + Send>,
+    status: watch::Sender<Status>,
+    metrics: PullMetrics,
+    known: Option<Known>,
+    rejected: Rejected,
+    /// What was logged since the last success.
+    told: BTreeSet<String>,
+}
+
+impl Registry {
+    pub fn new(directory: PathBuf, policy: Box<dyn Policy + Send>, metrics: PullMetrics) -> Self {
+        Self {
+            directory,
+            policy,
+            status: watch::Sender::default(),
+            metrics,
+            known: None,
+            rejected: Rejected::new(),
+            told: BTreeSet::new(),
+        }
+    }
+
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// Pulls for as long as the process runs. New `settings` are taken up at the next pull, and end the wait for it.
+    pub async fn follow(mut self, mut settings: watch::Receiver<Settings>) {
+        let mut failures = 0;
+        let mut warned = false;
+        loop {
+            let current = settings.borrow_and_update().clone();
+            if current.shows_password() && !warned {
+                warned = true;
+                warn!(registry = %current.location, "REGISTRY_PASSWORD travels over http://, where others can read it");
+            }
+            let pause = match self.pull_and_tell(&current).await {
+                End::Current => {
+                    failures = 0;
+                    (!current.interval.is_zero()).then(|| jittered(current.interval, 0.9))
+                }
+                End::BrokeOff => {
+                    failures = 1;
+                    Some(pause_after(failures, current.interval))
+                }
+                End::Failed => {
+                    failures += 1;
+                    Some(pause_after(failures, current.interval))
+                }
+            };
+            wait(pause, &mut settings).await;
+        }
+    }
+
+    async fn pull_and_tell(&mut self, settings: &Settings) -> End {
+        let bytes_before = self.metrics.bytes.get();
+        self.status.send_modify(|status| status.state = State::Pulling);
+        let pulled = self.pull(settings).await.unwrap_or_else(|problem| Pulled {
+            changed: false,
+            problems: vec![problem],
+        });
+        let problems: Vec<String> = pulled.problems.iter().map(RegistryError::to_string).collect();
+        if problems.is_empty() {
+            if !self.told.is_empty() {
+                self.told.clear();
+                info!(registry = %settings.location, "the registry has given what was wanted");
+            }
+            self.metrics.succeeded(pulled.changed);
+        } else {
+            self.metrics.failed();
+        }
+        if self.told.len() > MOST_TOLD {
+            self.told.clear();
+        }
+        for problem in &problems {
+            if self.told.insert(problem.clone()) {
+                warn!(registry = %settings.location, problem, "cannot pull, and tries again");
+            }
+        }
+        self.status.send_modify(|status| {
+            status.progress = None;
+            status.state = match problems.is_empty() {
+                true => State::Current,
+                false => State::Failing,
+            };
+            if problems.is_empty() {
+                status.last_success = Some(SystemTime::now());
+            }
+            status.problem = (!problems.is_empty()).then(|| problems.join("; "));
+        });
+        let broke_off = matches!(pulled.problems.last(), Some(RegistryError::BrokeOff { .. }));
+        match problems.is_empty() {
+            true => End::Current,
+            false if broke_off && self.metrics.bytes.get() > bytes_before => End::BrokeOff,
+            false => End::Failed,
+        }
+    }
+}
+
+/// How a pull ended, for the pause after it.
+enum End {
+    /// All that is wanted is there.
+    Current,
+    /// Not without having brought something, from where the next one goes on.
+    BrokeOff,
+    Failed,
+}
+
+/// Until the pause is over, if there is an end to it, or there are new settings.
+async fn wait(pause: Option<Duration>, settings: &mut watch::Receiver<Settings>) {
+    let over = async {
+        match pause {
+            Some(pause) => sleep(pause).await,
+            None => std::future::pending().await,
+        }
+    };
+    let renewed = async {
+        if settings.changed().await.is_err() {
+            // Nobody changes them any more.
+            std::future::pending().await
+        }
+    };
+    tokio::select! {
+        () = over => {}
+        () = renewed => {}
+    }
+}
+
+/// Doubled with each failure in a row, to the interval at most.
+fn pause_after(failures: u32, interval: Duration) -> Duration {
+    let longest = match interval.is_zero() {
+        true => LONGEST_PAUSE,
+        false => interval,
+    };
+    let doubled = SHORTEST_PAUSE.saturating_mul(1 << (failures - 1).min(16));
+    jittered(doubled.min(longest), 0.5)
+}
+
+/// Between `least` of `pause` and all of it, so that replicas do not ask in step.
+fn jittered(pause: Duration, least: f64) -> Duration {
+    pause.mul_f64(least + fastrand::f64() * (1.0 - least))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn pauses_grow_to_the_interval(failures in 1_u32..100, interval in 0_u64..3600) {
+            let pause = pause_after(failures, Duration::from_secs(interval));
+            let longest = if interval == 0 { LONGEST_PAUSE } else { Duration::from_secs(interval) };
+            prop_assert!(pause <= longest);
+            let expected = Duration::from_secs(1 << (failures - 1).min(16)).min(longest);
+            prop_assert!(pause >= expected / 2);
+        }
+    }
+}
