@@ -173,9 +173,9 @@ fn read_tensor<'b>(reader: &mut Reader<'b>, binary: &mut Bytes, input: &Describe
             })?;
             let is_flat = found.lengths() == [count];
             if !is_flat && found.lengths() != input.shape {
-                let shape = &input.shape;
+                let (shape, found) = (&input.shape, found.lengths());
                 return Err(problem(format!(
-                    "data of the shape {shape:?} is needed, flat or nested, found {found}"
+                    "data of the shape {shape:?} is needed, flat or nested, found {found:?}"
                 )));
             }
             data
