@@ -85,7 +85,7 @@ impl Service {
         let config = settings.finish(config).expect("valid settings");
         let lifecycle = Lifecycle::default();
         let metrics = Arc::new(Metrics::new().expect("registers"));
-        let engine = Engine::new(Compute::start(1, metrics.waiting.clone()).expect("starts"));
+        let engine = Engine::new(Compute::start(1, 1, metrics.waiting.clone()).expect("starts"));
         Self {
             state: State::new(&config, lifecycle.watch(), Arc::clone(&metrics), engine),
             metrics,
