@@ -105,7 +105,7 @@ const MAX_BODY_BYTES: Setting = Setting::new(
     "MAX_BODY_BYTES",
     "16Mi",
     BYTES,
-    "largest request body, and the most memory its numbers may take at 8 bytes each; larger ones are answered 413",
+    "largest request body, and the most memory its elements may take; larger ones are answered 413",
 )
 .live();
 const REQUEST_TIMEOUT: Setting = Setting {

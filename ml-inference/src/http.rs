@@ -112,10 +112,32 @@ impl State {
     fn find(&self, target: &Target) -> Result<Arc<LoadedModel>, RequestError> {
         let catalog = self.engine.catalog();
         let found = catalog.find(&target.model, target.choice());
-        found.cloned().map_err(|error| match is_loading(&catalog, &error) {
-            true => RequestError::Loading,
-            false => RequestError::Find(error),
-        })
+        found
+            .cloned()
+            .map_err(|error| match self.is_on_its_way(&catalog, &error) {
+                true => RequestError::Loading,
+                false => RequestError::Find(error),
+            })
+    }
+
+    /// Whether what cannot be found is still being loaded.
+    fn is_on_its_way(&self, catalog: &Catalog, error: &FindError) -> bool {
+        let is_loading = |state: &VersionState| matches!(state, VersionState::Start | VersionState::Loading);
+        match error {
+            FindError::NotAvailable { state, .. } => is_loading(state),
+            FindError::NoneAvailable { model } => {
+                let versions = catalog.model(model).map(|servable| servable.versions.as_slice());
+                let mut versions = versions.unwrap_or_default().iter();
+                versions.any(|version| is_loading(&version.state))
+            }
+            FindError::NoModel { .. } => self.is_starting(),
+            FindError::NoVersion { .. } | FindError::NoLabel { .. } => false,
+        }
+    }
+
+    /// Whether the models are not known yet.
+    fn is_starting(&self) -> bool {
+        !self.phase.is_serving() && !self.phase.is_draining()
     }
 
     async fn run(&self, loaded: &Arc<LoadedModel>, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, RequestError> {
@@ -126,23 +148,6 @@ impl State {
     fn latest(&self, name: &str) -> Result<Arc<LoadedModel>, RequestError> {
         let found = self.engine.catalog().find(name, Choice::Latest).cloned();
         found.map_err(|_not_yet| RequestError::Loading)
-    }
-}
-
-/// Whether what cannot be found is on its way.
-fn is_loading(catalog: &Catalog, error: &FindError) -> bool {
-    let on_its_way = |state: &VersionState| matches!(state, VersionState::Start | VersionState::Loading);
-    match error {
-        FindError::NotAvailable { state, .. } => on_its_way(state),
-        FindError::NoneAvailable { model } => {
-            let versions = catalog.model(model).map(|servable| servable.versions.as_slice());
-            versions
-                .unwrap_or_default()
-                .iter()
-                .any(|version| on_its_way(&version.state))
-        }
-        FindError::NoModel { .. } => catalog.models.is_empty(),
-        FindError::NoVersion { .. } | FindError::NoLabel { .. } => false,
     }
 }
 

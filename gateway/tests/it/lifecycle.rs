@@ -256,6 +256,8 @@ async fn print_config_shows_values_sources_and_no_secret() {
         "JWT_SECRET=[redacted]  (environment)".to_owned(),
         "cluster ml-inference-service:5000 by DNS".to_owned(),
         "route prefix /predict to ml-inference-service:5000 idempotent=true".to_owned(),
+        "route prefix /v1 to ml-inference-service:5000 idempotent=true".to_owned(),
+        "route prefix /v2 to ml-inference-service:5000 idempotent=true".to_owned(),
         "route prefix /predict".to_owned(),
     ] {
         assert!(finished.stdout.contains(&line), "{line} in\n{}", finished.stdout);

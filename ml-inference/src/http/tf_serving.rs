@@ -94,10 +94,10 @@ where
 
 fn status(state: &State, target: &Target) -> Result<Response<Answer>, RequestError> {
     let catalog = state.engine.catalog();
-    if catalog.models.is_empty() {
+    let servable = catalog.models.get(&target.model);
+    if servable.is_none() && state.is_starting() {
         return Err(RequestError::Loading);
     }
-    let servable = catalog.models.get(&target.model);
     Ok(json(protocol::status(target, servable)?))
 }
 

@@ -13,7 +13,7 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 
-use super::scanner::{Kind, Scanner, SyntaxError};
+use super::scanner::{Kind, Number, Scanner, SyntaxError};
 use crate::runtime::Dim;
 use crate::tensor::{Data, DataType, MAX_RANK};
 
@@ -146,10 +146,15 @@ struct Nest {
 }
 
 impl<'b> Reader<'b> {
-    /// Reads `text`, which is a part of `body`.
-    pub(super) fn new(body: &'b Bytes, text: &'b [u8], type_name: fn(DataType) -> &'static str, room: Room) -> Self {
+    /// Reads with `scanner`, whose text is a part of `body`.
+    pub(super) fn new(
+        body: &'b Bytes,
+        scanner: Scanner<'b>,
+        type_name: fn(DataType) -> &'static str,
+        room: Room,
+    ) -> Self {
         Self {
-            scanner: Scanner::new(text),
+            scanner,
             body,
             type_name,
             room,
@@ -157,7 +162,7 @@ impl<'b> Reader<'b> {
     }
 
     /// Goes on with another part of the body, in the room that is left.
-    pub(super) fn at(&mut self, text: &'b [u8]) {
+    pub(super) fn at(&mut self, text: &'b str) {
         self.scanner = Scanner::new(text);
     }
 
@@ -238,7 +243,7 @@ impl<'b> Reader<'b> {
     fn whole<T: FromStr>(&mut self, data_type: DataType) -> Result<T, ReadError> {
         let before = self.scanner;
         if self.scanner.peek()? == Kind::Number
-            && let Ok(value) = self.scanner.number()?.parse()
+            && let Ok(value) = self.scanner.number()?.text.parse()
         {
             return Ok(value);
         }
@@ -252,9 +257,10 @@ impl<'b> Reader<'b> {
         }
         let number = self.scanner.number()?;
         // Rust reads every number of JSON, and the words for what is none.
-        let value = number.parse().ok().filter(|value| is_faithful::<T>(number, *value));
+        let value = number.text.parse().ok();
+        let value = value.filter(|value| is_faithful::<T>(number, *value));
         value.ok_or_else(|| ReadError::Lossy {
-            value: shorten(number.as_bytes()),
+            value: shorten(number.text),
             expected: (self.type_name)(data_type),
         })
     }
@@ -316,11 +322,11 @@ impl<'b> Reader<'b> {
     }
 }
 
-pub(super) fn shorten(text: &[u8]) -> String {
-    let shown = String::from_utf8_lossy(&text[..text.len().min(LONGEST_SHOWN)]);
-    match text.len() > LONGEST_SHOWN {
-        true => format!("{}…", shown.trim_end_matches('\u{fffd}')),
-        false => shown.into_owned(),
+pub(super) fn shorten(text: &str) -> String {
+    let mut characters = text.char_indices();
+    match characters.find(|(at, character)| at + character.len_utf8() > LONGEST_SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
@@ -352,19 +358,16 @@ macro_rules! float {
 float!(f32, f64);
 
 /// Whether `value` is what `number` says, as near as it has to be.
-fn is_faithful<T: Float>(number: &str, value: T) -> bool {
+fn is_faithful<T: Float>(number: Number<'_>, value: T) -> bool {
     if value.is_infinite() {
-        return number.ends_with("Infinity");
+        return number.text.ends_with("Infinity");
     }
-    if number.len() <= T::EXACT_DIGITS || number.contains(['.', 'e', 'E', 'N']) {
+    if !number.is_whole || number.text.len() <= T::EXACT_DIGITS {
         return true;
     }
     // What is longer than 64-bit numbers can be is no count or id, but a decimal number without a fraction.
-    match number
-        .parse::<i64>()
-        .map(i128::from)
-        .or_else(|_| number.parse::<u64>().map(i128::from))
-    {
+    let whole = number.text.parse::<i64>().map(i128::from);
+    match whole.or_else(|_| number.text.parse::<u64>().map(i128::from)) {
         Ok(whole) => value.to_whole() == whole,
         Err(_) => true,
     }
@@ -378,7 +381,8 @@ mod tests {
 
     fn read(text: &str, data_type: DataType) -> Result<(Vec<usize>, Data), ReadError> {
         let body = Bytes::copy_from_slice(text.as_bytes());
-        let mut reader = Reader::new(&body, &body, DataType::name, Room::new(1 << 16));
+        let scanner = Scanner::of_bytes(&body)?;
+        let mut reader = Reader::new(&body, scanner, DataType::name, Room::new(1 << 16));
         let mut data = Data::zeros(data_type, 0);
         let shape = reader.value(&mut data)?;
         Ok((shape.lengths().to_vec(), data))
@@ -544,7 +548,8 @@ mod tests {
     fn elements_take_no_more_memory_than_there_is_room() {
         let read = |room: usize| {
             let body = Bytes::from_static(b"[1,2,3,4]");
-            let mut reader = Reader::new(&body, &body, DataType::name, Room::new(room));
+            let scanner = Scanner::of_bytes(&body)?;
+            let mut reader = Reader::new(&body, scanner, DataType::name, Room::new(room));
             reader.value(&mut Data::zeros(DataType::Fp64, 0)).map(|_shape| ())
         };
         assert_eq!(read(32), Ok(()));

@@ -12,8 +12,16 @@ const DEEPEST: usize = 64;
 /// Reads from a text and stands at one of its bytes. A copy goes its own way from there.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scanner<'a> {
-    text: &'a [u8],
+    text: &'a str,
     at: usize,
+}
+
+/// A number as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Number<'a> {
+    pub(super) text: &'a str,
+    /// Whether it has neither a fraction nor an exponent.
+    pub(super) is_whole: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +60,16 @@ pub struct SyntaxError {
 }
 
 impl<'a> Scanner<'a> {
-    pub(super) fn new(text: &'a [u8]) -> Self {
+    pub(super) fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
+    }
+
+    pub(super) fn of_bytes(bytes: &'a [u8]) -> Result<Self, SyntaxError> {
+        let text = std::str::from_utf8(bytes).map_err(|error| SyntaxError {
+            problem: "The text is no UTF-8.",
+            offset: error.valid_up_to(),
+        })?;
+        Ok(Self::new(text))
     }
 
     /// Whether nothing but white space is left.
@@ -63,6 +79,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// What the next value is, by its first byte.
+    #[inline]
     pub(super) fn peek(&mut self) -> Result<Kind, SyntaxError> {
         self.skip_space();
         match self.byte() {
@@ -87,6 +104,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// After an element: whether there is another one. If not, the list is left.
+    #[inline]
     pub(super) fn next_element(&mut self) -> Result<bool, SyntaxError> {
         self.skip_space();
         if self.eat(b',') {
@@ -125,29 +143,38 @@ impl<'a> Scanner<'a> {
         Ok(name)
     }
 
-    /// A number as it is written.
-    pub(super) fn number(&mut self) -> Result<&'a str, SyntaxError> {
+    #[inline]
+    pub(super) fn number(&mut self) -> Result<Number<'a>, SyntaxError> {
         self.skip_space();
         let start = self.at;
         let minus = self.eat(b'-');
-        match self.byte() {
-            Some(b'I') => self.word(b"Infinity")?,
-            Some(b'N') if !minus => self.word(b"NaN")?,
+        let is_whole = match self.byte() {
             Some(b'0') => {
                 self.at += 1;
-                self.fraction_and_exponent()?;
+                self.is_whole()?
             }
             Some(b'1'..=b'9') => {
                 self.digits();
-                self.fraction_and_exponent()?;
+                self.is_whole()?
+            }
+            Some(b'I') => {
+                self.word("Infinity")?;
+                false
+            }
+            Some(b'N') if !minus => {
+                self.word("NaN")?;
+                false
             }
             _ => return Err(self.fault("Invalid value.")),
-        }
-        // All bytes that were taken are ASCII.
-        std::str::from_utf8(&self.text[start..self.at]).map_err(|_| self.fault("Invalid value."))
+        };
+        let text = &self.text[start..self.at];
+        Ok(Number { text, is_whole })
     }
 
-    fn fraction_and_exponent(&mut self) -> Result<(), SyntaxError> {
+    /// Passes over a fraction and an exponent, if there are any.
+    #[inline]
+    fn is_whole(&mut self) -> Result<bool, SyntaxError> {
+        let end = self.at;
         if self.eat(b'.') && self.digits() == 0 {
             return Err(self.fault("A number has no digit after its point."));
         }
@@ -157,28 +184,28 @@ impl<'a> Scanner<'a> {
                 return Err(self.fault("A number has no digit in its exponent."));
             }
         }
-        Ok(())
+        Ok(self.at == end)
     }
 
+    #[inline]
     fn digits(&mut self) -> usize {
-        let count = self.text[self.at..]
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
-        self.at += count;
-        count
+        let start = self.at;
+        while matches!(self.byte(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        self.at - start
     }
 
     /// `true` or `false`.
     pub(super) fn truth(&mut self) -> Result<bool, SyntaxError> {
         self.skip_space();
         match self.byte() {
-            Some(b't') => self.word(b"true").map(|()| true),
-            _ => self.word(b"false").map(|()| false),
+            Some(b't') => self.word("true").map(|()| true),
+            _ => self.word("false").map(|()| false),
         }
     }
 
-    fn word(&mut self, word: &[u8]) -> Result<(), SyntaxError> {
+    fn word(&mut self, word: &str) -> Result<(), SyntaxError> {
         if self.text[self.at..].starts_with(word) {
             self.at += word.len();
             Ok(())
@@ -207,23 +234,20 @@ impl<'a> Scanner<'a> {
     fn plain_text(&mut self) -> Result<&'a str, SyntaxError> {
         let rest = &self.text[self.at..];
         let ends = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
-        let Some(length) = rest.iter().position(ends) else {
+        let Some(length) = rest.as_bytes().iter().position(ends) else {
             return Err(self.fault("A string has no end."));
         };
-        if rest[length] < 0x20 {
-            self.at += length;
-            return Err(self.fault("A string has a control character in it."));
-        }
-        let plain = std::str::from_utf8(&rest[..length]);
-        let plain = plain.map_err(|_| self.fault("A string is no UTF-8."))?;
         self.at += length;
-        Ok(plain)
+        match rest.as_bytes()[length] < 0x20 {
+            true => Err(self.fault("A string has a control character in it.")),
+            false => Ok(&rest[..length]),
+        }
     }
 
     fn escape(&mut self) -> Result<char, SyntaxError> {
         const INVALID: &str = "Invalid escape in a string.";
         self.expect(b'\\', INVALID)?;
-        let byte = self.byte().ok_or_else(|| self.fault(INVALID))?;
+        let byte = self.byte().filter(u8::is_ascii).ok_or_else(|| self.fault(INVALID))?;
         self.at += 1;
         let character = match byte {
             b'"' | b'\\' | b'/' => char::from(byte),
@@ -254,7 +278,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn hex_digits(&mut self) -> Result<u32, SyntaxError> {
-        let digits = self.text.get(self.at..self.at + 4);
+        let digits = self.text.as_bytes().get(self.at..self.at + 4);
         let value = digits.and_then(|digits| {
             let digit = |value: u32, byte: &u8| Some(value * 16 + char::from(*byte).to_digit(16)?);
             digits.iter().try_fold(0, digit)
@@ -265,7 +289,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes over the next value. Gives its text.
-    pub(super) fn skip(&mut self) -> Result<&'a [u8], SyntaxError> {
+    pub(super) fn skip(&mut self) -> Result<&'a str, SyntaxError> {
         self.skip_space();
         let start = self.at;
         self.skip_value(0)?;
@@ -301,21 +325,24 @@ impl<'a> Scanner<'a> {
             Kind::True | Kind::False => {
                 self.truth()?;
             }
-            Kind::Null => self.word(b"null")?,
+            Kind::Null => self.word("null")?,
         }
         Ok(())
     }
 
+    #[inline]
     fn skip_space(&mut self) {
         while matches!(self.byte(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }
     }
 
+    #[inline]
     fn byte(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
+        self.text.as_bytes().get(self.at).copied()
     }
 
+    #[inline]
     fn eat(&mut self, byte: u8) -> bool {
         let is_there = self.byte() == Some(byte);
         self.at += usize::from(is_there);
@@ -345,7 +372,7 @@ mod tests {
     use super::*;
 
     fn skipped(text: &[u8]) -> Result<bool, SyntaxError> {
-        let mut scanner = Scanner::new(text);
+        let mut scanner = Scanner::of_bytes(text)?;
         scanner.skip()?;
         Ok(scanner.is_at_end())
     }
@@ -367,15 +394,19 @@ mod tests {
         );
         assert_eq!(fault("[1."), "A number has no digit after its point. at offset: 3");
         assert_eq!(fault("\"\\ud800x\""), "Invalid escape in a string. at offset: 7");
+        assert_eq!(
+            skipped(b"[\xff").expect_err("no text").to_string(),
+            "The text is no UTF-8. at offset: 1"
+        );
         assert_eq!(fault(&"[".repeat(1_000_000)), "Nested too deeply. at offset: 64");
     }
 
     #[test]
     fn the_words_for_what_is_no_number_are_numbers() {
         for word in ["NaN", "Infinity", "-Infinity"] {
-            let mut scanner = Scanner::new(word.as_bytes());
+            let mut scanner = Scanner::new(word);
             assert_eq!(scanner.peek(), Ok(Kind::Number));
-            assert_eq!(scanner.number(), Ok(word));
+            assert_eq!(scanner.number().map(|number| number.text), Ok(word));
         }
         for word in ["-NaN", "Inf", "nan", "+1", "01", ".5", "1e", "--1"] {
             assert!(!is_json(word.as_bytes()), "{word}");
@@ -384,7 +415,7 @@ mod tests {
 
     #[test]
     fn only_a_string_with_escapes_is_copied() {
-        let text = |text: &'static str| Scanner::new(text.as_bytes()).text().expect(text);
+        let text = |text: &'static str| Scanner::new(text).text().expect(text);
         assert!(matches!(text("\"grün\""), Cow::Borrowed("grün")));
         assert_eq!(text(r#""a\"\\\/\b\f\n\r\té😀z""#), "a\"\\/\u{8}\u{c}\n\r\té😀z");
         assert_eq!(text(r#""\u00e9\ud83d\ude00z""#), "é😀z");
@@ -415,7 +446,7 @@ mod tests {
 
         #[test]
         fn a_string_reads_as_serde_json_reads_it(text in "\"([a-z\\\\u0-9dDcC89\"nt/é😀]|\\\\u[dD][89cC][0-9]{2}){0,12}\"") {
-            let ours = Scanner::new(text.as_bytes()).text().ok().map(Cow::into_owned);
+            let ours = Scanner::new(&text).text().ok().map(Cow::into_owned);
             let mut theirs = serde_json::Deserializer::from_str(&text).into_iter::<String>();
             prop_assert_eq!(ours, theirs.next().and_then(Result::ok), "{}", text);
         }

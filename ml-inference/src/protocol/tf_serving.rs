@@ -26,7 +26,7 @@ pub use path::Verb;
 pub use predict::{Form, Question, parse_predict};
 
 use super::dense::{ReadError, Reader, Room};
-use super::scanner::{Kind, SyntaxError};
+use super::scanner::{Kind, Scanner, SyntaxError};
 use super::target::{Target, TargetError};
 use crate::repository::{Choice, FindError};
 use crate::tensor::DataType;
@@ -74,7 +74,7 @@ impl Error {
     pub(crate) fn malformed(method: &str, path: &str) -> Self {
         Self::Malformed {
             method: method.to_owned(),
-            path: super::dense::shorten(path.as_bytes()),
+            path: super::dense::shorten(path),
         }
     }
 
@@ -144,7 +144,7 @@ fn type_name(data_type: DataType) -> &'static str {
 
 /// Begins to read a body, which has to be an object.
 fn open(body: &bytes::Bytes, most_bytes: usize) -> Result<Reader<'_>, Error> {
-    let mut reader = Reader::new(body, body, type_name, Room::new(most_bytes));
+    let mut reader = Reader::new(body, Scanner::of_bytes(body)?, type_name, Room::new(most_bytes));
     if reader.scanner.is_at_end() {
         return Err(Error::Empty);
     }
@@ -166,7 +166,7 @@ fn check_signature_name(reader: &mut Reader<'_>) -> Result<(), Error> {
     match reader.scanner.text()?.as_ref() {
         "" | SIGNATURE => Ok(()),
         other => {
-            let name = super::dense::shorten(other.as_bytes());
+            let name = super::dense::shorten(other);
             Err(Error::argument(format!(
                 "Serving signature name: \"{name}\" not found in signature def"
             )))

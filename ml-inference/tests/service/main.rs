@@ -7,6 +7,7 @@ mod load;
 mod mlp;
 mod observability;
 mod paths;
+mod protocols;
 mod repository;
 mod server;
 mod settings;

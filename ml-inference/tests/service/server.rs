@@ -87,8 +87,18 @@ impl Server {
     }
 
     pub(crate) async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.request_with(method, path, headers, "").await
+    }
+
+    pub(crate) async fn request_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
         let method = method.parse().expect("a method");
-        let mut request = self.client.request(method, self.url(path));
+        let mut request = self.client.request(method, self.url(path)).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -38,6 +38,58 @@ async fn every_request_of_the_lab_is_answered_as_the_lab_says() {
 }
 
 #[tokio::test]
+async fn both_model_server_protocols_go_through_the_gateway() {
+    let pair = Pair::start(2).await;
+    let predicted = pair
+        .post("/v1/models/half_plus_two:predict", "{\"instances\": [1.0, 2.0, 5.0]}")
+        .await;
+    assert_eq!(predicted.headers()["x-model-version"], "1.0");
+    assert_eq!(
+        predicted.text().await.expect("text"),
+        "{\"predictions\":[2.5,3.0,4.5]}\n"
+    );
+    let status = pair.get("/v1/models/half_plus_two/versions/1").await;
+    let status: serde_json::Value = status.json().await.expect("JSON");
+    assert_eq!(status["model_version_status"][0]["state"], "AVAILABLE");
+
+    let body = r#"{"inputs": [{"name": "x", "shape": [3, 1], "datatype": "FP32", "data": [1, 2, 5]}]}"#;
+    let inferred = pair.post("/v2/models/half_plus_two/infer", body).await;
+    let inferred: serde_json::Value = inferred.json().await.expect("JSON");
+    assert_eq!(inferred["outputs"][0]["data"], serde_json::json!([2.5, 3.0, 4.5]));
+    assert_eq!(pair.get("/v2/health/ready").await.status(), 200);
+
+    let binary = "{\"inputs\":[{\"name\":\"x\",\"shape\":[1,1],\"datatype\":\"FP32\",\"parameters\":{\"binary_data_size\":4}}],\
+                  \"parameters\":{\"binary_data_output\":true}}\0\0\0\0";
+    let asked = pair
+        .client
+        .post(pair.url("/v2/models/half_plus_two/infer"))
+        .body(binary);
+    let length = binary.len() - 4;
+    let asked = asked.header("inference-header-content-length", length);
+    let answered = asked.send().await.expect("an answer");
+    let length = answered.headers()["inference-header-content-length"]
+        .to_str()
+        .expect("text");
+    let length: usize = length.parse().expect("a number");
+    let bytes = answered.bytes().await.expect("a body");
+    assert_eq!(&bytes[length..], 2.0_f32.to_le_bytes());
+
+    for (path, status) in [
+        ("/v1/models/nope:predict", 404),
+        ("/v1/foo", 400),
+        ("/v2/models/nope/infer", 404),
+    ] {
+        let refused = pair.post(path, "{}").await;
+        assert_eq!(
+            (refused.status().as_u16(), &refused.headers()["content-type"]),
+            (status, &"application/json".parse().expect("a value"))
+        );
+        let error: serde_json::Value = refused.json().await.expect("JSON");
+        assert!(error["error"].is_string(), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn what_the_model_server_refuses_comes_through_as_it_said_it() {
     let pair = Pair::start(1).await;
     for (body, status) in [

@@ -54,8 +54,12 @@ pub fn answer(
     for asked in requested.iter().filter(|asked| asked.is_binary) {
         encode(&mut body, &outputs[asked.index]);
     }
+    let is_binary = requested.iter().any(|asked| asked.is_binary);
+    if !is_binary {
+        body.push(b'\n');
+    }
     Ok(Answer {
-        json_length: requested.iter().any(|asked| asked.is_binary).then_some(json_length),
+        json_length: is_binary.then_some(json_length),
         body: body.into(),
     })
 }

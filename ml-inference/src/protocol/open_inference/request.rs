@@ -43,7 +43,7 @@ struct Described<'b> {
 /// Where the elements of an input are.
 enum Elements<'b> {
     /// In this text.
-    Json(&'b [u8]),
+    Json(&'b str),
     /// In so many of the bytes behind the JSON, after those of the inputs before.
     Binary(usize),
 }
@@ -73,7 +73,7 @@ pub fn parse_infer(
     }
     let mut binary = body.slice(json_length..);
     let described = describe(&body[..json_length], signature)?;
-    let mut reader = Reader::new(body, &[], DataType::name, Room::new(most_bytes));
+    let mut reader = Reader::new(body, Scanner::new(""), DataType::name, Room::new(most_bytes));
     let mut named = Vec::with_capacity(described.inputs.len());
     for input in described.inputs {
         let tensor = read_tensor(&mut reader, &mut binary, &input)?;
@@ -94,7 +94,7 @@ fn json_length(text: &str, body: usize) -> Result<usize, Error> {
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     let length = text.parse().ok().filter(|length| is_number && *length <= body);
     length.ok_or_else(|| Error::HeaderLength {
-        found: shorten(text.as_bytes()),
+        found: shorten(text),
         body,
     })
 }
@@ -136,12 +136,12 @@ fn all(signature: &Signature, is_binary: bool) -> Vec<Requested> {
 }
 
 fn input_error(name: &str, problem: impl Into<String>) -> Error {
-    Error::member(format!("inputs[{}]", shorten(name.as_bytes())), problem)
+    Error::member(format!("inputs[{}]", shorten(name)), problem)
 }
 
 fn check_room(room: &mut Room, name: &str, data_type: DataType, count: usize) -> Result<(), Error> {
     let taken = room.take(count, element_size(data_type));
-    taken.map_err(|error| Error::of_reading(format!("inputs[{}]", shorten(name.as_bytes())), error))
+    taken.map_err(|error| Error::of_reading(format!("inputs[{}]", shorten(name)), error))
 }
 
 fn read_tensor<'b>(reader: &mut Reader<'b>, binary: &mut Bytes, input: &Described<'b>) -> Result<Tensor, Error> {
@@ -168,14 +168,14 @@ fn read_tensor<'b>(reader: &mut Reader<'b>, binary: &mut Bytes, input: &Describe
             let mut data = Data::zeros(input.data_type, 0);
             let found = reader.value(&mut data);
             let found = found.map_err(|error| {
-                let field = format!("inputs[{}].data", shorten(input.name.as_bytes()));
+                let field = format!("inputs[{}].data", shorten(&input.name));
                 Error::of_reading(field, error)
             })?;
             let is_flat = found.lengths() == [count];
             if !is_flat && found.lengths() != input.shape {
-                let shape = &input.shape;
+                let (shape, found) = (&input.shape, found.lengths());
                 return Err(problem(format!(
-                    "data of the shape {shape:?} is needed, flat or nested, found {found}"
+                    "data of the shape {shape:?} is needed, flat or nested, found {found:?}"
                 )));
             }
             data
@@ -192,7 +192,7 @@ struct Description<'b> {
 }
 
 fn describe<'b>(text: &'b [u8], signature: &Signature) -> Result<Description<'b>, Error> {
-    let mut scanner = Scanner::new(text);
+    let mut scanner = Scanner::of_bytes(text)?;
     if scanner.is_at_end() {
         return Err(Error::member("inputs", "missing; the body is empty"));
     }
@@ -277,7 +277,7 @@ fn read_inputs<'b>(scanner: &mut Scanner<'b>, signature: &Signature) -> Result<V
         if !signature.inputs.iter().any(|spec| spec.name == input.name) {
             let known: Vec<&str> = names(&signature.inputs);
             return Err(Misfit::Unknown {
-                input: shorten(input.name.as_bytes()),
+                input: shorten(&input.name),
                 known: known.join(", "),
             }
             .into());
@@ -349,7 +349,7 @@ fn read_text(scanner: &mut Scanner<'_>, field: &str) -> Result<String, Error> {
 fn read_data_type(scanner: &mut Scanner<'_>, field: &str) -> Result<DataType, Error> {
     let name = read_text(scanner, field)?;
     DataType::parse(&name).ok_or_else(|| {
-        let name = shorten(name.as_bytes());
+        let name = shorten(&name);
         Error::member(field, format!("`{name}` is not supported; known are {}", known_types()))
     })
 }
@@ -373,7 +373,7 @@ fn read_shape(scanner: &mut Scanner<'_>, field: &str) -> Result<Vec<usize>, Erro
 fn read_count(scanner: &mut Scanner<'_>, field: &str) -> Result<usize, Error> {
     let before = *scanner;
     if scanner.peek()? == Kind::Number
-        && let Ok(count) = scanner.number()?.parse()
+        && let Ok(count) = scanner.number()?.text.parse()
     {
         return Ok(count);
     }
@@ -400,7 +400,7 @@ fn read_parameters(scanner: &mut Scanner<'_>, field: &str) -> Result<Parameters,
     }
     let mut member = scanner.open_object()?;
     while let Some(name) = member {
-        let place = format!("{field}.{}", shorten(name.as_bytes()));
+        let place = format!("{field}.{}", shorten(&name));
         match name.as_ref() {
             "binary_data" => parameters.binary_data = Some(read_truth(scanner, &place)?),
             "binary_data_output" => parameters.binary_data_output = Some(read_truth(scanner, &place)?),
@@ -443,7 +443,7 @@ fn read_outputs(scanner: &mut Scanner<'_>, signature: &Signature) -> Result<Vec<
         let name = name.ok_or_else(|| Error::member(field(".name"), "missing"))?;
         let index = signature.outputs.iter().position(|spec| spec.name == name);
         let index = index.ok_or_else(|| {
-            let (name, known) = (shorten(name.as_bytes()), names(&signature.outputs).join(", "));
+            let (name, known) = (shorten(&name), names(&signature.outputs).join(", "));
             Error::member(field(".name"), format!("no output `{name}`; the model has {known}"))
         })?;
         if outputs.iter().any(|(before, _)| *before == index) {
@@ -457,7 +457,7 @@ fn read_outputs(scanner: &mut Scanner<'_>, signature: &Signature) -> Result<Vec<
 
 /// Reads the body of `index`: whether only what is ready is asked for.
 pub fn parse_index(body: &[u8]) -> Result<bool, Error> {
-    let mut scanner = Scanner::new(body);
+    let mut scanner = Scanner::of_bytes(body)?;
     if scanner.is_at_end() {
         return Ok(false);
     }

@@ -164,3 +164,52 @@ fn write_classes(body: &mut Vec<u8>, scores: &Tensor, labels: &[String]) -> Resu
     body.push(b']');
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Element;
+
+    fn tensor<T: Element>(shape: &[usize], values: &[T]) -> Tensor {
+        Tensor::of(shape.to_vec(), values.to_vec()).expect("a tensor")
+    }
+
+    fn signature(names: &[&str]) -> Signature {
+        let spec = |name: &&str| TensorSpec::new(*name, DataType::Fp32, vec![Dim::Free(None)]);
+        Signature {
+            inputs: Vec::new(),
+            outputs: names.iter().map(spec).collect(),
+        }
+    }
+
+    fn written(outputs: &[Tensor], form: Form) -> Result<String, String> {
+        let names = ["a", "b"];
+        let body = predictions(outputs, &signature(&names[..outputs.len()]), form);
+        body.map(|body| String::from_utf8(body.to_vec()).expect("UTF-8"))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn several_outputs_have_names() {
+        let outputs = [tensor(&[2], &[1.0_f32, 2.0]), tensor(&[2, 1], &[3_i8, 4])];
+        let rows = r#"{"predictions":[{"a":1.0,"b":[3]},{"a":2.0,"b":[4]}]}"#;
+        assert_eq!(written(&outputs, Form::Row), Ok(format!("{rows}\n")));
+        let columns = r#"{"outputs":{"a":[1.0,2.0],"b":[[3],[4]]}}"#;
+        assert_eq!(written(&outputs, Form::Column), Ok(format!("{columns}\n")));
+        let none = [tensor::<f32>(&[0], &[]), tensor::<i8>(&[0, 1], &[])];
+        assert_eq!(written(&none, Form::Row), Ok("{\"predictions\":[]}\n".to_owned()));
+    }
+
+    #[test]
+    fn outputs_that_are_no_rows_can_only_be_columns() {
+        let scalar = [tensor(&[], &[1.0_f32])];
+        assert_eq!(
+            written(&scalar, Form::Row),
+            Err("Tensor name: a has no shape information ".to_owned())
+        );
+        assert_eq!(written(&scalar, Form::Column), Ok("{\"outputs\":1.0}\n".to_owned()));
+        let ragged = [tensor(&[1], &[1.0_f32]), tensor(&[2], &[1.0_f32, 2.0])];
+        let problem = "Tensor name: b has inconsistent batch size: 2 expecting: 1";
+        assert_eq!(written(&ragged, Form::Row), Err(problem.to_owned()));
+    }
+}

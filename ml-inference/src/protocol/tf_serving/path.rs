@@ -95,7 +95,13 @@ fn verb(text: &str) -> Option<Verb> {
 fn version<'a>(of: &str, text: &'a str) -> Option<Wanted<&'a str>> {
     if of.eq_ignore_ascii_case("versions") {
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        return is_number.then_some(Wanted::Number(text));
+        // Versions begin at 1; OpenVINO's client says 0 for the latest.
+        let wanted = if text == "0" {
+            Wanted::Latest
+        } else {
+            Wanted::Number(text)
+        };
+        return is_number.then_some(wanted);
     }
     (of.eq_ignore_ascii_case("labels") && is_name(text)).then_some(Wanted::Label(text))
 }
@@ -133,6 +139,7 @@ mod tests {
             ("/v1/models/m/versions/3", Call::Status(numbered)),
             ("/v1/models/m/labels/stable/METADATA", Call::Metadata(labelled)),
             ("/v1/models/m/metadata", Call::Metadata(latest("m"))),
+            ("/v1/models/m/versions/0/metadata", Call::Metadata(latest("m"))),
             ("/v1/models", Call::NoModel),
         ] {
             assert_eq!(Call::parse(path), Some(call), "{path}");

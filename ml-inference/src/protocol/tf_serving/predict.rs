@@ -62,7 +62,10 @@ pub fn parse_predict(body: &Bytes, signature: &Signature, most_bytes: usize) -> 
 }
 
 pub(super) fn misformed(body: &[u8], problem: &str) -> Error {
-    Error::argument(format!("JSON Value: {} {problem}", shorten(body)))
+    Error::argument(format!(
+        "JSON Value: {} {problem}",
+        shorten(&String::from_utf8_lossy(body))
+    ))
 }
 
 /// One input while the rows are read.
@@ -160,7 +163,7 @@ fn named_row(reader: &mut Reader<'_>, columns: &mut [Column<'_>], row: usize) ->
             Some(column) => column.add(reader),
         };
         added.map_err(|error| {
-            let name = shorten(name.as_bytes());
+            let name = shorten(&name);
             error.within(&format!(
                 "Failed to process element: {row} key: {name} of '{INSTANCES}' list."
             ))
@@ -180,12 +183,12 @@ fn named_row(reader: &mut Reader<'_>, columns: &mut [Column<'_>], row: usize) ->
 }
 
 pub(super) fn unknown_input(name: &str) -> Error {
-    let name = shorten(name.as_bytes());
+    let name = shorten(name);
     Error::argument(format!("JSON object: does not have named input: {name}"))
 }
 
 pub(super) fn given_twice(name: &str) -> Error {
-    let name = shorten(name.as_bytes());
+    let name = shorten(name);
     Error::argument(format!("JSON object: {name} is given twice"))
 }
 

@@ -1,0 +1,8 @@
+//! Stories about the protocols: requests go through the whole service but for the sockets, to models made for the test.
+
+mod fuzz;
+mod metadata;
+mod models;
+mod open_inference;
+mod service;
+mod tf_serving;
