@@ -330,6 +330,7 @@ fn complete(shape: &Shape, name: &str) -> Vec<Value> {
             ]
         }
         Shape::ScalarOrMap(scalar, map) => vec![good(scalar, name), with_keys(map, |_| true)],
+        Shape::Entries(_, value) => vec![json!({ "a": good(value, name) })],
     }
 }
 
@@ -589,6 +590,7 @@ fn any_value(shape: Shape, name: &'static str) -> BoxedStrategy<Value> {
             .boxed(),
         Shape::Map(map) => any_map(map),
         Shape::ScalarOrMap(scalar, map) => prop_oneof![any_good(scalar, name), any_map(map)].boxed(),
+        Shape::Entries(_, value) => any_good(value, name).prop_map(|value| json!({ "a": value })).boxed(),
     };
     prop_oneof![30 => fitting, 1 => anything()].boxed()
 }
