@@ -157,6 +157,37 @@ async fn a_registry_that_is_down_does_not_end_the_process_and_shows_in_its_metri
 }
 
 #[tokio::test]
+async fn a_pod_without_its_model_is_alive_and_becomes_ready_with_it() {
+    let model = include_bytes!("../zoo/small/ridge_two_targets.onnx");
+    let registry = Registry::start(Shelf::with("iris", &[("1/model.onnx", model)])).await;
+    let url = registry.url("iris");
+    let down = registry.down();
+    let models = Scratch::new("models");
+    let process = start(models.path(), &url, &[("MODELS_INTERVAL", "0.05")]);
+    let address = process.listening().await;
+    let client = http_client::client(DEADLINE).expect("a client");
+    let status = async |path: &str| {
+        let answer = client.get(format!("http://{address}{path}")).send().await;
+        answer.expect("it answers").status().as_u16()
+    };
+    process.log_line("cannot pull, and tries again").await;
+    assert_eq!((status("/livez").await, status("/readyz").await), (200, 503));
+    let registry = down.up().await;
+    eventually("it is ready", DEADLINE, async || status("/readyz").await == 200).await;
+
+    let down = registry.down();
+    drop(process);
+    let process = start(models.path(), &url, &[("MODELS_INTERVAL", "0.05")]);
+    let address = process.listening().await;
+    eventually("it is ready with what it has", DEADLINE, async || {
+        let answer = client.get(format!("http://{address}/readyz")).send().await;
+        answer.is_ok_and(|answer| answer.status() == 200)
+    })
+    .await;
+    drop(down);
+}
+
+#[tokio::test]
 async fn settings_that_cannot_stand_are_refused_at_the_start() {
     for (name, value, problem) in [
         (

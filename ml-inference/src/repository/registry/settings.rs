@@ -1,4 +1,4 @@
-//! The settings of the registry. All but the place itself may change while the service runs.
+//! The settings of the registry. All but the place itself and the largest file may change while the service runs.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -103,11 +103,14 @@ impl Settings {
         })
     }
 
-    /// Has whoever follows the registry go on with `new`, at the place where it began.
+    /// Has whoever follows the registry go on with what of `new` may change while the service runs.
     pub fn renew(held: &watch::Sender<Self>, new: Self) {
         held.send_if_modified(|held| {
-            let location = held.location.clone();
-            let new = Self { location, ..new };
+            let new = Self {
+                location: held.location.clone(),
+                largest_file: held.largest_file,
+                ..new
+            };
             let is_other = *held != new;
             *held = new;
             is_other
