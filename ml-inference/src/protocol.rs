@@ -10,6 +10,13 @@ pub(crate) mod target;
 pub mod tf_serving;
 mod write;
 
+use crate::runtime::TensorSpec;
+
+/// Whether nothing is known of a tensor's shape, not even how many dimensions it has.
+fn has_unknown_rank(spec: &TensorSpec) -> bool {
+    spec.any_shape && spec.shape.is_empty()
+}
+
 /// What is wrong with a body, in words for whoever wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InputError {

@@ -1,17 +1,20 @@
 //! What the metadata says holds: requests that are made from it alone are answered with what it says, in both protocols and
 //! in every form they have.
 
+use std::fs;
 use std::future::Future;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ml_inference::model::Model;
 use ml_inference::runtime::{Dim, Signature, TensorSpec};
 use ml_inference::tensor::{Data, DataType};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::models::{Counting, counted, length};
-use crate::service::{Answer, Service};
+use crate::service::{Answer, Service, version};
 
 fn data_type() -> impl Strategy<Value = DataType> {
     prop::sample::select(DataType::ALL.to_vec())
@@ -343,4 +346,76 @@ fn the_built_in_models_keep_their_word() {
             assert_eq!(answer["outputs"][0]["shape"], json!([rows, 1]));
         }
     });
+}
+
+/// A model out of the zoo is asked for one row of zeros.
+async fn a_real_model_keeps_its_word(name: &str, file: &[u8]) {
+    let mut service = Service::new(&[]);
+    service.insert(Model::from_onnx("m", version(1), file).unwrap_or_else(|error| panic!("{name}: {error}")));
+    service.serve();
+    let metadata = service.get("/v2/models/m").await.ok();
+    let signature = service.get("/v1/models/m/metadata").await.ok();
+    let signature = &signature["metadata"]["signature_def"]["signature_def"]["serving_default"];
+    let inputs = told_by_open_inference(&metadata, "inputs", 1);
+    let zeros: Vec<Vec<Value>> = inputs
+        .iter()
+        .map(|input| elements(&Data::zeros(input.data_type, input.count())))
+        .collect();
+    let described = inputs.iter().zip(&zeros);
+    let described: Vec<Value> = described
+        .map(|(input, zeros)| input.described(json!({ "data": zeros })))
+        .collect();
+    let body = json!({ "inputs": described }).to_string();
+    let answer = service.post("/v2/models/m/infer", body).await.ok();
+    let columns: Map<String, Value> = inputs
+        .iter()
+        .zip(&zeros)
+        .map(|(input, zeros)| (input.name.clone(), nest(&input.shape, zeros)))
+        .collect();
+    let body = json!({ "inputs": columns }).to_string();
+    let predicted = service.post("/v1/models/m:predict", body).await.ok();
+
+    let outputs = metadata["outputs"].as_array().expect("a list");
+    for (index, output) in outputs.iter().enumerate() {
+        let given = &answer["outputs"][index];
+        assert_eq!(
+            (&given["name"], &given["datatype"]),
+            (&output["name"], &output["datatype"]),
+            "{name}"
+        );
+        let shape: Vec<usize> = serde_json::from_value(given["shape"].clone()).expect("lengths");
+        let said: Vec<i64> = serde_json::from_value(output["shape"].clone()).expect("lengths");
+        let fits = |(length, said): (&usize, &i64)| *said == -1 || i64::try_from(*length) == Ok(*said);
+        let output_name = output["name"].as_str().expect("a name");
+        let may_be_any = &signature["outputs"][output_name]["tensor_shape"]["unknown_rank"];
+        assert!(
+            *may_be_any == true || shape.len() == said.len() && shape.iter().zip(&said).all(fits),
+            "{name}: {shape:?} is no {said:?}"
+        );
+        let data = given["data"].as_array().expect("a list");
+        assert_eq!(data.len(), shape.iter().product::<usize>(), "{name}");
+        let column = match outputs.len() {
+            1 => &predicted["outputs"],
+            _ => &predicted["outputs"][output_name],
+        };
+        assert_eq!(column, &nest(&shape, data), "{name}: both protocols give the same");
+    }
+}
+
+#[test]
+fn the_models_of_the_zoo_keep_their_word() {
+    let zoo = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/zoo/small");
+    let mut asked = 0;
+    for entry in fs::read_dir(zoo).expect("the zoo") {
+        let path = entry.expect("a file").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("UTF-8");
+        if name.ends_with(".onnx") && !name.ends_with(".answers.onnx") {
+            run(a_real_model_keeps_its_word(
+                name,
+                &fs::read(&path).expect("a readable file"),
+            ));
+            asked += 1;
+        }
+    }
+    assert!(asked > 10, "{asked} models");
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::super::has_unknown_rank;
 use crate::engine::{Statistics, Total};
 use crate::repository::{Catalog, Servable, State, Version};
 use crate::runtime::{Signature, TensorSpec};
@@ -45,7 +46,11 @@ pub fn metadata(name: &str, servable: &Servable, signature: &Signature) -> Bytes
 
 fn tensors(specs: &[TensorSpec]) -> Vec<Value> {
     let described = specs.iter().map(|spec| {
-        let shape: Vec<i64> = spec.shape.iter().map(|dim| dim.length()).collect();
+        // The protocol has no word for a shape of which nothing is known; none at all would be a single element.
+        let shape: Vec<i64> = match has_unknown_rank(spec) {
+            true => vec![-1],
+            false => spec.shape.iter().map(|dim| dim.length()).collect(),
+        };
         json!({ "name": spec.name, "datatype": spec.data_type.name(), "shape": shape })
     });
     described.collect()

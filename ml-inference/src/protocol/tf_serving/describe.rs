@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use super::super::has_unknown_rank;
 use super::{Error, SIGNATURE, Target};
 use crate::repository::{Choice, Servable, Version};
 use crate::runtime::{Signature, TensorSpec};
@@ -72,7 +73,7 @@ fn tensors(specs: &[TensorSpec]) -> Map<String, Value> {
         let dims: Vec<Value> = lengths.map(|length| json!({ "size": length, "name": "" })).collect();
         let described = json!({
             "dtype": spec.data_type.tensorflow_name(),
-            "tensor_shape": { "dim": dims, "unknown_rank": false },
+            "tensor_shape": { "dim": dims, "unknown_rank": has_unknown_rank(spec) },
             "name": format!("{}:0", spec.name),
         });
         (spec.name.clone(), described)

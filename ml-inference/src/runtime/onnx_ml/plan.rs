@@ -236,6 +236,12 @@ impl Plan {
                 let problem = format!("the output `{name}` is said to be {spec}, but is {found}");
                 return Err(LoadError::Graph(problem));
             }
+            // skl2onnx says one column for a forest with several targets. The first dimension is the rows.
+            for (said, length) in spec.shape.iter_mut().zip(output.shape()).skip(1) {
+                if matches!(said, Dim::Fixed(_)) {
+                    *said = Dim::Fixed(*length);
+                }
+            }
         }
         Ok(())
     }
