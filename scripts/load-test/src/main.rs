@@ -1,6 +1,6 @@
 //! `load-test`: puts load on a URL and ends in a verdict. scripts/load-test.sh builds and runs it.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -77,13 +77,12 @@ fn run(options: &Options) -> Result<ExitCode, Error> {
         .map_err(system("start the runtime"))?
         .block_on(load::run(options))?;
     let report = Report::new(options, finished);
-    if let Some(mut file) = json {
+    if let Some(file) = json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| system("make the JSON")(error.into()))?;
-        writeln!(file, "{text}").map_err(system("save the JSON"))?;
+        save(file, &format!("{text}\n")).map_err(system("save the JSON"))?;
     }
-    if let Some(mut file) = page {
-        file.write_all(html::page(&report).as_bytes())
-            .map_err(system("save the page"))?;
+    if let Some(file) = page {
+        save(file, &html::page(&report)).map_err(system("save the page"))?;
     }
     let mut saved = String::new();
     for path in [&options.json, &options.html].into_iter().flatten() {
@@ -99,13 +98,23 @@ fn run(options: &Options) -> Result<ExitCode, Error> {
 
 fn create(argument: &'static str, path: Option<&Path>) -> Result<Option<File>, Error> {
     let create = |path: &Path| {
-        File::create(path).map_err(|error| Error::Unwritable {
+        // The report before stays until there is another.
+        let open = OpenOptions::new().create(true).write(true).truncate(false).open(path);
+        open.map_err(|error| Error::Unwritable {
             argument,
             path: path.to_owned(),
             error,
         })
     };
     path.map(create).transpose()
+}
+
+fn save(mut file: File, text: &str) -> io::Result<()> {
+    // A pipe has nothing in it to be rid of.
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    file.write_all(text.as_bytes())
 }
 
 /// Prints to standard output. A reader that went away (`| head`) is no fault of ours.

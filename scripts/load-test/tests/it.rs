@@ -610,10 +610,13 @@ async fn where_nothing_answers_nothing_is_measured() {
     let free = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = free.local_addr().expect("bound");
     drop(free);
-    let ran = run(address, "--duration 1s").await;
+    let scratch = Scratch::new("load-test");
+    let before = scratch.file("report.json", "{\"requests\": 7}");
+    let ran = finish(&scratch, start(&scratch, address, "--duration 1s")).await;
     assert_eq!(ran.finished.code, 3, "{:?}", ran.finished);
     let expected = format!("error: nothing answers at http://{address}/predict: ");
     assert!(ran.finished.stderr.starts_with(&expected), "{:?}", ran.finished);
+    assert_eq!(ran.number("requests"), 7, "the report before stays in {}", before.display());
 }
 
 #[tokio::test]
