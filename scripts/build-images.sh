@@ -71,7 +71,7 @@ fi
 
 binary_of() { if [ "$1" = api-gateway ]; then echo gateway; else echo ml-inference; fi; }
 
-# stage_prebuilt: the binaries alone in a directory, without debug information where `strip` is there to take it out.
+# stage_prebuilt: the binaries alone in a directory, without debug information and symbols where `strip` is there to take it out.
 stage_prebuilt() {
   local image name
   mkdir "$TMP/context"
@@ -80,7 +80,7 @@ stage_prebuilt() {
     [ -f "$prebuilt/$name" ] || die "$EXIT_UNAVAILABLE" "$prebuilt/$name is missing"
     cp "$prebuilt/$name" "$TMP/context/$name"
     chmod 755 "$TMP/context/$name"
-    ! have strip || strip --strip-debug "$TMP/context/$name" 2>/dev/null || true
+    ! have strip || strip "$TMP/context/$name" 2>/dev/null || true
   done
 }
 
