@@ -82,7 +82,11 @@ async fn serve(scratch: &Scratch, settings: &[(&str, &str)]) -> Server {
 #[tokio::test]
 async fn a_file_that_is_dropped_into_the_directory_is_served() {
     let scene = Scene::start(&[]).await;
-    assert_eq!(scene.predict("/v1/models/tree:predict").await.status, 404);
+    // 503 until the first look is over.
+    eventually("there is no such model", DEADLINE, async || {
+        scene.predict("/v1/models/tree:predict").await.status == 404
+    })
+    .await;
     scene.put("tree.onnx", &zoo("decision_tree"));
     scene.until("tree", "1", "AVAILABLE").await;
     let answer = scene.server.post("/v1/models/tree:predict", FLOWER).await;

@@ -616,7 +616,12 @@ async fn where_nothing_answers_nothing_is_measured() {
     assert_eq!(ran.finished.code, 3, "{:?}", ran.finished);
     let expected = format!("error: nothing answers at http://{address}/predict: ");
     assert!(ran.finished.stderr.starts_with(&expected), "{:?}", ran.finished);
-    assert_eq!(ran.number("requests"), 7, "the report before stays in {}", before.display());
+    assert_eq!(
+        ran.number("requests"),
+        7,
+        "the report before stays in {}",
+        before.display()
+    );
 }
 
 #[tokio::test]
