@@ -1,7 +1,7 @@
 //! Runs models on tensors: validated input in, validated output out.
 //!
 //! A large request is cut into batches of at most `BATCH_SIZE` rows, so that one call of a runtime has a
-//! bounded cost. Models that take longer than the way to another thread run on the compute threads, behind their queue;
+//! bounded cost, unless the model's rows have to do with each other. Models that take longer than the way to another thread run on the compute threads, behind their queue;
 //! requests do not share a run yet.
 
 mod statistics;
@@ -171,6 +171,9 @@ impl LoadedModel {
 
     /// The number of rows, when they are too many for one call and may be cut.
     fn rows_to_cut(&self, inputs: &[Tensor], batch_size: usize) -> Option<usize> {
+        if !self.model.rows_stand_alone {
+            return None;
+        }
         let rows = inputs.first()?.rows();
         let alike = inputs
             .iter()
@@ -332,6 +335,23 @@ mod tests {
         let mut signature = rows(DataType::Fp32, DataType::Fp32);
         signature.inputs[0].shape = vec![Dim::Fixed(100)];
         assert_eq!(calls(signature).await, [100]);
+    }
+
+    #[tokio::test]
+    async fn rows_that_have_to_do_with_each_other_stay_together() {
+        let engine = engine();
+        let calls = Arc::default();
+        let recorder = Recorder {
+            signature: rows(DataType::Fp32, DataType::Fp32),
+            calls: Arc::clone(&calls),
+        };
+        let mut model = built_in(BuiltIn::HalfPlusTwo);
+        model.runtime = Box::new(recorder);
+        model.rows_stand_alone = false;
+        let input = tensor(&[100], &[1.5_f32; 100]);
+        let output = engine.run(&load(model), vec![input.clone()], LIMITS).await;
+        assert_eq!(output, Ok(vec![input]));
+        assert_eq!(*calls.lock().unwrap(), [100]);
     }
 
     #[tokio::test]

@@ -55,6 +55,8 @@ pub struct Model {
     pub version: ModelVersion,
     pub example: Vec<Tensor>,
     pub runtime: Box<dyn ModelRuntime>,
+    /// Whether a row has the same result in any company ([`runtime::stand_alone`]), so that requests may be cut.
+    pub rows_stand_alone: bool,
 }
 
 impl Model {
@@ -66,6 +68,7 @@ impl Model {
             version,
             example: vec![model.example().expect("the examples of built-in models are tensors")],
             runtime: model.runtime(),
+            rows_stand_alone: true,
         }
     }
 
@@ -77,6 +80,7 @@ impl Model {
             name: name.into(),
             version,
             example: example.map_err(|error| LoadError::Graph(error.to_string()))?,
+            rows_stand_alone: runtime::stand_alone(runtime.as_ref(), &[]),
             runtime,
         })
     }

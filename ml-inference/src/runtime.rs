@@ -7,6 +7,7 @@ mod linear;
 mod mlp;
 mod onnx_ml;
 mod open;
+mod rows;
 mod rten;
 mod signature;
 mod threads;
@@ -17,6 +18,7 @@ pub use linear::{HalfPlusTwo, Sum};
 pub use mlp::{INPUTS as MLP_INPUTS, Mlp};
 pub use onnx_ml::{LoadError, OnnxMl};
 pub use open::open;
+pub use rows::stand_alone;
 pub use signature::{Dim, Misfit, Signature, TensorSpec};
 pub use threads::RunThreads;
 

@@ -59,11 +59,12 @@ impl Loader {
         self.metrics.load(name, outcome.is_ok(), seconds);
         let path = file.path.display();
         match &outcome {
-            Ok(_loaded) => info!(
+            Ok(loaded) => info!(
                 model = name,
                 version = number,
                 %path,
                 milliseconds = seconds * 1e3,
+                rows_stand_alone = loaded.model.rows_stand_alone,
                 resident_bytes_more = resident_bytes().saturating_sub(memory),
                 "model loaded"
             ),
@@ -90,48 +91,54 @@ impl Loader {
             version: ModelVersion::of_repository(number),
             example,
             runtime,
+            rows_stand_alone: false,
         };
-        let loaded = LoadedModel::new(model, &self.metrics);
-        self.warm_up(&loaded, config)?;
+        let mut loaded = LoadedModel::new(model, &self.metrics);
+        let mut samples = warm_up(&loaded, config)?;
         let golden = config.golden.iter().filter(|golden| golden.is_for(number));
         for (at, golden) in golden.enumerate() {
-            self.check(&loaded, golden)
-                .map_err(|problem| format!("golden request {at}: {problem}"))?;
+            let sample = check(&loaded, golden).map_err(|problem| format!("golden request {at}: {problem}"))?;
+            samples.push(sample);
         }
+        let try_rows = AssertUnwindSafe(|| runtime::stand_alone(loaded.model.runtime.as_ref(), &samples));
+        // A model that panics at two rows serves single ones; it is never cut.
+        loaded.model.rows_stand_alone = catch_unwind(try_rows).unwrap_or(false);
         Ok(loaded)
-    }
-
-    /// The first run allocates and fills caches; no client should wait for that.
-    fn warm_up(&self, loaded: &LoadedModel, config: &ModelConfig) -> Result<(), String> {
-        for (at, body) in config.warm_up.iter().enumerate() {
-            ask(loaded, body).map_err(|problem| format!("warm-up request {at}: {problem}"))?;
-        }
-        if config.warm_up.is_empty() {
-            // Zeros may be values that the model refuses; it has been run then, too.
-            let _refused = run(loaded, loaded.model.example.clone());
-        }
-        Ok(())
-    }
-
-    fn check(&self, loaded: &LoadedModel, golden: &Golden) -> Result<(), String> {
-        let answer = ask(loaded, &golden.request)?;
-        let found: Value =
-            serde_json::from_slice(&answer).map_err(|error| format!("the answer is no JSON: {error}"))?;
-        match golden::difference(&golden.response, &found, golden.tolerance) {
-            None => Ok(()),
-            Some(difference) => Err(format!("the model answers otherwise: {difference}")),
-        }
     }
 }
 
-/// Answers a body as the predict API does.
-fn ask(loaded: &LoadedModel, body: &str) -> Result<Bytes, String> {
+/// The first run allocates and fills caches; no client should wait for that. Gives back what it was run on.
+fn warm_up(loaded: &LoadedModel, config: &ModelConfig) -> Result<Vec<Vec<Tensor>>, String> {
+    let mut samples = Vec::new();
+    for (at, body) in config.warm_up.iter().enumerate() {
+        let (sample, _answer) = ask(loaded, body).map_err(|problem| format!("warm-up request {at}: {problem}"))?;
+        samples.push(sample);
+    }
+    if config.warm_up.is_empty() {
+        // Zeros may be values that the model refuses; it has been run then, too.
+        let _refused = run(loaded, loaded.model.example.clone());
+    }
+    Ok(samples)
+}
+
+fn check(loaded: &LoadedModel, golden: &Golden) -> Result<Vec<Tensor>, String> {
+    let (sample, answer) = ask(loaded, &golden.request)?;
+    let found: Value = serde_json::from_slice(&answer).map_err(|error| format!("the answer is no JSON: {error}"))?;
+    match golden::difference(&golden.response, &found, golden.tolerance) {
+        None => Ok(sample),
+        Some(difference) => Err(format!("the model answers otherwise: {difference}")),
+    }
+}
+
+/// Answers a body as the predict API does; and what the model was asked.
+fn ask(loaded: &LoadedModel, body: &str) -> Result<(Vec<Tensor>, Bytes), String> {
     let signature = loaded.model.runtime.signature();
     let body = Bytes::copy_from_slice(body.as_bytes());
     let question = tf_serving::parse_predict(&body, signature, MOST_TENSOR_BYTES).map_err(|error| error.to_string())?;
     signature.check(&question.inputs).map_err(|error| error.to_string())?;
-    let outputs = run(loaded, question.inputs)?;
-    tf_serving::predictions(&outputs, signature, question.form).map_err(|error| error.to_string())
+    let outputs = run(loaded, question.inputs.clone())?;
+    let answer = tf_serving::predictions(&outputs, signature, question.form).map_err(|error| error.to_string())?;
+    Ok((question.inputs, answer))
 }
 
 /// One run here and now. A model that panics is refused, not the end of the thread.

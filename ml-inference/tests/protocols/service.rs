@@ -164,5 +164,6 @@ pub(crate) fn model(name: &str, number: u64, runtime: impl ModelRuntime + 'stati
         version: version(number),
         example: Vec::new(),
         runtime: Box::new(runtime),
+        rows_stand_alone: true,
     }
 }

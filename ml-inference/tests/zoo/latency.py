@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import time
 
+import numpy as np
 import onnx
 import onnxruntime
 from onnx import numpy_helper
@@ -25,10 +26,15 @@ def theirs(path, batch):
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
     answers = onnx.load(path.with_suffix(".answers.onnx")).graph.initializer
-    rows = next(numpy_helper.to_array(tensor) for tensor in answers if tensor.name == name)
-    batches = [{name: rows[first : first + batch].copy()} for first in range(0, len(rows) - batch + 1, batch)]
+    answers = {tensor.name: numpy_helper.to_array(tensor) for tensor in answers}
+    inputs = {spec.name: answers[spec.name] for spec in session.get_inputs()}
+    inputs = {name: np.concatenate([rows] * -(-batch // len(rows))) for name, rows in inputs.items()}
+    count = len(next(iter(inputs.values())))
+    batches = [
+        {name: rows[first : first + batch].copy() for name, rows in inputs.items()}
+        for first in range(0, count - batch + 1, batch)
+    ]
     times, begun, index = [], time.perf_counter(), 0
     while time.perf_counter() - begun < SECONDS_EACH:
         started = time.perf_counter_ns()

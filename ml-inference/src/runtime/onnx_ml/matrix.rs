@@ -1,6 +1,10 @@
 //! Rows of features, and products of matrices.
 
 use std::borrow::Cow;
+use std::ops::{Add, AddAssign, Mul};
+
+use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
+use rten_tensor::NdTensorView;
 
 use super::elementwise::{self, broadcast_shape};
 use super::node::{Fault, LoadError, Node, Operator, input, one, optional, unsupported};
@@ -38,96 +42,46 @@ pub(super) fn as_rows(x: &Tensor) -> Result<Rows<'_, f32>, Fault> {
     Ok(Rows { values, count, length })
 }
 
-/// What matrices are made of here.
-pub(super) trait Real:
-    Element + Copy + std::ops::Add<Output = Self> + std::ops::Mul<Output = Self> + std::ops::AddAssign
-{
-}
-impl Real for f32 {}
-impl Real for f64 {}
-
 struct Matrix<'a, T> {
     values: &'a [T],
     rows: usize,
     columns: usize,
 }
 
-/// Columns whose sums are kept in registers together, and rows likewise: eight registers of four floats.
-const COLUMNS: usize = 8;
-const ROWS: usize = 4;
-
-impl<T: Real> Matrix<'_, T> {
+impl<T> Matrix<'_, T> {
     fn row(&self, row: usize) -> &[T] {
         &self.values[row * self.columns..(row + 1) * self.columns]
     }
+}
 
-    /// Appends the rows of the product.
-    fn product(&self, other: &Matrix<'_, T>, out: &mut Vec<T>) {
-        if self.rows < ROWS {
-            return (0..self.rows).for_each(|row| self.product_of_row(row, other, out));
-        }
-        let begin = out.len();
-        out.resize(begin + self.rows * other.columns, T::default());
-        let results = &mut out[begin..];
-        let mut panel = Vec::with_capacity(self.columns);
-        for first_column in (0..other.columns).step_by(COLUMNS) {
-            other.pack(first_column, &mut panel);
-            let width = COLUMNS.min(other.columns - first_column);
-            let mut put = |row: usize, sums: &[T; COLUMNS]| {
-                let place = row * other.columns + first_column;
-                results[place..place + width].copy_from_slice(&sums[..width]);
-            };
-            let whole = self.rows / ROWS * ROWS;
-            for first_row in (0..whole).step_by(ROWS) {
-                let rows: [&[T]; ROWS] = std::array::from_fn(|index| self.row(first_row + index));
-                for (index, sums) in sums(rows, &panel).iter().enumerate() {
-                    put(first_row + index, sums);
-                }
-            }
-            for row in whole..self.rows {
-                let [sums] = sums([self.row(row)], &panel);
-                put(row, &sums);
-            }
-        }
-    }
+/// What matrices are made of here.
+trait Real: Element + Copy + Add<Output = Self> + Mul<Output = Self> + AddAssign {
+    /// Adds the product of the two to `out`, which is zeros, row after row.
+    fn product(left: &Matrix<'_, Self>, right: &Matrix<'_, Self>, out: &mut [Self]);
+}
 
-    /// Line by line, so that the inner loop runs along memory: for a few rows, packing would take longer than the product.
-    fn product_of_row(&self, row: usize, other: &Matrix<'_, T>, out: &mut Vec<T>) {
-        let begin = out.len();
-        out.resize(begin + other.columns, T::default());
-        let sums = &mut out[begin..];
-        for (index, factor) in self.row(row).iter().enumerate() {
-            for (sum, value) in sums.iter_mut().zip(other.row(index)) {
-                *sum += *factor * *value;
-            }
-        }
-    }
-
-    /// Some neighbouring columns, line after line; those that are not there are zeros.
-    fn pack(&self, first_column: usize, panel: &mut Vec<[T; COLUMNS]>) {
-        panel.clear();
-        let width = COLUMNS.min(self.columns - first_column);
-        panel.extend((0..self.rows).map(|row| {
-            let mut line = [T::default(); COLUMNS];
-            line[..width].copy_from_slice(&self.row(row)[first_column..first_column + width]);
-            line
-        }));
+impl Real for f32 {
+    /// With the instructions that the processor has, on the threads of the run.
+    fn product(left: &Matrix<'_, f32>, right: &Matrix<'_, f32>, out: &mut [f32]) {
+        let left = NdTensorView::from_data([left.rows, left.columns], left.values);
+        let right = NdTensorView::from_data([right.rows, right.columns], right.values);
+        let (left, right) = (GemmInputA::Unpacked(left), GemmInputB::Unpacked(right));
+        let multiplied = GemmExecutor::default().gemm(out, left, right, GemmOptions::default());
+        multiplied.expect("the caller has compared the dimensions");
     }
 }
 
-/// The products of some rows with a panel of columns.
-fn sums<T: Real, const N: usize>(rows: [&[T]; N], panel: &[[T; COLUMNS]]) -> [[T; COLUMNS]; N] {
-    let rows = rows.map(|row| &row[..panel.len()]);
-    let mut sums = [[T::default(); COLUMNS]; N];
-    for (index, line) in panel.iter().enumerate() {
-        for (row, sums) in rows.iter().zip(&mut sums) {
-            let factor = row[index];
-            for (sum, value) in sums.iter_mut().zip(line) {
-                *sum += factor * *value;
+impl Real for f64 {
+    /// Line by line, so that the inner loop runs along memory.
+    fn product(left: &Matrix<'_, f64>, right: &Matrix<'_, f64>, out: &mut [f64]) {
+        for (row, sums) in out.chunks_exact_mut(right.columns.max(1)).enumerate() {
+            for (factor, line) in left.row(row).iter().zip(0..) {
+                for (sum, value) in sums.iter_mut().zip(right.row(line)) {
+                    *sum += *factor * *value;
+                }
             }
         }
     }
-    sums
 }
 
 pub(super) fn matmul(_node: &Node<'_>) -> Result<Operator, LoadError> {
@@ -167,8 +121,9 @@ fn product<T: Real>(a: &Tensor, left: &[T], b: &Tensor, right: &[T]) -> super::n
     if b.shape().len() > 1 {
         shape.push(columns);
     }
-    let mut out = Vec::with_capacity(elementwise::allowed(&shape)?);
-    for (a_place, b_place) in a_places.zip(b_places) {
+    let mut out = vec![T::default(); elementwise::allowed(&shape)?];
+    let products = out.chunks_exact_mut((rows * columns).max(1));
+    for ((a_place, b_place), out) in a_places.zip(b_places).zip(products) {
         let left = Matrix {
             values: &left[a_place * rows * inner..(a_place + 1) * rows * inner],
             rows,
@@ -179,7 +134,7 @@ fn product<T: Real>(a: &Tensor, left: &[T], b: &Tensor, right: &[T]) -> super::n
             rows: inner,
             columns,
         };
-        left.product(&right, &mut out);
+        T::product(&left, &right, out);
     }
     one(Tensor::of(shape, out))
 }
@@ -228,7 +183,7 @@ fn general<T: Real>(
         return Err(pair(a, b));
     }
     let shape = vec![rows, columns];
-    let mut out = Vec::with_capacity(elementwise::allowed(&shape)?);
+    let mut out = vec![T::default(); elementwise::allowed(&shape)?];
     let left = Matrix {
         values: &left,
         rows,
@@ -239,7 +194,7 @@ fn general<T: Real>(
         rows: inner,
         columns,
     };
-    left.product(&right, &mut out);
+    T::product(&left, &right, &mut out);
     out.iter_mut().for_each(|value| *value = *value * alpha);
     if let Some(c) = c {
         let added = c.values::<T>().ok_or_else(|| unsupported(c))?;
@@ -292,20 +247,39 @@ mod tests {
         assert!(matches!(run(&a, &a), Err(Fault::Kind(_))));
     }
 
+    fn multiply<T: Real + From<u8>>([rows, inner, columns]: [usize; 3], left: &[u8], right: &[u8]) -> Vec<T> {
+        let real = |values: &[u8]| values.iter().map(|value| T::from(*value)).collect::<Vec<T>>();
+        let (left, right) = (real(left), real(right));
+        let left = Matrix {
+            values: &left,
+            rows,
+            columns: inner,
+        };
+        let right = Matrix {
+            values: &right,
+            rows: inner,
+            columns,
+        };
+        let mut out = vec![T::default(); rows * columns];
+        T::product(&left, &right, &mut out);
+        out
+    }
+
     proptest! {
         #[test]
-        fn every_way_of_multiplying_is_the_same(rows in 0_usize..10, inner in 0_usize..6, columns in 0_usize..20) {
-            let whole = |count: usize, seed: usize| (0..count).map(|index| f64::from((index * 7 + seed) as u8 % 13)).collect();
-            let (a, b): (Vec<f64>, Vec<f64>) = (whole(rows * inner, 1), whole(inner * columns, 5));
-            let left = Matrix { values: &a, rows, columns: inner };
-            let right = Matrix { values: &b, rows: inner, columns };
-            let (mut fast, mut slow) = (Vec::new(), Vec::new());
-            left.product(&right, &mut fast);
+        fn a_product_is_sums_of_products(rows in 0_usize..10, inner in 0_usize..6, columns in 0_usize..20) {
+            // Small whole numbers, so that no order of adding makes a difference.
+            let whole = |count: usize, seed: usize| (0..count).map(|index| (index * 7 + seed) as u8 % 13).collect::<Vec<u8>>();
+            let (a, b) = (whole(rows * inner, 1), whole(inner * columns, 5));
+            let mut slow = Vec::new();
             for row in 0..rows {
-                let column = |column: usize| (0..inner).map(|k| a[row * inner + k] * b[k * columns + column]).sum::<f64>();
-                slow.extend((0..columns).map(column));
+                let term = |column: usize, k: usize| f64::from(a[row * inner + k]) * f64::from(b[k * columns + column]);
+                slow.extend((0..columns).map(|column| (0..inner).map(|k| term(column, k)).sum::<f64>()));
             }
-            prop_assert_eq!(fast, slow);
+            let double = multiply::<f64>([rows, inner, columns], &a, &b);
+            let single = multiply::<f32>([rows, inner, columns], &a, &b);
+            prop_assert_eq!(&double, &slow);
+            prop_assert_eq!(single.into_iter().map(f64::from).collect::<Vec<f64>>(), slow);
         }
     }
 
