@@ -3,6 +3,7 @@
 //! Connections are `shared::serve`'s business, what surrounds every request is the stack's, and what a body
 //! means is the protocol's.
 
+mod aside;
 mod body;
 mod open_inference;
 mod probes;
@@ -158,6 +159,11 @@ fn answered_by(loaded: &LoadedModel, mut response: Response<Answer>) -> Response
         response.headers_mut().insert(X_MODEL_VERSION, version);
     }
     response
+}
+
+/// About how long these are as JSON.
+fn written_bytes(outputs: &[Tensor]) -> usize {
+    outputs.iter().map(|output| output.data().len() * 8).sum()
 }
 
 fn json(body: impl Into<Bytes>) -> Response<Answer> {

@@ -1,6 +1,7 @@
 //! Answers what is asked in the Open Inference Protocol.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -9,7 +10,8 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response};
 use http_body::Body;
 
-use super::{Answer, State, answered_by, body, json, probes};
+use super::aside::aside;
+use super::{Answer, State, answered_by, body, json, probes, written_bytes};
 use crate::engine::LoadedModel;
 use crate::error::RequestError;
 use crate::protocol::open_inference::{self as protocol, Call, Counted, Error as ProtocolError, Signed};
@@ -93,25 +95,31 @@ where
     let limits = **state.limits.load();
     let text = body::read_plain(&head.headers, body, limits.into()).await?;
     let loaded = state.find(target)?;
-    let model = &loaded.model;
-    let signature = model.runtime.signature();
     let started = Instant::now();
     // A value that is no ASCII is no length either.
     let header_length = head
         .headers
         .get(HEADER_LENGTH)
         .map(|value| value.to_str().unwrap_or_default());
-    let question = protocol::parse_infer(&text, header_length, signature, limits.max_body_bytes)?;
-    drop(text);
+    let (length, parsing, header_length) = (text.len(), Arc::clone(&loaded), header_length.map(str::to_owned));
+    let parse = move || {
+        let signature = parsing.model.runtime.signature();
+        protocol::parse_infer(&text, header_length.as_deref(), signature, limits.max_body_bytes)
+    };
+    let question = aside(length, parse).await?;
     loaded.statistics.input.add(started.elapsed());
     let outputs = state.run(&loaded, question.inputs).await?;
-    let started = Instant::now();
-    let signed = Signed {
-        model: &model.name,
-        version: model.version.number(),
-        id: question.id.as_deref(),
+    let (started, writing, bytes) = (Instant::now(), Arc::clone(&loaded), written_bytes(&outputs));
+    let write = move || {
+        let model = &writing.model;
+        let signed = Signed {
+            model: &model.name,
+            version: model.version.number(),
+            id: question.id.as_deref(),
+        };
+        protocol::answer(signed, &outputs, model.runtime.signature(), &question.outputs)
     };
-    let answer = protocol::answer(signed, &outputs, signature, &question.outputs)?;
+    let answer = aside(bytes, write).await?;
     loaded.statistics.output.add(started.elapsed());
     let mut response = json(answer.body);
     if let Some(length) = answer.json_length {

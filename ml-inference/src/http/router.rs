@@ -8,7 +8,8 @@ use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body::Body;
 
-use super::{Answer, State, answered_by, body, json, open_inference, probes, tf_serving};
+use super::aside::aside;
+use super::{Answer, State, answered_by, body, json, open_inference, probes, tf_serving, written_bytes};
 use crate::engine::{EngineError, LoadedModel};
 use crate::error::{Dialect, RequestError};
 use crate::protocol::lab;
@@ -222,8 +223,7 @@ where
     let text = body::read(&head.headers, body, limits.into()).await?;
     // A number takes 8 bytes in memory and as few as two in the text.
     let most_numbers = (limits.max_body_bytes / size_of::<f64>()).max(1);
-    let question = lab::parse(&text, most_numbers)?;
-    drop(text);
+    let question = aside(text.len(), move || lab::parse(&text, most_numbers)).await?;
     match question {
         lab::Question::Instances(instances) => {
             let served = state.served()?;
@@ -243,7 +243,9 @@ async fn predictions(
     inputs: Vec<Tensor>,
 ) -> Result<Response<Answer>, RequestError> {
     let output = run(state, served, inputs).await?;
-    Ok(answered_by(served, json(lab::predictions(&output, &served.model)?)))
+    let (bytes, writing) = (written_bytes(std::slice::from_ref(&output)), Arc::clone(served));
+    let write = move || lab::predictions(&output, &writing.model);
+    Ok(answered_by(served, json(aside(bytes, write).await?)))
 }
 
 /// The first output of a run.

@@ -9,7 +9,8 @@ use http::request::Parts;
 use http::{Method, Response};
 use http_body::Body;
 
-use super::{Answer, State, answered_by, body, json};
+use super::aside::aside;
+use super::{Answer, State, answered_by, body, json, written_bytes};
 use crate::engine::LoadedModel;
 use crate::error::RequestError;
 use crate::protocol::target::{Place, Target};
@@ -64,28 +65,41 @@ where
 {
     let limits = **state.limits.load();
     let text = body::read_plain(&head.headers, body, limits.into()).await?;
+    let length = text.len();
     let loaded = find(state, target)?;
     let signature = loaded.model.runtime.signature();
     let statistics = &loaded.statistics;
     let started = Instant::now();
     let (answer, written) = match verb {
         Verb::Predict => {
-            let question = protocol::parse_predict(&text, signature, limits.max_body_bytes)?;
-            drop(text);
+            let parsing = Arc::clone(&loaded);
+            let parse = move || {
+                let signature = parsing.model.runtime.signature();
+                protocol::parse_predict(&text, signature, limits.max_body_bytes)
+            };
+            let question = aside(length, parse).await?;
             statistics.input.add(started.elapsed());
             let outputs = state.run(&loaded, question.inputs).await?;
-            let started = Instant::now();
-            (protocol::predictions(&outputs, signature, question.form)?, started)
+            let (started, writing) = (Instant::now(), Arc::clone(&loaded));
+            let bytes = written_bytes(&outputs);
+            let write = move || protocol::predictions(&outputs, writing.model.runtime.signature(), question.form);
+            (aside(bytes, write).await?, started)
         }
         Verb::Classify | Verb::Regress => {
             let task = Task::of(verb, signature)?;
-            let inputs = protocol::parse_examples(&text, signature, limits.max_body_bytes)?;
-            drop(text);
+            let parsing = Arc::clone(&loaded);
+            let parse = move || {
+                let signature = parsing.model.runtime.signature();
+                protocol::parse_examples(&text, signature, limits.max_body_bytes)
+            };
+            let inputs = aside(length, parse).await?;
             statistics.input.add(started.elapsed());
             let examples = inputs.first().map_or(0, Tensor::rows);
             let outputs = state.run(&loaded, inputs).await?;
-            let started = Instant::now();
-            (task.results(&outputs, signature, examples)?, started)
+            let (started, writing) = (Instant::now(), Arc::clone(&loaded));
+            let bytes = written_bytes(&outputs);
+            let write = move || task.results(&outputs, writing.model.runtime.signature(), examples);
+            (aside(bytes, write).await?, started)
         }
     };
     statistics.output.add(written.elapsed());

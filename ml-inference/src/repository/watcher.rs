@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{io, thread};
 
+use rustix::process::setpriority_process;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -21,6 +22,7 @@ use super::loader::Loader;
 use super::model_config::ModelConfig;
 use super::tracker::{Load, Tracker};
 use crate::engine::LoadedModel;
+use crate::runtime::RunThreads;
 
 /// Hands a catalog to the requests.
 pub type Publish = Box<dyn FnMut(Catalog) + Send>;
@@ -56,7 +58,11 @@ impl Watcher {
             told: Told::default(),
         };
         let thread = thread::Builder::new().name("repository".to_owned());
-        let thread = thread.spawn(move || watching.run(&nudged, &looked))?;
+        let thread = thread.spawn(move || {
+            give_way();
+            // Models are opened and warmed up with this one thread, which inherits the priority.
+            RunThreads::new(1).within(move || watching.run(&nudged, &looked));
+        })?;
         Ok(Self {
             looks,
             nudges,
@@ -92,6 +98,14 @@ impl Watcher {
     pub async fn gone(&self) -> WatcherGone {
         while self.next_look().await.is_ok() {}
         WatcherGone
+    }
+}
+
+/// Others' requests go first: where all processors are busy, this thread gets about a tenth of one.
+fn give_way() {
+    const NICE: i32 = 10;
+    if let Err(error) = setpriority_process(None, NICE) {
+        warn!(%error, "loading models will not give way to requests");
     }
 }
 

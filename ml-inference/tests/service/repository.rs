@@ -114,6 +114,36 @@ async fn a_file_that_is_dropped_into_the_directory_is_served() {
 }
 
 #[tokio::test]
+async fn the_thread_that_loads_models_gives_way_to_those_that_answer() {
+    let scene = Scene::start(&[]).await;
+    eventually("the first look is over", DEADLINE, async || {
+        scene.server.get("/readyz").await.status == 200
+    })
+    .await;
+    let tasks = fs::read_dir(format!("/proc/{}/task", scene.server.process.id())).expect("threads");
+    let nice = |task: &Path| -> (String, i32) {
+        let stat = fs::read_to_string(task.join("stat")).expect("a thread's state");
+        // `1 (name) S 2 3 …`: the name may have spaces; the nice value is the 19th field.
+        let (head, rest) = stat.rsplit_once(") ").expect("a name");
+        let name = head.split_once('(').expect("a name").1.to_owned();
+        (
+            name,
+            rest.split(' ').nth(16).expect("19 fields").parse().expect("a number"),
+        )
+    };
+    let tasks: Vec<(String, i32)> = tasks.map(|task| nice(&task.expect("a thread").path())).collect();
+    let of = |prefix: &str| -> Vec<i32> {
+        let found = tasks.iter().filter(|(name, _)| name.starts_with(prefix));
+        found.map(|(_, nice)| *nice).collect()
+    };
+    for prefix in ["worker-", "compute-"] {
+        let nice = of(prefix);
+        assert!(!nice.is_empty() && nice.iter().all(|nice| *nice == 0), "{tasks:?}");
+    }
+    assert_eq!(of("repository"), [10], "{tasks:?}");
+}
+
+#[tokio::test]
 async fn the_lab_asks_the_model_that_is_named_and_waits_until_it_is_there() {
     let scene = Scene::start(&[("MODEL_NAME", "wine")]).await;
     eventually("it says what is missing", DEADLINE, async || {

@@ -454,6 +454,13 @@ def comparisons():
     return net.model("comparisons", inputs, outputs)
 
 
+def centred():
+    """Rows that have to do with each other: each less the mean of all."""
+    net = Net()
+    net.add("Sub", "x", net.add("ReduceMean", "x", axes=[0]), output="y")
+    return net.model("centred", [tensor("x", TensorProto.FLOAT, "rows", 3)], [tensor("y", TensorProto.FLOAT, "rows", 3)])
+
+
 def sentences(batch, length, vocabulary):
     random = np.random.default_rng(3)
     ids = random.integers(0, vocabulary, (batch, length), dtype=np.int64)
@@ -468,6 +475,7 @@ def neural(directory):
     save(directory, "neural_transformer", transformer(), sentences(3, 11, 50))
     numbers = {"numbers": np.array([-5, 3, 4, 2**31 - 1], np.int64), "wanted": np.array([True, True, True, False])}
     save(directory, "neural_comparisons", comparisons(), numbers)
+    save(directory, "together_centred", centred(), {"x": np.arange(12, dtype=np.float32).reshape(4, 3) ** 2})
 
 
 def neural_large(directory):

@@ -74,7 +74,9 @@ where
         let tell_end = TellEnd(tell_end.clone());
         thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             let _tell_end = tell_end;
+            // One thread for work that would hold the worker up, so that such work has no more processors than requests.
             let runtime = match Builder::new_current_thread()
+                .max_blocking_threads(1)
                 .enable_all()
                 .build_local(LocalOptions::default())
             {
