@@ -1,14 +1,14 @@
 //! What can go wrong with a request, and the one place that gives it a status.
 
 use http::StatusCode;
-use http::header::{CONNECTION, CONTENT_TYPE};
+use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response};
 use serde_json::json;
 use shared::problem::Problem;
 use tracing::error;
 
 use crate::engine::EngineError;
-use crate::http::{Answer, BodyError, Route};
+use crate::http::{ACCEPTED_CODINGS, Answer, BodyError, Route};
 use crate::protocol::{InputError, open_inference, tf_serving};
 use crate::repository::FindError;
 
@@ -26,8 +26,8 @@ pub enum RequestError {
     TfServing(#[from] tf_serving::Error),
     #[error(transparent)]
     OpenInference(#[from] open_inference::Error),
-    #[error("a body with Content-Encoding is not supported; send it as it is")]
-    Encoded,
+    #[error("this Content-Encoding is not known; send the body as it is, or in one of {ACCEPTED_CODINGS}")]
+    UnknownCoding,
     #[error(transparent)]
     Find(FindError),
     #[error(transparent)]
@@ -59,7 +59,7 @@ impl RequestError {
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(BodyError::TooSlow { .. }) => StatusCode::REQUEST_TIMEOUT,
-            Self::Body(BodyError::Broken) => StatusCode::BAD_REQUEST,
+            Self::Body(BodyError::Broken | BodyError::Coding { .. }) => StatusCode::BAD_REQUEST,
             Self::Body(BodyError::Refused(refusal)) => refusal.status(),
             Self::Input(InputError::TooMany { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Input(_) => StatusCode::BAD_REQUEST,
@@ -73,7 +73,7 @@ impl RequestError {
             },
             Self::OpenInference(open_inference::Error::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::OpenInference(_) => StatusCode::BAD_REQUEST,
-            Self::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UnknownCoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Find(_) => StatusCode::NOT_FOUND,
             Self::Engine(EngineError::BadOutput | EngineError::Panicked | EngineError::Abandoned)
             | Self::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -85,6 +85,7 @@ impl RequestError {
         if self.status() == StatusCode::INTERNAL_SERVER_ERROR {
             error!(error = %self, "a request could not be answered");
         }
+        let is_coding = matches!(self, Self::UnknownCoding);
         let late = matches!(self, Self::Body(BodyError::TooSlow { .. }));
         let problem = self.into_problem();
         let short = (dialect == Dialect::Protocol).then(|| format!("{}\n", json!({ "error": problem.detail() })));
@@ -93,6 +94,11 @@ impl RequestError {
             *response.body_mut() = Answer::from(short);
             let json = HeaderValue::from_static("application/json");
             response.headers_mut().insert(CONTENT_TYPE, json);
+        }
+        if is_coding {
+            // RFC 9110, section 15.5.16.
+            let accepted = HeaderValue::from_static(ACCEPTED_CODINGS);
+            response.headers_mut().insert(ACCEPT_ENCODING, accepted);
         }
         if late {
             // The rest of the body may still come: this connection is good for nothing more.
@@ -120,7 +126,7 @@ impl RequestError {
             Self::UnknownPath
             | Self::TfServing(_)
             | Self::OpenInference(_)
-            | Self::Encoded
+            | Self::UnknownCoding
             | Self::Find(_)
             | Self::Body(_)
             | Self::Input(InputError::Document { .. })

@@ -19,6 +19,7 @@ use http::{HeaderValue, Response};
 use http_body_util::Full;
 use shared::lifecycle::PhaseWatch;
 
+pub(crate) use body::ACCEPTED_CODINGS;
 pub use body::BodyError;
 pub use router::{Route, answer};
 

@@ -1,16 +1,21 @@
 //! Reads a request body, never more of it and never longer than allowed.
 
+mod coding;
+
 use std::error::Error;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_ENCODING;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use http_body::Body;
 use http_body_util::BodyExt;
 use shared::serve::{Refusal, expects_continue, linger};
 use tokio::time::timeout;
 
+pub(crate) use coding::ACCEPTED_CODINGS;
+use coding::{Coding, MOST_EXPANSION};
+
+use super::aside::aside;
 use crate::config::Limits;
 use crate::error::RequestError;
 
@@ -25,6 +30,8 @@ pub enum BodyError {
     TooSlow { limit: Duration },
     #[error("the body ended early")]
     Broken,
+    #[error("the body is not the {coding} that its Content-Encoding says")]
+    Coding { coding: &'static str },
     #[error(transparent)]
     Refused(Refusal),
 }
@@ -69,19 +76,23 @@ where
     }
 }
 
-/// The whole body, which must not be compressed: the protocols' clients can do that when they are told to.
-pub(super) async fn read_plain<B>(headers: &HeaderMap, body: B, limits: BodyLimits) -> Result<Bytes, RequestError>
+/// The whole body, decompressed. Before and after that it is held to the same limit.
+pub(super) async fn read_decoded<B>(headers: &HeaderMap, body: B, limits: BodyLimits) -> Result<Bytes, RequestError>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
-    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if !headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
+    let Some(coding) = Coding::of(headers) else {
         if !expects_continue(headers) {
             linger(body);
         }
-        return Err(RequestError::Encoded);
+        return Err(RequestError::UnknownCoding);
+    };
+    let body = read(headers, body, limits).await?;
+    if coding == Coding::Identity {
+        return Ok(body);
     }
-    Ok(read(headers, body, limits).await?)
+    let longest = body.len().saturating_mul(MOST_EXPANSION).min(limits.bytes);
+    Ok(aside(longest, move || coding.decode(body, limits.bytes)).await?)
 }
 
 enum Overrun {

@@ -93,7 +93,7 @@ where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
     let limits = **state.limits.load();
-    let text = body::read_plain(&head.headers, body, limits.into()).await?;
+    let text = body::read_decoded(&head.headers, body, limits.into()).await?;
     let loaded = state.find(target)?;
     let started = Instant::now();
     // A value that is no ASCII is no length either.
@@ -134,7 +134,7 @@ where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
     let limits = **state.limits.load();
-    let text = body::read_plain(&head.headers, body, limits.into()).await?;
+    let text = body::read_decoded(&head.headers, body, limits.into()).await?;
     let only_ready = protocol::parse_index(&text)?;
     Ok(json(protocol::index(&state.engine.catalog(), only_ready)))
 }

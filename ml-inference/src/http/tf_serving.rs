@@ -64,7 +64,7 @@ where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
     let limits = **state.limits.load();
-    let text = body::read_plain(&head.headers, body, limits.into()).await?;
+    let text = body::read_decoded(&head.headers, body, limits.into()).await?;
     let length = text.len();
     let loaded = find(state, target)?;
     let signature = loaded.model.runtime.signature();

@@ -1,8 +1,8 @@
 //! Tensors in JSON, read from the text straight into the elements of their type.
 //!
 //! Nothing is narrowed in silence. A whole number must be one of the type's own; a decimal number becomes the nearest float
-//! of the type's width, and must not become infinite; a whole number that is given for a float must be one that the float
-//! can be exactly. `NaN`, `Infinity` and `-Infinity` are floats. Texts are strings or, base64-encoded, `{"b64": "…"}`.
+//! of the type's width, and must not become infinite; a whole number that is given for a float is held to what the protocol's
+//! [`Rules`] say. `NaN`, `Infinity` and `-Infinity` are floats. Texts are strings or, base64-encoded, `{"b64": "…"}`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -65,9 +65,17 @@ pub enum ReadError {
 pub(super) struct Reader<'b> {
     pub(super) scanner: Scanner<'b>,
     body: &'b Bytes,
-    /// How a message names a type.
-    type_name: fn(DataType) -> &'static str,
+    rules: Rules,
     room: Room,
+}
+
+/// Where the protocols differ.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    /// How a message names a type.
+    pub(super) type_name: fn(DataType) -> &'static str,
+    /// Whether a whole number becomes the nearest float, as a decimal number does, or must be one that the float can be exactly.
+    pub(super) rounds_whole_numbers: bool,
 }
 
 /// How much memory a request's elements may take, and how much of it is left.
@@ -147,16 +155,11 @@ struct Nest {
 
 impl<'b> Reader<'b> {
     /// Reads with `scanner`, whose text is a part of `body`.
-    pub(super) fn new(
-        body: &'b Bytes,
-        scanner: Scanner<'b>,
-        type_name: fn(DataType) -> &'static str,
-        room: Room,
-    ) -> Self {
+    pub(super) fn new(body: &'b Bytes, scanner: Scanner<'b>, rules: Rules, room: Room) -> Self {
         Self {
             scanner,
             body,
-            type_name,
+            rules,
             room,
         }
     }
@@ -258,10 +261,10 @@ impl<'b> Reader<'b> {
         let number = self.scanner.number()?;
         // Rust reads every number of JSON, and the words for what is none.
         let value = number.text.parse().ok();
-        let value = value.filter(|value| is_faithful::<T>(number, *value));
+        let value = value.filter(|value| is_faithful::<T>(number, *value, self.rules));
         value.ok_or_else(|| ReadError::Lossy {
             value: shorten(number.text),
-            expected: (self.type_name)(data_type),
+            expected: (self.rules.type_name)(data_type),
         })
     }
 
@@ -308,7 +311,7 @@ impl<'b> Reader<'b> {
     }
 
     pub(super) fn wrong_type(&mut self, expected: DataType) -> ReadError {
-        let expected = (self.type_name)(expected);
+        let expected = (self.rules.type_name)(expected);
         let found = self.scanner.peek().and_then(|kind| Ok((kind, self.shown()?)));
         match found {
             Ok((kind, value)) => ReadError::Type { value, kind, expected },
@@ -358,11 +361,11 @@ macro_rules! float {
 float!(f32, f64);
 
 /// Whether `value` is what `number` says, as near as it has to be.
-fn is_faithful<T: Float>(number: Number<'_>, value: T) -> bool {
+fn is_faithful<T: Float>(number: Number<'_>, value: T, rules: Rules) -> bool {
     if value.is_infinite() {
         return number.text.ends_with("Infinity");
     }
-    if !number.is_whole || number.text.len() <= T::EXACT_DIGITS {
+    if rules.rounds_whole_numbers || !number.is_whole || number.text.len() <= T::EXACT_DIGITS {
         return true;
     }
     // What is longer than 64-bit numbers can be is no count or id, but a decimal number without a fraction.
@@ -379,10 +382,23 @@ mod tests {
 
     use super::*;
 
+    const EXACT: Rules = Rules {
+        type_name: DataType::name,
+        rounds_whole_numbers: false,
+    };
+    const NEAREST: Rules = Rules {
+        rounds_whole_numbers: true,
+        ..EXACT
+    };
+
     fn read(text: &str, data_type: DataType) -> Result<(Vec<usize>, Data), ReadError> {
+        read_by(EXACT, text, data_type)
+    }
+
+    fn read_by(rules: Rules, text: &str, data_type: DataType) -> Result<(Vec<usize>, Data), ReadError> {
         let body = Bytes::copy_from_slice(text.as_bytes());
         let scanner = Scanner::of_bytes(&body)?;
-        let mut reader = Reader::new(&body, scanner, DataType::name, Room::new(1 << 16));
+        let mut reader = Reader::new(&body, scanner, rules, Room::new(1 << 16));
         let mut data = Data::zeros(data_type, 0);
         let shape = reader.value(&mut data)?;
         Ok((shape.lengths().to_vec(), data))
@@ -549,7 +565,7 @@ mod tests {
         let read = |room: usize| {
             let body = Bytes::from_static(b"[1,2,3,4]");
             let scanner = Scanner::of_bytes(&body)?;
-            let mut reader = Reader::new(&body, scanner, DataType::name, Room::new(room));
+            let mut reader = Reader::new(&body, scanner, EXACT, Room::new(room));
             reader.value(&mut Data::zeros(DataType::Fp64, 0)).map(|_shape| ())
         };
         assert_eq!(read(32), Ok(()));
@@ -588,6 +604,13 @@ mod tests {
             prop_assert_eq!(read(&text, DataType::Fp64).is_ok(), exact);
             let exact = (number as f32) as i64 == number;
             prop_assert_eq!(read(&text, DataType::Fp32).is_ok(), exact);
+        }
+
+        #[test]
+        fn a_whole_number_becomes_the_nearest_float_where_the_rules_say_so(number in any::<i64>()) {
+            let text = number.to_string();
+            prop_assert_eq!(read_by(NEAREST, &text, DataType::Fp64), Ok((vec![], Data::Fp64(vec![number as f64]))));
+            prop_assert_eq!(read_by(NEAREST, &text, DataType::Fp32), Ok((vec![], Data::Fp32(vec![number as f32]))));
         }
     }
 }

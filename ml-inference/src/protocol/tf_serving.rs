@@ -25,7 +25,7 @@ pub(crate) use path::Call;
 pub use path::Verb;
 pub use predict::{Form, Question, parse_predict};
 
-use super::dense::{ReadError, Reader, Room};
+use super::dense::{ReadError, Reader, Room, Rules};
 use super::scanner::{Kind, Scanner, SyntaxError};
 use super::target::{Target, TargetError};
 use crate::repository::{Choice, FindError};
@@ -142,9 +142,14 @@ fn type_name(data_type: DataType) -> &'static str {
     }
 }
 
+const RULES: Rules = Rules {
+    type_name,
+    rounds_whole_numbers: false,
+};
+
 /// Begins to read a body, which has to be an object.
 fn open(body: &bytes::Bytes, most_bytes: usize) -> Result<Reader<'_>, Error> {
-    let mut reader = Reader::new(body, Scanner::of_bytes(body)?, type_name, Room::new(most_bytes));
+    let mut reader = Reader::new(body, Scanner::of_bytes(body)?, RULES, Room::new(most_bytes));
     if reader.scanner.is_at_end() {
         return Err(Error::Empty);
     }

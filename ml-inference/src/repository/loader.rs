@@ -14,7 +14,7 @@ use tracing::{error, info};
 use super::golden;
 use super::layout::Seen;
 use super::model_config::{Golden, ModelConfig};
-use crate::engine::{EngineError, LoadedModel};
+use crate::engine::{EngineError, LoadedModel, Statistics};
 use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::protocol::tf_serving;
@@ -103,6 +103,8 @@ impl Loader {
         let try_rows = AssertUnwindSafe(|| runtime::stand_alone(loaded.model.runtime.as_ref(), &samples));
         // A model that panics at two rows serves single ones; it is never cut.
         loaded.model.rows_stand_alone = catch_unwind(try_rows).unwrap_or(false);
+        // No client has asked yet.
+        loaded.statistics = Statistics::default();
         Ok(loaded)
     }
 }

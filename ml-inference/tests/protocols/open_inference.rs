@@ -7,7 +7,7 @@ use ml_inference::tensor::DataType;
 use serde_json::{Value, json};
 
 use crate::models::{Counting, Echo, rows, spec};
-use crate::service::{Answer, Service, model};
+use crate::service::{Answer, Service, gzip, model};
 
 const INFER: &str = "/v2/models/half_plus_two/infer";
 const HEADER_LENGTH: &str = "inference-header-content-length";
@@ -150,6 +150,88 @@ async fn tensors_travel_as_bytes_behind_the_json() {
     let answer = service.ask("POST", INFER, &[(HEADER_LENGTH, "0")], binary).await;
     let (json, _bytes) = parts(&answer);
     assert_eq!(json["outputs"][0]["shape"], json!([2, 1]), "the body is the one input");
+}
+
+#[tokio::test]
+async fn a_compressed_body_has_its_lengths_as_they_were_before() {
+    let service = Service::half_plus_two();
+    let json = json!({ "inputs": [
+        { "name": "x", "shape": [1, 1], "datatype": "FP32", "parameters": { "binary_data_size": 4 } },
+    ] });
+    let json = json.to_string();
+    let length = json.len().to_string();
+    let body = gzip(&[json.as_bytes(), &5_f32.to_le_bytes()].concat());
+    let headers = [("content-encoding", "gzip"), (HEADER_LENGTH, &length)];
+    let answer = service.ask("POST", INFER, &headers, body).await;
+    assert_eq!(answer.ok()["outputs"][0]["data"], json!([4.5]));
+}
+
+#[tokio::test]
+async fn a_whole_number_is_the_nearest_float() {
+    let service = Service::half_plus_two();
+    let input = x(json!([16_777_217, 123_456_789, 1e20]));
+    let answer = infer(&service, "half_plus_two", &json!({ "inputs": [input] })).await;
+    assert_eq!(
+        answer.ok()["outputs"][0]["data"],
+        json!([8_388_610.0, 61_728_400.0, 5e19])
+    );
+}
+
+#[tokio::test]
+async fn a_member_that_is_given_twice_is_refused() {
+    let service = Service::half_plus_two();
+    let input = r#""name":"x","shape":[1,1],"datatype":"FP32","data":[1]"#;
+    for (body, field) in [
+        (format!(r#"{{"id":"a","id":"b","inputs":[{{{input}}}]}}"#), "id"),
+        (
+            format!(r#"{{"parameters":{{}},"parameters":{{}},"inputs":[{{{input}}}]}}"#),
+            "parameters",
+        ),
+        (format!(r#"{{"inputs":[{{{input}}}],"inputs":[]}}"#), "inputs"),
+        (
+            format!(r#"{{"outputs":[],"outputs":[],"inputs":[{{{input}}}]}}"#),
+            "outputs",
+        ),
+        (format!(r#"{{"inputs":[{{"name":"x",{input}}}]}}"#), "inputs[0].name"),
+        (format!(r#"{{"inputs":[{{"shape":[1],{input}}}]}}"#), "inputs[0].shape"),
+        (
+            format!(r#"{{"inputs":[{{"datatype":"FP32",{input}}}]}}"#),
+            "inputs[0].datatype",
+        ),
+        (format!(r#"{{"inputs":[{{"data":[2],{input}}}]}}"#), "inputs[0].data"),
+        (
+            format!(r#"{{"inputs":[{{{input}}}],"outputs":[{{"name":"y","name":"y"}}]}}"#),
+            "outputs[0].name",
+        ),
+        (
+            format!(
+                r#"{{"parameters":{{"binary_data_output":true,"binary_data_output":false}},"inputs":[{{{input}}}]}}"#
+            ),
+            "parameters.binary_data_output",
+        ),
+    ] {
+        let refusal = service.post(INFER, body.clone()).await.refusal(400);
+        assert_eq!(refusal, format!("{field}: is given twice"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn only_a_request_of_a_sequence_is_refused() {
+    let service = Service::half_plus_two();
+    let ask = async |parameters: Value| {
+        infer(
+            &service,
+            "half_plus_two",
+            &json!({ "parameters": parameters, "inputs": [x(json!([1]))] }),
+        )
+        .await
+    };
+    let none = json!({ "sequence_id": 0, "sequence_start": false, "sequence_end": false });
+    assert_eq!(ask(none).await.status, 200);
+    for id in [json!(7), json!("7"), json!(null)] {
+        let refusal = ask(json!({ "sequence_id": id })).await.refusal(400);
+        assert_eq!(refusal, "parameters.sequence_id: is not supported");
+    }
 }
 
 #[tokio::test]
@@ -472,6 +554,10 @@ async fn statistics_count_every_request_of_each_version() {
     ]
     .map(count);
     assert_eq!(counts, [2, 1, 2, 3, 2, 2].map(Some), "{first}");
+    let no_cache = json!({ "count": 0, "ns": 0 });
+    assert_eq!(first["inference_stats"]["cache_hit"], no_cache);
+    assert_eq!(first["inference_stats"]["cache_miss"], no_cache);
+    assert_eq!(first["memory_usage"], json!([]));
     assert!(
         first["inference_stats"]["compute_infer"]["ns"].as_u64() > Some(0),
         "{first}"

@@ -1,9 +1,12 @@
 //! The service without its sockets.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
 use ml_inference::compute::Compute;
@@ -166,4 +169,10 @@ pub(crate) fn model(name: &str, number: u64, runtime: impl ModelRuntime + 'stati
         runtime: Box::new(runtime),
         rows_stand_alone: true,
     }
+}
+
+pub(crate) fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text).expect("memory");
+    encoder.finish().expect("memory")
 }

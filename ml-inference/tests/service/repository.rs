@@ -89,9 +89,13 @@ async fn a_file_that_is_dropped_into_the_directory_is_served() {
     .await;
     scene.put("tree.onnx", &zoo("decision_tree"));
     scene.until("tree", "1", "AVAILABLE").await;
+    let asked =
+        async || scene.server.get("/v2/models/tree/stats").await.json()["model_stats"][0]["inference_count"].clone();
+    assert_eq!(asked().await, 0, "a warm-up is no request");
     let answer = scene.server.post("/v1/models/tree:predict", FLOWER).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert_eq!(answer.header("x-model-version"), "1");
+    assert_eq!(asked().await, 1);
     let expected = json!({ "output_label": "setosa", "output_probability": [1.0, 0.0, 0.0] });
     assert_eq!(answer.json()["predictions"], json!([expected]));
     let metrics = scene.server.metrics().await;

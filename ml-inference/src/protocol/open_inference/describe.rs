@@ -111,8 +111,13 @@ fn model_statistics(counted: &Counted<'_>) -> Value {
             "compute_input": total(&statistics.input),
             "compute_infer": total(&statistics.infer),
             "compute_output": total(&statistics.output),
+            // There is no cache of answers.
+            "cache_hit": total(&Total::default()),
+            "cache_miss": total(&Total::default()),
         },
+        "response_stats": {},
         "batch_stats": [],
+        "memory_usage": [],
     })
 }
 

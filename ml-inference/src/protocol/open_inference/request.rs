@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::super::dense::{Reader, Room, element_size, shorten, solve};
+use super::super::dense::{Reader, Room, Rules, element_size, shorten, solve};
 use super::super::scanner::{Kind, Scanner};
 use super::binary::{decode, fixed_size};
 use super::{Error, HEADER_LENGTH, known_types};
@@ -14,6 +14,12 @@ use crate::tensor::{Data, DataType, MAX_RANK, Tensor, element_count};
 
 /// Longer ids would only fill logs.
 const LONGEST_ID: usize = 1024;
+
+/// JavaScript writes 123456789.0 as 123456789: a client cannot always say that it means a decimal number.
+const RULES: Rules = Rules {
+    type_name: DataType::name,
+    rounds_whole_numbers: true,
+};
 
 #[derive(Debug, PartialEq)]
 pub struct Question {
@@ -73,7 +79,7 @@ pub fn parse_infer(
     }
     let mut binary = body.slice(json_length..);
     let described = describe(&body[..json_length], signature)?;
-    let mut reader = Reader::new(body, Scanner::new(""), DataType::name, Room::new(most_bytes));
+    let mut reader = Reader::new(body, Scanner::new(""), RULES, Room::new(most_bytes));
     let mut named = Vec::with_capacity(described.inputs.len());
     for input in described.inputs {
         let tensor = read_tensor(&mut reader, &mut binary, &input)?;
@@ -196,16 +202,16 @@ fn describe<'b>(text: &'b [u8], signature: &Signature) -> Result<Description<'b>
     if scanner.is_at_end() {
         return Err(Error::member("inputs", "missing; the body is empty"));
     }
-    let (mut id, mut inputs, mut outputs) = (None, None, None);
-    let mut parameters = Parameters::default();
+    let (mut id, mut parameters, mut inputs, mut outputs) = (None, None, None, None);
     let mut member = scanner.open_object()?;
     while let Some(name) = member {
         match name.as_ref() {
-            "id" => id = read_id(&mut scanner)?,
-            "parameters" => parameters = read_parameters(&mut scanner, "parameters")?,
-            "inputs" if inputs.is_none() => inputs = Some(read_inputs(&mut scanner, signature)?),
-            "outputs" if outputs.is_none() => outputs = Some(read_outputs(&mut scanner, signature)?),
-            twice @ ("inputs" | "outputs") => return Err(Error::member(twice, "is given twice")),
+            "id" => once(&mut id, "id", |_| read_id(&mut scanner))?,
+            "parameters" => once(&mut parameters, "parameters", |field| {
+                read_parameters(&mut scanner, field)
+            })?,
+            "inputs" => once(&mut inputs, "inputs", |_| read_inputs(&mut scanner, signature))?,
+            "outputs" => once(&mut outputs, "outputs", |_| read_outputs(&mut scanner, signature))?,
             _ => {
                 scanner.skip()?;
             }
@@ -215,7 +221,7 @@ fn describe<'b>(text: &'b [u8], signature: &Signature) -> Result<Description<'b>
     if !scanner.is_at_end() {
         return Err(Error::member("inputs", "something follows the JSON object"));
     }
-    let is_binary = parameters.binary_data_output.unwrap_or(false);
+    let is_binary = parameters.unwrap_or_default().binary_data_output.unwrap_or(false);
     let outputs = match outputs {
         Some(asked) if !asked.is_empty() => {
             let requested = asked.into_iter().map(|(index, binary_data)| Requested {
@@ -227,10 +233,19 @@ fn describe<'b>(text: &'b [u8], signature: &Signature) -> Result<Description<'b>
         _ => all(signature, is_binary),
     };
     Ok(Description {
-        id,
+        id: id.flatten(),
         inputs: inputs.ok_or_else(|| Error::member("inputs", "missing"))?,
         outputs,
     })
+}
+
+/// Readers of JSON differ in which of two members counts, so there may only be one.
+fn once<T>(slot: &mut Option<T>, field: &str, read: impl FnOnce(&str) -> Result<T, Error>) -> Result<(), Error> {
+    if slot.is_some() {
+        return Err(Error::member(field, "is given twice"));
+    }
+    *slot = Some(read(field)?);
+    Ok(())
 }
 
 fn read_id(scanner: &mut Scanner<'_>) -> Result<Option<String>, Error> {
@@ -300,22 +315,19 @@ fn read_input<'b>(scanner: &mut Scanner<'b>, index: usize) -> Result<Described<'
     if scanner.peek()? != Kind::Object {
         return Err(expected(scanner, &field(""), "an object"));
     }
-    let (mut name, mut data_type, mut shape, mut data) = (None, None, None, None);
-    let mut parameters = Parameters::default();
+    let (mut name, mut data_type, mut shape, mut data, mut parameters) = (None, None, None, None, None);
     let mut member = scanner.open_object()?;
     while let Some(key) = member {
         match key.as_ref() {
-            "name" => name = Some(read_text(scanner, &field(".name"))?),
-            "datatype" => data_type = Some(read_data_type(scanner, &field(".datatype"))?),
-            "shape" => shape = Some(read_shape(scanner, &field(".shape"))?),
-            "parameters" => parameters = read_parameters(scanner, &field(".parameters"))?,
-            "data" if data.is_some() => return Err(Error::member(field(".data"), "is given twice")),
-            "data" => {
-                if scanner.peek()? != Kind::List {
-                    return Err(expected(scanner, &field(".data"), "a list"));
-                }
-                data = Some(scanner.skip()?);
-            }
+            "name" => once(&mut name, &field(".name"), |field| read_text(scanner, field))?,
+            "datatype" => once(&mut data_type, &field(".datatype"), |field| {
+                read_data_type(scanner, field)
+            })?,
+            "shape" => once(&mut shape, &field(".shape"), |field| read_shape(scanner, field))?,
+            "parameters" => once(&mut parameters, &field(".parameters"), |field| {
+                read_parameters(scanner, field)
+            })?,
+            "data" => once(&mut data, &field(".data"), |field| skip_list(scanner, field))?,
             _ => {
                 scanner.skip()?;
             }
@@ -323,7 +335,7 @@ fn read_input<'b>(scanner: &mut Scanner<'b>, index: usize) -> Result<Described<'
         member = scanner.next_member()?;
     }
     let missing = |member: &str| Error::member(field(member), "missing");
-    let elements = match (data, parameters.binary_data_size) {
+    let elements = match (data, parameters.unwrap_or_default().binary_data_size) {
         (Some(text), None) => Elements::Json(text),
         (None, Some(size)) => Elements::Binary(size),
         (None, None) => return Err(missing(".data")),
@@ -337,6 +349,14 @@ fn read_input<'b>(scanner: &mut Scanner<'b>, index: usize) -> Result<Described<'
         shape: shape.ok_or_else(|| missing(".shape"))?,
         elements,
     })
+}
+
+/// The text of a list, which is read later.
+fn skip_list<'b>(scanner: &mut Scanner<'b>, field: &str) -> Result<&'b str, Error> {
+    match scanner.peek()? {
+        Kind::List => Ok(scanner.skip()?),
+        _ => Err(expected(scanner, field, "a list")),
+    }
 }
 
 fn read_text(scanner: &mut Scanner<'_>, field: &str) -> Result<String, Error> {
@@ -402,12 +422,20 @@ fn read_parameters(scanner: &mut Scanner<'_>, field: &str) -> Result<Parameters,
     while let Some(name) = member {
         let place = format!("{field}.{}", shorten(&name));
         match name.as_ref() {
-            "binary_data" => parameters.binary_data = Some(read_truth(scanner, &place)?),
-            "binary_data_output" => parameters.binary_data_output = Some(read_truth(scanner, &place)?),
-            "binary_data_size" => parameters.binary_data_size = Some(read_count(scanner, &place)?),
+            "binary_data" => once(&mut parameters.binary_data, &place, |place| read_truth(scanner, place))?,
+            "binary_data_output" => once(&mut parameters.binary_data_output, &place, |place| {
+                read_truth(scanner, place)
+            })?,
+            "binary_data_size" => once(&mut parameters.binary_data_size, &place, |place| {
+                read_count(scanner, place)
+            })?,
             // To ignore one of these would be to give another answer than the one asked for.
-            "classification" | "shared_memory_region" | "sequence_id" => {
-                return Err(Error::member(place, "is not supported"));
+            "classification" | "shared_memory_region" => return Err(Error::member(place, "is not supported")),
+            // 0 says that the request belongs to no sequence.
+            "sequence_id" => {
+                if scanner.skip()? != "0" {
+                    return Err(Error::member(place, "is not supported"));
+                }
             }
             _ => {
                 scanner.skip()?;
@@ -427,13 +455,14 @@ fn read_outputs(scanner: &mut Scanner<'_>, signature: &Signature) -> Result<Vec<
         if scanner.peek()? != Kind::Object {
             return Err(expected(scanner, &field(""), "an object"));
         }
-        let mut name = None;
-        let mut parameters = Parameters::default();
+        let (mut name, mut parameters) = (None, None);
         let mut member = scanner.open_object()?;
         while let Some(key) = member {
             match key.as_ref() {
-                "name" => name = Some(read_text(scanner, &field(".name"))?),
-                "parameters" => parameters = read_parameters(scanner, &field(".parameters"))?,
+                "name" => once(&mut name, &field(".name"), |field| read_text(scanner, field))?,
+                "parameters" => once(&mut parameters, &field(".parameters"), |field| {
+                    read_parameters(scanner, field)
+                })?,
                 _ => {
                     scanner.skip()?;
                 }
@@ -449,7 +478,7 @@ fn read_outputs(scanner: &mut Scanner<'_>, signature: &Signature) -> Result<Vec<
         if outputs.iter().any(|(before, _)| *before == index) {
             return Err(Error::member(field(".name"), "is given twice"));
         }
-        outputs.push((index, parameters.binary_data));
+        outputs.push((index, parameters.unwrap_or_default().binary_data));
         more = scanner.next_element()?;
     }
     Ok(outputs)
