@@ -127,9 +127,10 @@ pub fn index(catalog: &Catalog, only_ready: bool) -> Bytes {
 fn state_name(version: &Version) -> &'static str {
     match version.state {
         State::Available => "READY",
-        State::Start | State::Loading => "LOADING",
+        State::Loading => "LOADING",
         State::Unloading => "UNLOADING",
-        State::End => "UNAVAILABLE",
+        // The version policy may never want one that is not begun with.
+        State::Start | State::End => "UNAVAILABLE",
     }
 }
 
