@@ -4,6 +4,8 @@
 //! control thread    install signals → bind → start workers → ready once the model is loaded → wait → drain → exit
 //! worker threads                               └─ answer requests: probes at once, predictions once loaded
 //! repository                                   └─ looks at MODELS_DIR, loads, publishes
+//!
+//! The admin listener and the registry are on the control thread, too.
 //! ```
 
 use std::cell::Cell;
@@ -15,11 +17,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use shared::config::Reloader;
+use shared::config::{Progress, Reloader};
 use shared::control;
 use shared::lifecycle::{DrainTimes, Drained, Lifecycle, Phase, Signals, drain};
-use shared::serve::{self, BindError};
+use shared::serve::{self, BindError, Listeners};
 use shared::telemetry::logging;
+use shared::telemetry::metrics::ConnectionMetrics;
 use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
@@ -27,7 +30,8 @@ use tracing::{info, warn};
 use crate::compute::Compute;
 use crate::config::Config;
 use crate::engine::{Engine, LoadedModel};
-use crate::http::State;
+use crate::http::admin::{self, Admin, Followed};
+use crate::http::{self, State};
 use crate::metrics::Metrics;
 use crate::middleware::Identity;
 use crate::model::{BuiltIn, Model};
@@ -42,6 +46,8 @@ enum AppError {
     Signals(#[source] io::Error),
     #[error(transparent)]
     Bind(#[from] BindError),
+    #[error("ADMIN_ADDRESS: {0}")]
+    BindAdmin(#[source] BindError),
     #[error("cannot start a worker: {0}")]
     Spawn(#[source] io::Error),
     #[error("cannot register metrics: {0}")]
@@ -58,6 +64,7 @@ pub fn run(config: Config, reloader: Reloader<Config>) -> ExitCode {
 }
 
 async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, AppError> {
+    let started = Instant::now();
     let mut signals = Signals::install().map_err(AppError::Signals)?;
     info!(
         service = config.service_name,
@@ -77,13 +84,23 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
     let state = Arc::new(State::new(&config, lifecycle.watch(), Arc::clone(&metrics), engine));
     let identity = Identity::new(&config);
 
+    // Both ports first: a port in use is the most likely reason not to start.
     let listeners = serve::bind(config.address, config.workers)?;
+    let admin_listener = config.admin.map(|address| serve::bind(address, 1)).transpose();
+    let admin_listener = admin_listener.map_err(AppError::BindAdmin)?;
     info!(address = %listeners.address, "listening");
     let make_worker = {
-        let state = Arc::clone(&state);
+        let (state, identity) = (Arc::clone(&state), identity.clone());
         move || {
             let (state, identity) = (Arc::clone(&state), identity.clone());
-            move |peer, _takeover| stack::service(Arc::clone(&state), identity.clone(), peer)
+            move |peer, _takeover| {
+                let answered = Arc::clone(&state);
+                let answer = move |request| {
+                    let state = Arc::clone(&answered);
+                    async move { http::answer(&state, request).await }
+                };
+                stack::service(Arc::clone(&state), identity.clone(), peer, answer)
+            }
         }
     };
     let mut workers = serve::spawn(
@@ -97,7 +114,21 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
 
     let watcher = load_models(&config, &metrics, &state).map_err(AppError::Spawn)?;
 
-    let registry = follow_registry(&config, &metrics);
+    let (registry, followed) = follow_registry(&config, &state, watcher.as_ref()).unzip();
+    let reloads = Arc::new(Progress::default());
+    let admin = Admin {
+        state: Arc::clone(&state),
+        control: watcher.as_ref().map(Watcher::control),
+        registry: followed,
+        reloads: Arc::clone(&reloads),
+        pod_name: config.pod_name.clone(),
+        environment: config.environment.clone(),
+        workers: config.workers,
+        started,
+    };
+    let administered = admin_listener.map(|listener| administer(admin, listener, &config, identity));
+    // Its end would be the listener's.
+    let _admin_lifecycle = administered.transpose()?;
     let drain_times = Rc::new(Cell::new(config.drain));
     let apply = take_up(
         config.logging.level,
@@ -105,7 +136,7 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
         Rc::clone(&drain_times),
         registry,
     );
-    tokio::task::spawn_local(reloader.follow(metrics.reloads.clone(), Arc::default(), apply));
+    tokio::task::spawn_local(reloader.follow(metrics.reloads.clone(), reloads, apply));
 
     let signal = tokio::select! {
         signal = signals.next() => signal,
@@ -141,6 +172,7 @@ fn load_models(config: &Config, metrics: &Arc<Metrics>, state: &Arc<State>) -> i
     let watcher = Watcher::start(Settings {
         directory: models.directory.clone(),
         interval: models.interval,
+        load_timeout: models.load_timeout,
         built_in,
         loader: Loader::new(Arc::clone(metrics), models.max_bytes),
         publish: Box::new(move |catalog| state.publish(catalog)),
@@ -173,13 +205,50 @@ async fn become_ready(lifecycle: &Lifecycle, state: &State, watcher: Option<&Wat
 }
 
 /// Pulls the model that MODEL_NAME names where there is a registry, by the settings that the channel then has.
-fn follow_registry(config: &Config, metrics: &Metrics) -> Option<watch::Sender<registry::Settings>> {
+fn follow_registry(
+    config: &Config,
+    state: &Arc<State>,
+    watcher: Option<&Watcher>,
+) -> Option<(watch::Sender<registry::Settings>, Followed)> {
     let (settings, models) = config.registry.clone().zip(config.models.as_ref())?;
-    let directory = models.directory.join(&config.served);
+    let state = Arc::clone(state);
+    let metrics = state.metrics.pulls.clone();
+    let policy = registry::Served {
+        model: config.served.clone(),
+        catalog: Box::new(move || state.catalog()),
+        control: watcher?.control(),
+    };
+    let registry = Registry::new(models.directory.join(&config.served), Arc::new(policy), metrics);
+    let followed = Followed {
+        location: settings.location.clone(),
+        status: registry.status(),
+    };
     let (held, settings) = watch::channel(settings);
-    let registry = Registry::new(directory, Box::new(registry::AsConfigured), metrics.pulls.clone());
     tokio::task::spawn_local(registry.follow(settings));
-    Some(held)
+    Some((held, followed))
+}
+
+/// Has the control thread answer at the admin listener for as long as the process lives: a pod that drains can be looked into.
+fn administer(
+    admin: Admin,
+    listeners: Listeners,
+    config: &Config,
+    identity: Identity,
+) -> prometheus::Result<Lifecycle> {
+    info!(address = %listeners.address, "admin listening");
+    let metrics = ConnectionMetrics::register(&admin.state.metrics.registry, "ml_inference_admin")?;
+    let lifecycle = Lifecycle::default();
+    let admin = Arc::new(admin);
+    let make_service = move |peer, _takeover| {
+        let asked = Arc::clone(&admin);
+        let answer = move |request| {
+            let admin = Arc::clone(&asked);
+            async move { admin::answer(&admin, request).await }
+        };
+        stack::service(Arc::clone(&admin.state), identity.clone(), peer, answer)
+    };
+    serve::spawn_local(listeners, config.connections, lifecycle.watch(), &metrics, make_service);
+    Ok(lifecycle)
 }
 
 /// What is done with settings that changed.

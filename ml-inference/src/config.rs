@@ -21,7 +21,8 @@ use crate::version::ModelVersion;
 pub const PROGRAM: Program = Program {
     name: "ml-inference",
     version: env!("CARGO_PKG_VERSION"),
-    about: "Serves models over HTTP: the lab's /predict, TensorFlow Serving's /v1, Open Inference's /v2, probes and metrics, all on one port.",
+    about: "Serves models over HTTP: the lab's /predict, TensorFlow Serving's /v1, Open Inference's /v2, probes and metrics, all on one port. \
+            Models are loaded and unloaded on another.",
     settings: SETTINGS,
     documents: &[],
     default_document: "",
@@ -41,13 +42,23 @@ const SERVICE_PORT: Setting = Setting::new(
     "SERVICE_PORT",
     "5000",
     Scalar::Whole(0, 65_535),
-    "port to listen on, for everything; 0 takes a free one",
+    "port to listen on, for everything but ADMIN_ADDRESS; 0 takes a free one",
+);
+const ADMIN_ADDRESS: Setting = Setting::new(
+    "ADMIN_ADDRESS",
+    "127.0.0.1:9091",
+    Scalar::text("an address and a port, such as 127.0.0.1:9091, or nothing", ""),
+    "where models are loaded and unloaded, and /status.json is: who connects may do it, so by default only from inside the pod \
+     (kubectl port-forward); empty: nowhere",
 );
 const SERVICE_NAME: Setting = Setting::new("SERVICE_NAME", "ml-inference", NAME, "what /health calls this service");
 const MODEL_NAME: Setting = Setting::new(
     "MODEL_NAME",
     "half_plus_two",
-    Scalar::word("the name of a model", "^[A-Za-z0-9._-]{1,128}$"),
+    Scalar::word(
+        "the name of a model: up to 128 letters, digits, '-', '_' and '.', none of the latter first",
+        "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$",
+    ),
     "the model that answers /predict, built in or out of MODELS_DIR; half_plus_two is y = x / 2 + 2 for each number, sum adds up each row, mlp is a neural \
      network over rows of 64 numbers that costs a few milliseconds of CPU a row",
 );
@@ -68,6 +79,13 @@ const MODELS_INTERVAL: Setting = Setting::new(
     "1",
     SECONDS,
     "time from one look at MODELS_DIR to the next; a change counts when two looks see the same",
+);
+/// Shorter than the 60 s after which tritonclient gives up, so that it hears why.
+const MODELS_LOAD_TIMEOUT: Setting = Setting::new(
+    "MODELS_LOAD_TIMEOUT",
+    "50",
+    SECONDS,
+    "the longest wait of a request to load or unload a model; what it asked for goes on after it",
 );
 const MAX_MODEL_BYTES: Setting = Setting::new(
     "MAX_MODEL_BYTES",
@@ -115,11 +133,13 @@ const REQUEST_TIMEOUT: Setting = Setting {
 pub const SETTINGS: &[Setting] = &[
     BIND_ADDRESS,
     SERVICE_PORT,
+    ADMIN_ADDRESS,
     SERVICE_NAME,
     MODEL_NAME,
     MODEL_VERSION,
     MODELS_DIR,
     MODELS_INTERVAL,
+    MODELS_LOAD_TIMEOUT,
     MAX_MODEL_BYTES,
     BATCH_SIZE,
     MAX_QUEUE,
@@ -150,6 +170,7 @@ pub const SETTINGS: &[Setting] = &[
     settings::MODEL_URI,
     settings::REGISTRY_INTERVAL,
     settings::REGISTRY_TIMEOUT,
+    settings::REGISTRY_KEEP_VERSIONS,
     settings::REGISTRY_CA_FILE,
     settings::AWS_ENDPOINT_URL,
     settings::AWS_REGION,
@@ -165,6 +186,7 @@ const LONGEST_POD_NAME: usize = 253;
 #[derive(Debug)]
 pub struct Config {
     pub address: SocketAddr,
+    pub admin: Option<SocketAddr>,
     pub service_name: String,
     pub pod_name: String,
     pub environment: String,
@@ -191,6 +213,8 @@ pub struct Config {
 pub struct ModelsConfig {
     pub directory: PathBuf,
     pub interval: Duration,
+    /// Of who waits for a model to be loaded or unloaded.
+    pub load_timeout: Duration,
     /// Of one file.
     pub max_bytes: u64,
 }
@@ -208,6 +232,7 @@ pub struct Limits {
 pub fn parse(settings: &mut Settings) -> Config {
     let ip: IpAddr = settings.get(&BIND_ADDRESS, |text| text.parse().ok());
     let port: u16 = settings.get(&SERVICE_PORT, |text| text.parse().ok());
+    let address = SocketAddr::new(ip, port);
     let cpus = serve::usable_cpus();
     let most_runs = settings.get(&INTER_OP_PARALLELISM, units::number);
     let pod_name = settings.get(&common::POD_NAME, |text| match text {
@@ -226,7 +251,8 @@ pub fn parse(settings: &mut Settings) -> Config {
     }
     let registry = registry(settings, &served, models.as_ref());
     Config {
-        address: SocketAddr::new(ip, port),
+        address,
+        admin: admin(settings, address),
         service_name: settings.get(&SERVICE_NAME, |text| units::name(text, LONGEST_NAME)),
         pod_name: pod_name.or_else(host_name).unwrap_or_else(|| NAMELESS.to_owned()),
         environment: settings.get(&common::ENVIRONMENT, |text| units::name(text, LONGEST_NAME)),
@@ -254,15 +280,36 @@ pub fn parse(settings: &mut Settings) -> Config {
     }
 }
 
+/// Whether the two addresses overlap is told here, and not by a bind that fails.
+fn admin(settings: &mut Settings, service: SocketAddr) -> Option<SocketAddr> {
+    let address = settings.get(&ADMIN_ADDRESS, |text| match text {
+        "" => Some(None),
+        text => text.parse().ok().map(Some),
+    });
+    let overlaps = |admin: &SocketAddr| {
+        let any = admin.ip().is_unspecified() || service.ip().is_unspecified();
+        admin.port() == service.port() && admin.port() != 0 && (any || admin.ip() == service.ip())
+    };
+    if address.as_ref().is_some_and(overlaps) {
+        settings.refuse_value(
+            &ADMIN_ADDRESS,
+            "is where the service listens (BIND_ADDRESS, SERVICE_PORT)",
+        );
+    }
+    address
+}
+
 fn models(settings: &mut Settings) -> Option<ModelsConfig> {
     let directory = settings.get(&MODELS_DIR, |text| {
         (text.is_empty() || text.starts_with('/')).then(|| PathBuf::from(text))
     });
     let interval = settings.get(&MODELS_INTERVAL, units::seconds);
+    let load_timeout = settings.get(&MODELS_LOAD_TIMEOUT, units::seconds);
     let max_bytes = settings.get(&MAX_MODEL_BYTES, units::bytes);
     (!directory.as_os_str().is_empty()).then_some(ModelsConfig {
         directory,
         interval,
+        load_timeout,
         max_bytes,
     })
 }
@@ -274,7 +321,7 @@ fn registry(settings: &mut Settings, served: &str, models: Option<&ModelsConfig>
     if models.is_none() {
         settings.refuse_value(&settings::MODEL_URI, "needs a MODELS_DIR to put the model into");
     }
-    if BuiltIn::parse(served).is_some() || served.starts_with('.') {
+    if BuiltIn::parse(served).is_some() {
         let problem = format!("needs the model's name in MODEL_NAME, which {served:?} cannot be");
         settings.refuse_value(&settings::MODEL_URI, problem);
     }

@@ -10,12 +10,16 @@ use tracing::error;
 use crate::engine::EngineError;
 use crate::http::{ACCEPTED_CODINGS, Answer, BodyError, Route};
 use crate::protocol::{InputError, open_inference, tf_serving};
-use crate::repository::FindError;
+use crate::repository::{ControlError, FindError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     #[error("no such path here; there are /, /predict, /v1/models, /v2, /health, /livez, /readyz and /metrics")]
     UnknownPath,
+    #[error("the admin listener has /livez, /readyz, /metrics, /status.json, and of /v2 all but infer")]
+    UnknownAdminPath,
+    #[error("models are loaded and unloaded at the admin listener (ADMIN_ADDRESS), not here")]
+    AtAdminListener,
     #[error("{method} does not work on {}; use {}", .route.label(), .route.methods())]
     WrongMethod { method: Method, route: Route },
     #[error(transparent)]
@@ -31,9 +35,13 @@ pub enum RequestError {
     #[error(transparent)]
     Find(FindError),
     #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error(transparent)]
     Engine(#[from] EngineError),
     #[error("not ready: the model is still loading")]
     Loading,
+    #[error("not ready: the model `{model}` was unloaded at the admin listener, and waits to be loaded there")]
+    Unloaded { model: String },
     #[error("not ready: draining before the end")]
     Draining,
     #[error("the metrics could not be written")]
@@ -55,7 +63,17 @@ const RETRY_AFTER_SECONDS: u32 = 1;
 impl RequestError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::UnknownPath => StatusCode::NOT_FOUND,
+            Self::UnknownPath | Self::UnknownAdminPath => StatusCode::NOT_FOUND,
+            Self::AtAdminListener => StatusCode::FORBIDDEN,
+            Self::Control(error) => match error {
+                ControlError::NoModel { .. } | ControlError::NoDirectory { .. } => StatusCode::NOT_FOUND,
+                ControlError::BuiltIn { .. } | ControlError::Refused { .. } => StatusCode::BAD_REQUEST,
+                ControlError::Unreadable { .. }
+                | ControlError::Busy { .. }
+                | ControlError::TooManyUnloaded { .. }
+                | ControlError::Late { .. }
+                | ControlError::Gone => StatusCode::SERVICE_UNAVAILABLE,
+            },
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Body(BodyError::TooSlow { .. }) => StatusCode::REQUEST_TIMEOUT,
@@ -77,7 +95,9 @@ impl RequestError {
             Self::Find(_) => StatusCode::NOT_FOUND,
             Self::Engine(EngineError::BadOutput | EngineError::Panicked | EngineError::Abandoned)
             | Self::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Engine(EngineError::Busy { .. }) | Self::Loading | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Engine(EngineError::Busy { .. }) | Self::Loading | Self::Unloaded { .. } | Self::Draining => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -123,7 +143,14 @@ impl RequestError {
             Self::Loading => problem.retry_after_seconds(RETRY_AFTER_SECONDS),
             Self::TfServing(tf_serving::Error::TooLarge { limit })
             | Self::OpenInference(open_inference::Error::TooLarge { limit, .. }) => problem.limit(limit as u64),
+            Self::Control(ControlError::Busy { limit }) => {
+                problem.limit(limit as u64).retry_after_seconds(RETRY_AFTER_SECONDS)
+            }
             Self::UnknownPath
+            | Self::UnknownAdminPath
+            | Self::AtAdminListener
+            | Self::Control(_)
+            | Self::Unloaded { .. }
             | Self::TfServing(_)
             | Self::OpenInference(_)
             | Self::UnknownCoding

@@ -1,8 +1,9 @@
-//! The HTTP side: which path means what, request bodies within their limits, probes.
+//! The HTTP side: which path means what at which listener, request bodies within their limits, probes.
 //!
 //! Connections are `shared::serve`'s business, what surrounds every request is the stack's, and what a body
 //! means is the protocol's.
 
+pub mod admin;
 mod aside;
 mod body;
 mod open_inference;
@@ -91,6 +92,11 @@ impl State {
         }
     }
 
+    /// The models as requests find them now.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.engine.catalog())
+    }
+
     pub fn served_name(&self) -> &str {
         &self.served
     }
@@ -100,9 +106,23 @@ impl State {
         self.served().is_ok()
     }
 
+    /// Whether the model that the lab's questions are for was unloaded on request.
+    fn is_unloaded(&self) -> bool {
+        let catalog = self.engine.catalog();
+        catalog.model(&self.served).is_ok_and(|served| served.unloaded)
+    }
+
+    fn unloaded(&self) -> RequestError {
+        let model = self.served.clone();
+        RequestError::Unloaded { model }
+    }
+
     /// The model that MODEL_NAME names.
     fn served(&self) -> Result<Arc<LoadedModel>, RequestError> {
-        self.latest(&self.served)
+        self.latest(&self.served).map_err(|error| match self.is_unloaded() {
+            true => self.unloaded(),
+            false => error,
+        })
     }
 
     /// The lesson's `features` contract is always answered by this one.

@@ -8,6 +8,7 @@
 //!            access log + metrics at the body's end ◄── answer ◄── protocol ◄── tensor ◄──────────────┘
 //! ```
 //!
+//! The admin listener has the same stack and a router of its own: it loads and unloads models, and shows what is served.
 //! A protocol turns bytes into validated tensors and back, and knows no model. The engine runs a model on a
 //! tensor, in batches, and knows no protocol. A runtime does the arithmetic and knows neither.
 

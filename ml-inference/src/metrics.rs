@@ -51,6 +51,7 @@ pub struct Metrics {
 #[derive(Debug, Clone)]
 pub struct PullMetrics {
     pulls: IntCounterVec,
+    errors: IntCounterVec,
     pub bytes: IntCounter,
     succeeded_at: IntGauge,
 }
@@ -198,6 +199,16 @@ impl PullMetrics {
                     &["result"],
                 )?,
             )?,
+            errors: add(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "ml_inference_registry_errors_total",
+                        "Why looks at the model registry failed; one may have several reasons.",
+                    ),
+                    &["kind"],
+                )?,
+            )?,
             bytes: add(
                 registry,
                 IntCounter::new(
@@ -222,8 +233,11 @@ impl PullMetrics {
         self.succeeded_at.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
     }
 
-    pub fn failed(&self) {
+    pub fn failed(&self, kinds: impl Iterator<Item = &'static str>) {
         self.pulls.with_label_values(&["failed"]).inc();
+        for kind in kinds {
+            self.errors.with_label_values(&[kind]).inc();
+        }
     }
 }
 

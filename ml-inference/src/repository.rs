@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! MODELS_DIR ─► layout: what lies there ─► tracker: what is to be done ─► loader: read, warmed up, checked
-//!                     watcher: looks again and again                            │
+//!                     watcher: looks again and again, and when asked to         │
 //! requests ◄── catalog: a snapshot, published whole ◄───────────────────────────┘
 //! ```
 
 mod catalog;
+mod control;
 mod golden;
 mod layout;
 mod loader;
@@ -17,6 +18,7 @@ mod version_policy;
 mod watcher;
 
 pub use catalog::{Catalog, Choice, FindError, Servable, State, Version};
+pub use control::{Control, ControlError};
 pub use layout::check_name;
 pub use loader::Loader;
 pub use model_config::{Golden, ModelConfig};

@@ -41,6 +41,11 @@ pub enum Cost {
 }
 
 pub trait ModelRuntime: Debug + Send + Sync {
+    /// What clients are told runs the model; unless it says otherwise, it is part of the program.
+    fn name(&self) -> &'static str {
+        "ml-inference"
+    }
+
     fn signature(&self) -> &Signature;
 
     fn cost(&self) -> Cost;

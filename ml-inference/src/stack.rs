@@ -1,4 +1,4 @@
-//! THE ordered list of what surrounds every request, outermost first.
+//! THE ordered list of what surrounds every request, at both listeners, outermost first.
 //!
 //! Every layer is a concrete type that passes requests on as they come: nothing is boxed, queued or held back.
 
@@ -13,19 +13,23 @@ use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
 use tower::{ServiceBuilder, service_fn};
 
-use crate::http::{State, answer};
+use crate::http::{Answer, State};
 use crate::middleware::{AccessLogLayer, CatchPanicLayer, Identity, RequestIdLayer};
 
-/// The service of one connection.
-pub fn service(
+/// The service of one connection, whose requests `answer` answers.
+pub fn service<A>(
     state: Arc<State>,
     identity: Identity,
     peer: SocketAddr,
+    answer: impl Fn(Request<Incoming>) -> A + Clone + 'static,
 ) -> impl hyper::service::Service<
     Request<Incoming>,
     Response = Response<impl Body<Data = Bytes, Error = Infallible> + 'static>,
     Error = Infallible,
-> + 'static {
+> + 'static
+where
+    A: Future<Output = Response<Answer>> + 'static,
+{
     let access_log = AccessLogLayer {
         state: Arc::clone(&state),
         peer,
@@ -40,8 +44,8 @@ pub fn service(
         // Next to the handler, so that a panic there is an answer like any other for all above.
         .layer(CatchPanicLayer)
         .service(service_fn(move |request| {
-            let state = Arc::clone(&state);
-            async move { Ok(answer(&state, request).await) }
+            let answered = answer(request);
+            async move { Ok(answered.await) }
         }));
     TowerToHyperService::new(stack)
 }

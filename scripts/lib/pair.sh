@@ -78,7 +78,7 @@ start_process() {
 start_ml_inference() {
   local index=$1 version=$2
   start_process "ml-inference-$index" env -u CONFIG_FILE \
-    BIND_ADDRESS=127.0.0.1 SERVICE_PORT=$((ML_PORT + index - 1)) \
+    BIND_ADDRESS=127.0.0.1 SERVICE_PORT=$((ML_PORT + index - 1)) ADMIN_ADDRESS=127.0.0.1:0 \
     POD_NAME="ml-inference-$index" MODEL_VERSION="$version" "$BIN_DIR/ml-inference"
 }
 

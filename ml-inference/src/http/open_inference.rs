@@ -32,19 +32,29 @@ where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
     match call {
-        Call::Server => Ok(json(protocol::server(&state.service_name, env!("CARGO_PKG_VERSION")))),
+        Call::Server => Ok(server(state, false)),
         Call::Live => Ok(json(protocol::live())),
         Call::Ready => probes::readyz(state).map(|_ready| json(protocol::ready())),
         Call::Model(place) => metadata(state, &target(place)?),
         Call::ModelReady(place) => model_ready(state, &target(place)?),
         Call::Statistics(place) => statistics(state, place.map(target).transpose()?.as_ref()),
         Call::Infer(place) => infer(state, &target(place)?, head, body).await,
+        Call::Config(place) => config(state, &target(place)?),
         Call::Index => index(state, head, body).await,
+        Call::Load(_) | Call::Unload(_) => Err(RequestError::AtAdminListener),
         Call::Unknown => Err(RequestError::UnknownPath),
     }
 }
 
-fn target(place: Place<'_>) -> Result<Target, RequestError> {
+pub(super) fn server(state: &State, is_admin: bool) -> Response<Answer> {
+    json(protocol::server(
+        &state.service_name,
+        env!("CARGO_PKG_VERSION"),
+        is_admin,
+    ))
+}
+
+pub(super) fn target(place: Place<'_>) -> Result<Target, RequestError> {
     place.target().map_err(|_broken| ProtocolError::Path.into())
 }
 
@@ -52,7 +62,15 @@ fn metadata(state: &State, target: &Target) -> Result<Response<Answer>, RequestE
     let loaded = state.find(target)?;
     let catalog = state.engine.catalog();
     let servable = catalog.model(&target.model).map_err(RequestError::Find)?;
-    let described = protocol::metadata(&target.model, servable, loaded.model.runtime.signature());
+    let described = protocol::metadata(&target.model, servable, loaded.model.runtime.as_ref());
+    Ok(answered_by(&loaded, json(described)))
+}
+
+fn config(state: &State, target: &Target) -> Result<Response<Answer>, RequestError> {
+    let loaded = state.find(target)?;
+    let catalog = state.engine.catalog();
+    let servable = catalog.model(&target.model).map_err(RequestError::Find)?;
+    let described = protocol::config(&target.model, servable, loaded.model.runtime.as_ref());
     Ok(answered_by(&loaded, json(described)))
 }
 

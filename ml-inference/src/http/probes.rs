@@ -43,10 +43,17 @@ pub(super) fn readyz(state: &State) -> Result<Response<Answer>, RequestError> {
     if state.phase.is_draining() {
         return Err(RequestError::Draining);
     }
-    match state.phase.is_serving() {
-        true => Ok(answer_with(TEXT, "ok\n")),
-        false => Err(RequestError::Loading),
+    if !state.phase.is_serving() {
+        return Err(RequestError::Loading);
     }
+    match state.is_unloaded() {
+        true => Err(state.unloaded()),
+        false => Ok(answer_with(TEXT, "ok\n")),
+    }
+}
+
+pub(super) fn is_ready(state: &State) -> bool {
+    state.phase.is_serving() && !state.is_unloaded()
 }
 
 pub(super) fn scrape(state: &State) -> Result<Response<Answer>, RequestError> {

@@ -26,6 +26,7 @@ pub enum Route {
     Livez,
     Readyz,
     Metrics,
+    Status,
     TfServingPredict,
     TfServingClassify,
     TfServingRegress,
@@ -38,7 +39,10 @@ pub enum Route {
     OpenInferenceModelReady,
     OpenInferenceStatistics,
     OpenInferenceInfer,
+    OpenInferenceConfig,
     OpenInferenceIndex,
+    OpenInferenceLoad,
+    OpenInferenceUnload,
     Unknown,
 }
 
@@ -58,6 +62,7 @@ impl Route {
             Self::Livez => "/livez",
             Self::Readyz => "/readyz",
             Self::Metrics => "/metrics",
+            Self::Status => "/status.json",
             Self::TfServingPredict => "/v1/models/:predict",
             Self::TfServingClassify => "/v1/models/:classify",
             Self::TfServingRegress => "/v1/models/:regress",
@@ -70,7 +75,10 @@ impl Route {
             Self::OpenInferenceModelReady => "/v2/models/ready",
             Self::OpenInferenceStatistics => "/v2/models/stats",
             Self::OpenInferenceInfer => "/v2/models/infer",
+            Self::OpenInferenceConfig => "/v2/models/config",
             Self::OpenInferenceIndex => "/v2/repository/index",
+            Self::OpenInferenceLoad => "/v2/repository/models/load",
+            Self::OpenInferenceUnload => "/v2/repository/models/unload",
             Self::Unknown => "unknown",
         }
     }
@@ -83,7 +91,9 @@ impl Route {
             | Self::TfServingClassify
             | Self::TfServingRegress
             | Self::OpenInferenceInfer
-            | Self::OpenInferenceIndex => "POST",
+            | Self::OpenInferenceIndex
+            | Self::OpenInferenceLoad
+            | Self::OpenInferenceUnload => "POST",
             _ => "GET, HEAD",
         }
     }
@@ -109,14 +119,14 @@ impl Route {
 }
 
 /// A path in the language it belongs to.
-enum Asked<'a> {
+pub(super) enum Asked<'a> {
     Lab(Route),
     TfServing(TfServingCall<'a>),
     OpenInference(OpenInferenceCall<'a>),
 }
 
 impl<'a> Asked<'a> {
-    fn of(path: &'a str) -> Self {
+    pub(super) fn of(path: &'a str) -> Self {
         match path {
             "/" => Self::Lab(Route::Root),
             "/predict" => Self::Lab(Route::Predict),
@@ -124,6 +134,7 @@ impl<'a> Asked<'a> {
             "/livez" => Self::Lab(Route::Livez),
             "/readyz" => Self::Lab(Route::Readyz),
             "/metrics" => Self::Lab(Route::Metrics),
+            "/status.json" => Self::Lab(Route::Status),
             path => {
                 let tf_serving = || TfServingCall::parse(path).map(Self::TfServing);
                 let open_inference = OpenInferenceCall::parse(path).map(Self::OpenInference);
@@ -132,7 +143,7 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn route(&self) -> Route {
+    pub(super) fn route(&self) -> Route {
         match self {
             Self::Lab(route) => *route,
             Self::TfServing(call) => match call {
@@ -151,7 +162,10 @@ impl<'a> Asked<'a> {
                 OpenInferenceCall::ModelReady(_) => Route::OpenInferenceModelReady,
                 OpenInferenceCall::Statistics(_) => Route::OpenInferenceStatistics,
                 OpenInferenceCall::Infer(_) => Route::OpenInferenceInfer,
+                OpenInferenceCall::Config(_) => Route::OpenInferenceConfig,
                 OpenInferenceCall::Index => Route::OpenInferenceIndex,
+                OpenInferenceCall::Load(_) => Route::OpenInferenceLoad,
+                OpenInferenceCall::Unload(_) => Route::OpenInferenceUnload,
                 OpenInferenceCall::Unknown => Route::Unknown,
             },
         }
@@ -180,7 +194,7 @@ where
     answered.unwrap_or_else(|error| error.into_response(dialect))
 }
 
-fn check(route: Route, method: &Method) -> Result<(), RequestError> {
+pub(super) fn check(route: Route, method: &Method) -> Result<(), RequestError> {
     if route == Route::Unknown {
         return Err(RequestError::UnknownPath);
     }
@@ -195,6 +209,9 @@ async fn lab<B>(state: &State, route: Route, head: &Parts, body: B) -> Result<Re
 where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
+    if route == Route::Status {
+        return Err(RequestError::UnknownPath);
+    }
     check(route, &head.method)?;
     match route {
         Route::Root | Route::Predict if head.method == Method::POST => predict(state, head, body).await,
@@ -299,13 +316,16 @@ mod tests {
             ("/v2/models/m/ready", "/v2/models/ready"),
             ("/v2/models/m/infer", "/v2/models/infer"),
             ("/v2/models/m/stats", "/v2/models/stats"),
+            ("/v2/models/m/config", "/v2/models/config"),
+            ("/v2/repository/models/m/load", "/v2/repository/models/load"),
+            ("/v2/repository/models/m/unload", "/v2/repository/models/unload"),
         ] {
             assert_eq!(Route::of(path).label(), label, "{path}");
         }
     }
 
     #[test]
-    fn only_what_runs_a_model_or_asks_for_the_index_is_posted() {
+    fn only_what_runs_a_model_or_is_about_the_repository_is_posted() {
         for (path, methods) in [
             ("/", "GET, HEAD, POST"),
             ("/health", "GET, HEAD"),
@@ -313,7 +333,10 @@ mod tests {
             ("/v1/models/m", "GET, HEAD"),
             ("/v2", "GET, HEAD"),
             ("/v2/models/m/infer", "POST"),
+            ("/v2/models/m/config", "GET, HEAD"),
             ("/v2/repository/index", "POST"),
+            ("/v2/repository/models/m/load", "POST"),
+            ("/v2/repository/models/m/unload", "POST"),
         ] {
             let route = Route::of(path);
             assert_eq!(route.methods(), methods, "{path}");

@@ -7,7 +7,9 @@
 //! GET  /v2/models/M[/versions/V]/ready      whether it can be asked
 //! GET  /v2/models/M[/versions/V]/stats      how often it was asked and how long that took; /v2/models/stats: all of them
 //! POST /v2/models/M[/versions/V]/infer      tensors in, tensors out
+//! GET  /v2/models/M[/versions/V]/config     the same and which versions are wanted, as Triton's configuration has it
 //! POST /v2/repository/index                 every version of every model, and where it stands
+//! POST /v2/repository/models/M/load         at the admin listener: now, and answered when it is; also /unload
 //! ```
 //!
 //! V is a number, or a label such as `stable`. A tensor is a list in the JSON, flat or nested as its shape says, or
@@ -20,9 +22,9 @@ mod path;
 mod request;
 
 pub use answer::{Answer, Signed, answer};
-pub use describe::{Counted, index, live, metadata, model_ready, ready, server, statistics};
+pub use describe::{Counted, config, index, live, metadata, model_ready, ready, server, statistics};
 pub(crate) use path::Call;
-pub use request::{Question, Requested, parse_index, parse_infer};
+pub use request::{Question, Requested, parse_index, parse_infer, parse_load, parse_unload};
 
 use super::dense::ReadError;
 use super::scanner::SyntaxError;

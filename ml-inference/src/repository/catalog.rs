@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::version_policy::VersionPolicy;
 use crate::engine::LoadedModel;
 
 /// Where a version stands, in TensorFlow Serving's words.
@@ -36,7 +37,7 @@ impl State {
 pub struct Version {
     pub number: u64,
     pub state: State,
-    /// Why it could not be loaded.
+    /// Why it is not available, or a later content of its file is not.
     pub problem: Option<String>,
     /// There while it is available.
     pub loaded: Option<Arc<LoadedModel>>,
@@ -59,6 +60,10 @@ pub struct Servable {
     pub versions: Vec<Version>,
     /// Names for versions, such as `stable` and `canary`.
     pub labels: BTreeMap<String, u64>,
+    /// Which versions are wanted.
+    pub policy: VersionPolicy,
+    /// Whether it was unloaded on request, and waits for one to be loaded again.
+    pub unloaded: bool,
 }
 
 /// Which version a request is for.

@@ -33,6 +33,16 @@ pub(super) struct Fingerprint {
 }
 
 impl Fingerprint {
+    /// One that no other number gives.
+    #[cfg(test)]
+    pub(super) fn numbered(number: u64) -> Self {
+        Self {
+            bytes: number,
+            changed: (0, 0),
+            file: (0, 0),
+        }
+    }
+
     fn of(metadata: &Metadata) -> Self {
         Self {
             bytes: metadata.size(),
@@ -157,11 +167,13 @@ fn see(path: &Path) -> io::Result<Option<Seen>> {
     }
 }
 
+/// Whether a directory of this name is taken for a model.
 pub fn check_name(name: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     match name {
         "" => Err("a model needs a name".to_owned()),
         name if name.len() > LONGEST_NAME => Err(format!("a model's name has at most {LONGEST_NAME} characters")),
+        name if name.starts_with('.') => Err("a model's name does not begin with a dot".to_owned()),
         name if name.chars().all(allowed) => Ok(()),
         _ => Err("a model's name is made of letters, digits, '-', '_' and '.'".to_owned()),
     }
@@ -212,6 +224,22 @@ mod tests {
         assert_eq!(listing.models["wine"].versions[&1].path, root.join("wine.onnx"));
         assert_eq!(listing.oddities.len(), 1);
         assert!(listing.oddities[0].ends_with("a model: a model's name is made of letters, digits, '-', '_' and '.'"));
+    }
+
+    #[test]
+    fn a_name_is_one_that_a_directory_of_models_is_looked_for_by() {
+        let longest = "a".repeat(LONGEST_NAME);
+        for name in ["iris", "_", "-", "a..b", "iris.v2", "7", &longest] {
+            let scratch = Scratch::new("names");
+            put(scratch.path(), &format!("{name}/1/model.onnx"), "");
+            assert_eq!(check_name(name), Ok(()), "{name:?}");
+            let listing = scan(scratch.path()).expect("can be seen");
+            assert!(listing.models.contains_key(name), "{name:?}");
+        }
+        let too_long = "a".repeat(LONGEST_NAME + 1);
+        for name in ["", ".", "..", ".iris", "a/b", "a b", "m\u{fc}", &too_long] {
+            assert!(check_name(name).is_err(), "{name:?}");
+        }
     }
 
     #[test]

@@ -16,13 +16,15 @@ mod error;
 mod index;
 mod location;
 mod partial;
+mod policy;
 mod pull;
 pub mod settings;
 mod source;
 mod status;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
@@ -32,13 +34,12 @@ use tracing::{info, warn};
 pub use digest::Sha256;
 use download::Rejected;
 pub use error::RegistryError;
-use index::CONFIG;
 pub use location::Location;
+pub use policy::{Policy, Served};
 use pull::{Known, Pulled};
 pub use settings::Settings;
 pub use status::{Progress, State, Status};
 
-use super::model_config::ModelConfig;
 use crate::metrics::PullMetrics;
 
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
@@ -47,49 +48,23 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Problems that are remembered as told; then all are forgotten.
 const MOST_TOLD: usize = 64;
 
-/// What the repository decides about the registry's versions.
-pub trait Policy {
-    /// Which of the versions `offered`, in rising order, are to be in the directory, the most wanted first. `config` is the
-    /// text of the `config.yaml` that goes with them. The error says why that text cannot stand; nothing is pulled then.
-    fn wanted(&self, offered: &[u64], config: Option<&str>) -> Result<Vec<u64>, String>;
-
-    /// Whether a version that was pulled, is still at the registry and no longer wanted may be removed now. Not while it is
-    /// what is served in place of one that does not load. What the registry no longer has is removed without this question.
-    fn may_remove(&self, version: u64) -> bool;
-}
-
-/// What the version policy of the model's `config.yaml` chooses. What is no longer wanted stays.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct AsConfigured;
-
-impl Policy for AsConfigured {
-    fn wanted(&self, offered: &[u64], config: Option<&str>) -> Result<Vec<u64>, String> {
-        let config = config
-            .map(|text| ModelConfig::parse(text, Path::new(CONFIG)))
-            .transpose()?;
-        Ok(config.unwrap_or_default().policy.choose(offered.iter().copied()))
-    }
-
-    fn may_remove(&self, _version: u64) -> bool {
-        false
-    }
-}
-
 /// Follows one model's directory at a registry.
 pub struct Registry {
     /// Of the model: MODELS_DIR/NAME. Made when it is missing.
     directory: PathBuf,
-    policy: Box<dyn Policy + Send>,
+    policy: Arc<dyn Policy>,
     status: watch::Sender<Status>,
     metrics: PullMetrics,
     known: Option<Known>,
     rejected: Rejected,
     /// What was logged since the last success.
     told: BTreeSet<String>,
+    /// What the repository heard last.
+    withdrawn: BTreeSet<u64>,
 }
 
 impl Registry {
-    pub fn new(directory: PathBuf, policy: Box<dyn Policy + Send>, metrics: PullMetrics) -> Self {
+    pub fn new(directory: PathBuf, policy: Arc<dyn Policy>, metrics: PullMetrics) -> Self {
         Self {
             directory,
             policy,
@@ -98,6 +73,7 @@ impl Registry {
             known: None,
             rejected: Rejected::new(),
             told: BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
         }
     }
 
@@ -137,9 +113,10 @@ impl Registry {
         let bytes_before = self.metrics.bytes.get();
         self.status.send_modify(|status| status.state = State::Pulling);
         let pulled = self.pull(settings).await.unwrap_or_else(|problem| Pulled {
-            changed: false,
             problems: vec![problem],
+            ..Pulled::default()
         });
+        self.tell_repository(&pulled);
         let problems: Vec<String> = pulled.problems.iter().map(RegistryError::to_string).collect();
         if problems.is_empty() {
             if !self.told.is_empty() {
@@ -148,7 +125,7 @@ impl Registry {
             }
             self.metrics.succeeded(pulled.changed);
         } else {
-            self.metrics.failed();
+            self.metrics.failed(pulled.problems.iter().map(RegistryError::kind));
         }
         if self.told.len() > MOST_TOLD {
             self.told.clear();
@@ -174,6 +151,18 @@ impl Registry {
             true => End::Current,
             false if broke_off && self.metrics.bytes.get() > bytes_before => End::BrokeOff,
             false => End::Failed,
+        }
+    }
+
+    /// So that what was pulled is loaded at once, and what was withdrawn makes way for it.
+    fn tell_repository(&mut self, pulled: &Pulled) {
+        let withdrawn = pulled.withdrawn.as_ref();
+        let is_other = withdrawn.is_some_and(|withdrawn| *withdrawn != self.withdrawn);
+        if (pulled.changed || is_other)
+            && self.policy.pulled(withdrawn)
+            && let Some(withdrawn) = withdrawn
+        {
+            self.withdrawn.clone_from(withdrawn);
         }
     }
 }

@@ -5,16 +5,20 @@
 //!            └─ still being written: next time   └─ no: the next lower one, and what serves stays
 //! ```
 //!
-//! A version that could not be loaded is not tried again until its file changes. One that serves is let go only for
-//! versions that are loaded, or because its file is gone.
+//! A version that could not be loaded is not tried again until its file changes or somebody asks for it. One that serves is let
+//! go only for versions that are loaded, on request, or because its file is gone. A model that was unloaded on request is only
+//! looked at until somebody asks for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 use super::catalog::{Servable, State, Version};
 use super::layout::{Fingerprint, Found, Seen};
 use super::model_config::ModelConfig;
 use crate::engine::LoadedModel;
+
+/// What is said of the versions of a model that was unloaded on request.
+const UNLOADED: &str = "unloaded";
 
 /// Makes a version of a model ready to serve, or says why it cannot.
 pub(super) trait Load {
@@ -39,12 +43,25 @@ pub(super) struct Tracker {
     /// The version that is being loaded.
     loading: Option<u64>,
     leaving: Vec<(u64, Weak<LoadedModel>)>,
+    /// What the registry has no more: it serves only while nothing else can.
+    withdrawn: BTreeSet<u64>,
+    unloaded: bool,
+}
+
+/// Which files are taken for complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Those that two looks saw the same.
+    Steady,
+    /// All of them: who put them there says so.
+    All,
 }
 
 /// A version's file as it was when it was loaded, and what came of it.
 #[derive(Debug)]
 struct Tried {
-    print: Fingerprint,
+    /// `None` is none that there can be: it is to be tried again.
+    print: Option<Fingerprint>,
     /// Of the last try; a version that serves has one when a later content of its file could not be loaded.
     problem: Option<String>,
     loaded: Option<Arc<LoadedModel>>,
@@ -62,15 +79,50 @@ impl Tracker {
             tried: BTreeMap::new(),
             loading: None,
             leaving: Vec::new(),
+            withdrawn: BTreeSet::new(),
+            unloaded: false,
         }
     }
 
-    /// Takes up what is found now; `None` when the model's directory is gone. `at_start` takes files for complete that were
-    /// seen only once: a volume is there before its pod.
-    pub(super) fn look(&mut self, found: Option<&Found>, at_start: bool, load: &mut impl Load) {
+    /// Loads what is wanted of what is found now, whatever came of it before. The error says why it does not serve.
+    pub(super) fn load(&mut self, found: &Found, load: &mut impl Load) -> Result<(), String> {
+        self.unloaded = false;
+        if self.config_problem.is_some() {
+            self.config_tried = None;
+        }
+        self.tried.retain(|_, tried| tried.loaded.is_some());
+        for tried in self.tried.values_mut().filter(|tried| tried.problem.is_some()) {
+            tried.print = None;
+        }
+        self.look(Some(found), Trust::All, load);
+        self.outcome(found)
+    }
+
+    /// Lets all versions go, and loads none until [`Tracker::load`]. Requests that have one finish.
+    pub(super) fn unload(&mut self, load: &mut impl Load) {
+        self.unloaded = true;
+        for (number, tried) in std::mem::take(&mut self.tried) {
+            if let Some(loaded) = tried.loaded {
+                self.leaving.push((number, Arc::downgrade(&loaded)));
+            }
+        }
+        load.progress(&self.name, self.servable());
+    }
+
+    pub(super) fn is_unloaded(&self) -> bool {
+        self.unloaded
+    }
+
+    /// From here on these versions serve only while no other can.
+    pub(super) fn withdraw(&mut self, versions: BTreeSet<u64>) {
+        self.withdrawn = versions;
+    }
+
+    /// Takes up what is found now; `None` when the model's directory is gone.
+    pub(super) fn look(&mut self, found: Option<&Found>, trust: Trust, load: &mut impl Load) {
         let found = found.cloned().unwrap_or_default();
         let before = self.seen.replace(found.clone());
-        let before = before.as_ref().filter(|_| !at_start).unwrap_or(&found);
+        let before = before.as_ref().filter(|_| trust == Trust::Steady).unwrap_or(&found);
         self.configure(
             found
                 .config
@@ -78,6 +130,9 @@ impl Tracker {
                 .filter(|config| before.config.as_ref() == Some(*config)),
             &found,
         );
+        if self.unloaded {
+            return self.forget_those_that_left(false, load);
+        }
         if self.config_print.is_none() && found.config.is_some() {
             // Without its configuration it is not known what should serve.
             return;
@@ -120,11 +175,11 @@ impl Tracker {
             let outcome = load.load(&self.name, number, file, &self.config);
             self.loading = None;
             let tried = self.tried.entry(number).or_insert_with(|| Tried {
-                print: file.print,
+                print: None,
                 problem: None,
                 loaded: None,
             });
-            tried.print = file.print;
+            tried.print = Some(file.print);
             match outcome {
                 Ok(loaded) => {
                     tried.problem = None;
@@ -140,8 +195,10 @@ impl Tracker {
 
     /// The highest version that is wanted and was not tried as it is.
     fn next_to_load<'a>(&self, steady: &BTreeMap<u64, &'a Seen>) -> Option<(u64, &'a Seen)> {
-        let is_tried =
-            |number: &u64, seen: &Seen| self.tried.get(number).is_some_and(|tried| tried.print == seen.print);
+        let is_tried = |number: &u64, seen: &Seen| {
+            let tried = self.tried.get(number);
+            tried.is_some_and(|tried| tried.print == Some(seen.print))
+        };
         let mut wanted = self.wanted(steady).into_iter();
         wanted.find_map(|number| {
             let seen = *steady.get(&number)?;
@@ -152,11 +209,44 @@ impl Tracker {
     /// What should serve, as far as it is known to load.
     fn wanted(&self, there: &BTreeMap<u64, &Seen>) -> Vec<u64> {
         let may_serve = |number: &u64, seen: &Seen| match self.tried.get(number) {
-            Some(tried) => tried.loaded.is_some() || tried.print != seen.print,
+            Some(tried) => tried.loaded.is_some() || tried.print != Some(seen.print),
             None => true,
         };
         let candidates = there.iter().filter(|(number, seen)| may_serve(number, seen));
-        self.config.policy.choose(candidates.map(|(number, _)| *number))
+        self.choose(candidates.map(|(number, _)| *number))
+    }
+
+    /// What the policy wants of `there`, and of what was withdrawn only when there is nothing else.
+    fn choose(&self, there: impl Iterator<Item = u64> + Clone) -> Vec<u64> {
+        let kept = there.clone().filter(|number| !self.withdrawn.contains(number));
+        let wanted = self.config.policy.choose(kept);
+        match wanted.is_empty() {
+            true => self.config.policy.choose(there),
+            false => wanted,
+        }
+    }
+
+    /// Whether all that is wanted of what was found serves, as it lies there.
+    fn outcome(&self, found: &Found) -> Result<(), String> {
+        if let Some(problem) = &self.config_problem {
+            return Err(problem.clone());
+        }
+        if found.versions.is_empty() {
+            return Err("there is no version of it".to_owned());
+        }
+        let wanted = self.choose(found.versions.keys().copied());
+        if wanted.is_empty() {
+            return Err("its version policy wants none of the versions that are there".to_owned());
+        }
+        for number in wanted {
+            let tried = self.tried.get(&number);
+            let problem = tried.and_then(|tried| tried.problem.as_deref());
+            match (problem, tried.and_then(|tried| tried.loaded.as_ref())) {
+                (None, Some(_serves)) => {}
+                (problem, _) => return Err(format!("version {number}: {}", problem.unwrap_or("it was not loaded"))),
+            }
+        }
+        Ok(())
     }
 
     fn let_go(&mut self, found: &Found, load: &mut impl Load) {
@@ -175,6 +265,16 @@ impl Tracker {
             // One that is still there and could not be loaded is remembered.
             !is_gone && (tried.loaded.is_some() || tried.problem.is_some())
         });
+        self.forget_those_that_left(changed, load);
+    }
+
+    /// Whether requests still have versions that were let go.
+    pub(super) fn is_letting_go(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// Tells of it if there are such, or something else `changed`.
+    pub(super) fn forget_those_that_left(&mut self, changed: bool, load: &mut impl Load) {
         let leaving = self.leaving.len();
         self.leaving.retain(|(_, loaded)| loaded.strong_count() > 0);
         if changed || leaving != self.leaving.len() {
@@ -195,12 +295,12 @@ impl Tracker {
             versions.insert(number, version);
         };
         for number in self.seen.iter().flat_map(|found| found.versions.keys()) {
-            let state = if self.tried.contains_key(number) {
-                State::End
-            } else {
-                State::Start
+            let (state, problem) = match self.unloaded {
+                true => (State::End, Some(UNLOADED.to_owned())),
+                false if self.tried.contains_key(number) => (State::End, None),
+                false => (State::Start, None),
             };
-            add(*number, state, None, None);
+            add(*number, state, problem, None);
         }
         for (number, loaded) in &self.leaving {
             if loaded.strong_count() > 0 {
@@ -223,6 +323,8 @@ impl Tracker {
         Servable {
             versions: versions.into_values().collect(),
             labels: self.config.labels.clone(),
+            policy: self.config.policy.clone(),
+            unloaded: self.unloaded,
         }
     }
 
@@ -235,14 +337,15 @@ impl Tracker {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::fs;
 
+    use proptest::prelude::*;
     use shared::test_util::Scratch;
 
     use super::*;
     use crate::metrics::Metrics;
     use crate::model::{BuiltIn, Model};
+    use crate::repository::VersionPolicy;
     use crate::repository::layout::scan;
     use crate::version::ModelVersion;
 
@@ -324,8 +427,8 @@ mod tests {
 
         fn look_once(&mut self) -> Vec<(u64, State)> {
             let listing = scan(self.scratch.path()).expect("can be seen");
-            self.tracker
-                .look(listing.models.get("m"), self.looks == 0, &mut self.fake);
+            let trust = if self.looks == 0 { Trust::All } else { Trust::Steady };
+            self.tracker.look(listing.models.get("m"), trust, &mut self.fake);
             self.looks += 1;
             states(&self.tracker.servable())
         }
@@ -334,6 +437,12 @@ mod tests {
         fn look(&mut self) -> Vec<(u64, State)> {
             self.look_once();
             self.look_once()
+        }
+
+        /// As somebody asks for it.
+        fn load(&mut self) -> Result<(), String> {
+            let listing = scan(self.scratch.path()).expect("can be seen");
+            self.tracker.load(&listing.models["m"], &mut self.fake)
         }
 
         fn problem(&self, number: u64) -> Option<String> {
@@ -498,5 +607,201 @@ mod tests {
         assert_eq!(model.look(), [(1, Start)]);
         fs::write(&config, "labels: {stable: 1}\n").expect("writes");
         assert_eq!(model.look(), [(1, Available)]);
+    }
+
+    #[test]
+    fn what_is_asked_for_is_loaded_at_once_and_tried_again() {
+        let mut model = model();
+        model.put(1, "good 1");
+        assert_eq!(model.look(), [(1, Available)]);
+        let before = model.loaded(1);
+        assert_eq!(model.load(), Ok(()));
+        assert!(
+            Arc::ptr_eq(&before, &model.loaded(1)),
+            "what did not change is not loaded again"
+        );
+        assert_eq!(model.fake.take_loads(), [1]);
+
+        model.put(2, "broken");
+        let refused = Err("version 2: broken cannot be loaded".to_owned());
+        assert_eq!(model.load(), refused, "without a second look");
+        assert_eq!(model.look(), [(1, Available), (2, End)]);
+        assert_eq!(model.load(), refused);
+        assert_eq!(model.fake.take_loads(), [2, 2], "asked for twice, tried twice");
+
+        drop(before);
+        model.put(2, "good 2");
+        assert_eq!(model.load(), Ok(()));
+        assert_eq!(model.look(), [(1, Start), (2, Available)]);
+
+        model.put(2, "broken");
+        assert_eq!(model.load(), refused);
+        assert_eq!(model.look(), [(1, Start), (2, Available)], "what serves stays");
+        model.fake.take_loads();
+        assert_eq!(model.load(), refused);
+        assert_eq!(model.fake.take_loads(), [2], "and its new content is tried again");
+    }
+
+    #[test]
+    fn why_a_model_cannot_be_loaded_is_said() {
+        let mut model = model();
+        fs::create_dir(model.scratch.path().join("m")).expect("makes directories");
+        assert_eq!(model.load(), Err("there is no version of it".to_owned()));
+        model.put(1, "good 1");
+        let config = model.scratch.path().join("m/config.yaml");
+        fs::write(&config, "version_policy: specific\nspecific: [7]\n").expect("writes");
+        let none = "its version policy wants none of the versions that are there";
+        assert_eq!(model.load(), Err(none.to_owned()));
+        fs::write(&config, "version_policy: [").expect("writes");
+        let refused = model.load().expect_err("the configuration is broken");
+        assert!(refused.contains("config.yaml:"), "{refused}");
+        fs::write(&config, "labels: {stable: 1}\n").expect("writes");
+        assert_eq!(model.load(), Ok(()));
+    }
+
+    #[test]
+    fn what_is_unloaded_stays_so_until_it_is_asked_for() {
+        let mut model = model();
+        model.put(1, "good 1");
+        model.look();
+        let in_use = model.loaded(1);
+        model.tracker.unload(&mut model.fake);
+        assert_eq!(states(&model.tracker.servable()), [(1, Unloading)]);
+        drop(in_use);
+        assert_eq!(model.look(), [(1, End)]);
+        assert_eq!(model.problem(1).as_deref(), Some("unloaded"));
+        model.put(2, "good 2");
+        assert_eq!(model.look(), [(1, End), (2, End)], "nor is what is new loaded");
+        assert_eq!(model.fake.take_loads(), [1]);
+        assert_eq!(model.load(), Ok(()));
+        assert_eq!(model.look(), [(1, Start), (2, Available)]);
+        assert_eq!(model.problem(1), None);
+    }
+
+    #[test]
+    fn what_was_withdrawn_makes_way_for_what_loads_and_for_nothing_else() {
+        let mut model = model();
+        model.put(1, "broken");
+        model.put(2, "good 2");
+        assert_eq!(model.look(), [(1, Start), (2, Available)]);
+        model.tracker.withdraw(BTreeSet::from([2]));
+        assert_eq!(model.look(), [(1, End), (2, Available)], "the other does not load");
+        model.put(1, "good 1");
+        assert_eq!(model.look(), [(1, Available), (2, Start)]);
+        model.remove(1);
+        assert_eq!(model.look(), [(2, Available)], "there is nothing else any more");
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Put(u64, bool),
+        Remove(u64),
+        Look,
+        Load,
+        Unload,
+        Withdraw(BTreeSet<u64>),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let number = || 1_u64..4;
+        prop_oneof![
+            3 => (number(), any::<bool>()).prop_map(|(number, is_good)| Step::Put(number, is_good)),
+            1 => number().prop_map(Step::Remove),
+            4 => Just(Step::Look),
+            1 => Just(Step::Load),
+            1 => Just(Step::Unload),
+            1 => prop::collection::btree_set(number(), 0..3).prop_map(Step::Withdraw),
+        ]
+    }
+
+    fn policy() -> impl Strategy<Value = VersionPolicy> {
+        prop_oneof![
+            (1_usize..3).prop_map(VersionPolicy::Latest),
+            Just(VersionPolicy::All),
+            prop::collection::btree_set(1_u64..4, 1..3).prop_map(VersionPolicy::Specific),
+        ]
+    }
+
+    /// Loads files whose path says "good".
+    struct ByName {
+        metrics: Metrics,
+        loads: usize,
+    }
+
+    impl Load for ByName {
+        fn load(
+            &mut self,
+            _name: &str,
+            number: u64,
+            file: &Seen,
+            _config: &ModelConfig,
+        ) -> Result<LoadedModel, String> {
+            self.loads += 1;
+            match file.path.starts_with("good") {
+                true => {
+                    let model = Model::built_in(BuiltIn::Sum, ModelVersion::of_repository(number));
+                    Ok(LoadedModel::new(model, &self.metrics))
+                }
+                false => Err("broken".to_owned()),
+            }
+        }
+
+        fn progress(&mut self, _name: &str, _servable: Servable) {}
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: what serves goes only for its like, on request, or with its file; what is
+        /// unloaded stays so; and who asks for a model is told the truth.
+        #[test]
+        fn nothing_that_serves_is_lost(policy in policy(), steps in prop::collection::vec(step(), 0..40)) {
+            let config = Seen { path: "config.yaml".into(), print: Fingerprint::numbered(u64::MAX) };
+            let mut tracker = Tracker::new("m");
+            tracker.config.policy = policy.clone();
+            (tracker.config_print, tracker.config_tried) = (Some(config.print), Some(config.print));
+            let mut load = ByName { metrics: Metrics::new().expect("registers"), loads: 0 };
+            let mut found = Found { config: Some(config), ..Found::default() };
+            let serving = |tracker: &Tracker| -> BTreeSet<u64> {
+                let versions = tracker.servable().versions;
+                versions.iter().filter(|version| version.loaded.is_some()).map(|version| version.number).collect()
+            };
+            for (at, step) in steps.into_iter().enumerate() {
+                let (before, loads) = (serving(&tracker), load.loads);
+                match step {
+                    Step::Put(number, is_good) => {
+                        let path = if is_good { "good" } else { "broken" }.into();
+                        found.versions.insert(number, Seen { path, print: Fingerprint::numbered(at as u64) });
+                    }
+                    Step::Remove(number) => {
+                        found.versions.remove(&number);
+                    }
+                    Step::Look => tracker.look(Some(&found), Trust::Steady, &mut load),
+                    Step::Load => {
+                        let outcome = tracker.load(&found, &mut load);
+                        prop_assert!(!tracker.is_unloaded());
+                        let kept = found.versions.keys().filter(|number| !tracker.withdrawn.contains(number));
+                        let mut wanted = policy.choose(kept.copied());
+                        if wanted.is_empty() {
+                            wanted = policy.choose(found.versions.keys().copied());
+                        }
+                        let is_good = |number: &u64| found.versions[number].path.starts_with("good");
+                        prop_assert_eq!(outcome.is_ok(), !wanted.is_empty() && wanted.iter().all(is_good));
+                        if outcome.is_ok() {
+                            prop_assert_eq!(serving(&tracker), wanted.into_iter().collect());
+                        }
+                    }
+                    Step::Unload => {
+                        tracker.unload(&mut load);
+                        prop_assert!(serving(&tracker).is_empty());
+                    }
+                    Step::Withdraw(versions) => tracker.withdraw(versions),
+                }
+                if tracker.is_unloaded() {
+                    prop_assert!(serving(&tracker).is_empty());
+                    prop_assert_eq!(load.loads, loads);
+                } else if before.iter().any(|number| found.versions.contains_key(number)) {
+                    prop_assert!(!serving(&tracker).is_empty(), "{before:?} served");
+                }
+            }
+        }
     }
 }

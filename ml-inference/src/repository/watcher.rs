@@ -2,14 +2,15 @@
 //!
 //! A thread of its own: file systems may stall, and a model takes as long to load as it takes, while requests are answered
 //! by others. It looks again and again instead of asking for events, as `shared::config::Reloader` does and for the same
-//! reasons.
+//! reasons. Between two looks it does what it is asked to (`control.rs`), one thing after the other, so that nothing is loaded
+//! and let go at once.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use rustix::process::setpriority_process;
@@ -17,12 +18,18 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::catalog::{Catalog, Servable};
-use super::layout::{self, Listing, Seen};
+use super::control::{Command, Control, ControlError};
+use super::layout::{self, Found, Listing, Seen};
 use super::loader::Loader;
 use super::model_config::ModelConfig;
-use super::tracker::{Load, Tracker};
+use super::tracker::{Load, Tracker, Trust};
 use crate::engine::LoadedModel;
 use crate::runtime::RunThreads;
+
+/// How long it may take to notice that the last request of a version that was let go has ended.
+const LETTING_GO: Duration = Duration::from_millis(100);
+/// Models that are unloaded and whose directories are gone are remembered too, so there must be an end to them.
+const MOST_UNLOADED: usize = 256;
 
 /// Hands a catalog to the requests.
 pub type Publish = Box<dyn FnMut(Catalog) + Send>;
@@ -32,25 +39,27 @@ pub struct Settings {
     pub directory: PathBuf,
     /// From one look to the next.
     pub interval: Duration,
+    /// The longest wait of who asks for a model to be loaded or unloaded.
+    pub load_timeout: Duration,
     /// The models that are part of the program; no directory takes their names.
     pub built_in: Catalog,
     pub loader: Loader,
     pub publish: Publish,
 }
 
-/// The thread, which ends soon after this is dropped: when it has loaded what it is loading.
+/// The thread, which ends soon after this and every [`Control`] is dropped: when it has loaded what it is loading.
 #[derive(Debug)]
 pub struct Watcher {
-    /// How many looks were finished.
+    /// How many looks and commands were finished.
     looks: watch::Receiver<u64>,
-    nudges: Sender<()>,
+    control: Control,
     _thread: JoinHandle<()>,
 }
 
 impl Watcher {
     pub fn start(settings: Settings) -> io::Result<Self> {
         let (looked, looks) = watch::channel(0);
-        let (nudges, nudged) = channel();
+        let (control, commands) = Control::new(settings.load_timeout);
         let watching = Watching {
             catalog: settings.built_in.clone(),
             settings,
@@ -61,19 +70,17 @@ impl Watcher {
         let thread = thread.spawn(move || {
             give_way();
             // Models are opened and warmed up with this one thread, which inherits the priority.
-            RunThreads::new(1).within(move || watching.run(&nudged, &looked));
+            RunThreads::new(1).within(move || watching.run(&commands, &looked));
         })?;
         Ok(Self {
             looks,
-            nudges,
+            control,
             _thread: thread,
         })
     }
 
-    /// Looks now instead of at the end of the interval.
-    pub fn nudge(&self) {
-        // Nobody listens only when the thread has panicked, which `looked` tells.
-        let _ended = self.nudges.send(());
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// Waits until everything that was there at the start is loaded or refused.
@@ -86,7 +93,7 @@ impl Watcher {
             .map_err(|_ended| WatcherGone)
     }
 
-    /// Waits for the end of a look that is under way or comes next.
+    /// Waits for the end of a look or a command that is under way or comes next.
     pub async fn next_look(&self) -> Result<(), WatcherGone> {
         let mut looks = self.looks.clone();
         let before = *looks.borrow();
@@ -129,19 +136,37 @@ struct Told {
 }
 
 impl Watching {
-    fn run(mut self, nudged: &Receiver<()>, looked: &watch::Sender<u64>) {
+    fn run(mut self, commands: &Receiver<Command>, looked: &watch::Sender<u64>) {
         (self.settings.publish)(self.catalog.clone());
+        // A volume is there before its pod.
+        let mut trust = Trust::All;
         loop {
-            self.look(*looked.borrow() == 0);
+            self.look(std::mem::replace(&mut trust, Trust::Steady));
             looked.send_modify(|looks| *looks += 1);
-            match nudged.recv_timeout(self.settings.interval) {
-                Ok(()) | Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+            // Commands do not put the next look off, nor forward: two looks tell a file at rest by the time between them.
+            let next = Instant::now() + self.settings.interval;
+            while let Some(rest) = next.checked_duration_since(Instant::now()) {
+                let is_letting_go = self.trackers.values().any(Tracker::is_letting_go);
+                let wait = if is_letting_go { rest.min(LETTING_GO) } else { rest };
+                match commands.recv_timeout(wait) {
+                    Ok(command) => self.obey(command),
+                    Err(RecvTimeoutError::Timeout) => self.forget_those_that_left(),
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+                looked.send_modify(|looks| *looks += 1);
             }
         }
     }
 
-    fn look(&mut self, at_start: bool) {
+    fn forget_those_that_left(&mut self) {
+        let letting_go = self.trackers.iter().filter(|(_, tracker)| tracker.is_letting_go());
+        let names: Vec<String> = letting_go.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.with_tracker(&name, |tracker, loading| tracker.forget_those_that_left(false, loading));
+        }
+    }
+
+    fn look(&mut self, trust: Trust) {
         let mut listing = match layout::scan(&self.settings.directory) {
             Ok(listing) => listing,
             Err(error) => {
@@ -161,24 +186,115 @@ impl Watching {
         for name in listing.models.keys() {
             self.trackers.entry(name.clone()).or_insert_with(|| Tracker::new(name));
         }
-        for (name, tracker) in &mut self.trackers {
-            let mut loading = Loading {
-                settings: &mut self.settings,
-                catalog: &mut self.catalog,
-            };
-            let before = tracker.servable();
-            tracker.look(listing.models.get(name), at_start, &mut loading);
-            tell_config(&mut self.told.configs, name, tracker.config_problem.as_ref());
-            let after = tracker.servable();
-            if tracker.is_gone() {
-                self.catalog.models.remove(name);
-                (self.settings.publish)(self.catalog.clone());
-            } else if !same(&before, &after) || !self.catalog.models.contains_key(name) {
-                self.catalog.models.insert(name.clone(), after);
-                (self.settings.publish)(self.catalog.clone());
+        let names: Vec<String> = self.trackers.keys().cloned().collect();
+        for name in names {
+            let found = listing.models.get(&name);
+            self.with_tracker(&name, |tracker, loading| tracker.look(found, trust, loading));
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Load(model, reply) => {
+                let outcome = self.load(&model);
+                match &outcome {
+                    Ok(()) => info!(model, "the model serves as asked for"),
+                    Err(problem) => warn!(model, %problem, "the model cannot be loaded as asked for"),
+                }
+                // Who asked may have left.
+                let _unheard = reply.send(outcome);
+            }
+            Command::Unload(model, reply) => {
+                let _unheard = reply.send(self.unload(&model));
+            }
+            Command::Pulled(model, withdrawn) => {
+                // The next look tells what is wrong with the directory.
+                if let Ok(Some(found)) = self.find(&model) {
+                    self.with_tracker(&model, |tracker, loading| {
+                        if let Some(withdrawn) = withdrawn {
+                            tracker.withdraw(withdrawn);
+                        }
+                        tracker.look(Some(&found), Trust::All, loading);
+                    });
+                }
             }
         }
-        self.trackers.retain(|_, tracker| !tracker.is_gone());
+    }
+
+    fn load(&mut self, model: &str) -> Result<(), ControlError> {
+        if self.settings.built_in.models.contains_key(model) {
+            return Ok(());
+        }
+        let no_model = || ControlError::NoModel {
+            model: model.to_owned(),
+        };
+        let found = self.find(model)?.ok_or_else(no_model)?;
+        let outcome = self.with_tracker(model, |tracker, loading| tracker.load(&found, loading));
+        outcome.map_err(|problem| ControlError::Refused {
+            model: model.to_owned(),
+            problem,
+        })
+    }
+
+    fn unload(&mut self, model: &str) -> Result<(), ControlError> {
+        let name = || model.to_owned();
+        if self.settings.built_in.models.contains_key(model) {
+            return Err(ControlError::BuiltIn { model: name() });
+        }
+        match self.trackers.get(model) {
+            None if self.find(model)?.is_none() => return Err(ControlError::NoModel { model: name() }),
+            Some(tracker) if tracker.is_unloaded() => return Ok(()),
+            _ => {}
+        }
+        let unloaded = self.trackers.values().filter(|tracker| tracker.is_unloaded());
+        if unloaded.count() >= MOST_UNLOADED {
+            return Err(ControlError::TooManyUnloaded { limit: MOST_UNLOADED });
+        }
+        self.with_tracker(model, |tracker, loading| tracker.unload(loading));
+        info!(model, "the model is unloaded as asked for");
+        Ok(())
+    }
+
+    /// What lies in the directory under a name that is not taken.
+    fn find(&self, model: &str) -> Result<Option<Found>, ControlError> {
+        let listing = layout::scan(&self.settings.directory);
+        let mut listing = listing.map_err(|error| ControlError::Unreadable {
+            problem: error.to_string(),
+        })?;
+        self.keep_built_ins(&mut listing);
+        Ok(listing.models.remove(model))
+    }
+
+    /// Has one model's tracker do something, and publishes what requests can see of it.
+    fn with_tracker<T>(&mut self, name: &str, act: impl FnOnce(&mut Tracker, &mut Loading<'_>) -> T) -> T {
+        let tracker = self.trackers.entry(name.to_owned());
+        let tracker = tracker.or_insert_with(|| Tracker::new(name));
+        let mut loading = Loading {
+            settings: &mut self.settings,
+            catalog: &mut self.catalog,
+        };
+        let before = tracker.servable();
+        let done = act(tracker, &mut loading);
+        tell_config(&mut self.told.configs, name, tracker.config_problem.as_ref());
+        let after = tracker.servable();
+        let (is_gone, is_unloaded) = (tracker.is_gone(), tracker.is_unloaded());
+        let models = &mut self.catalog.models;
+        let is_other = match is_gone {
+            true => models.remove(name).is_some(),
+            false if !same(&before, &after) || !models.contains_key(name) => {
+                models.insert(name.to_owned(), after);
+                true
+            }
+            false => false,
+        };
+        if is_other {
+            (self.settings.publish)(self.catalog.clone());
+        }
+        // That it was unloaded holds for a directory that comes back, too.
+        if is_gone && !is_unloaded {
+            self.trackers.remove(name);
+        }
+        done
     }
 
     fn keep_built_ins(&self, listing: &mut Listing) {
@@ -222,6 +338,8 @@ fn tell_config(told: &mut BTreeMap<String, String>, model: &str, problem: Option
 fn same(one: &Servable, other: &Servable) -> bool {
     let pointer = |loaded: &Option<Arc<LoadedModel>>| loaded.as_ref().map(Arc::as_ptr);
     one.labels == other.labels
+        && one.policy == other.policy
+        && one.unloaded == other.unloaded
         && one.versions.len() == other.versions.len()
         && one.versions.iter().zip(&other.versions).all(|(one, other)| {
             one.number == other.number

@@ -57,6 +57,10 @@ impl OnnxMl {
 }
 
 impl ModelRuntime for OnnxMl {
+    fn name(&self) -> &'static str {
+        "onnx_ml"
+    }
+
     fn signature(&self) -> &Signature {
         &self.plan.signature
     }

@@ -62,6 +62,10 @@ fn is_supported(data_type: DataType) -> bool {
 }
 
 impl ModelRuntime for Rten {
+    fn name(&self) -> &'static str {
+        "rten"
+    }
+
     fn signature(&self) -> &Signature {
         &self.signature
     }

@@ -60,6 +60,51 @@ def check_triton(address):
     assert {"name": MODEL, "version": "1", "state": "READY", "reason": ""} in client.get_model_repository_index()
 
 
+def refusal(status, call, *arguments, **named):
+    """What the server says to a call that it refuses."""
+    try:
+        call(*arguments, **named)
+    except triton.InferenceServerException as error:
+        assert error.status() == str(status), error
+        return error.message()
+    raise AssertionError(f"{call.__name__} was taken")
+
+
+def check_repository(address, admin_address, loadable):
+    """`loadable` lies in MODELS_DIR, and the server has loaded it."""
+    client, admin = triton.InferenceServerClient(address), triton.InferenceServerClient(admin_address)
+
+    def stands(model):
+        return {(known["state"], known["reason"]) for known in admin.get_model_repository_index() if known["name"] == model}
+
+    config = client.get_model_config(MODEL)
+    tensor = {"data_type": "TYPE_FP32", "dims": [-1, 1]}
+    assert config["max_batch_size"] == 0 and config["input"] == [{"name": "x"} | tensor], config
+    assert config["output"] == [{"name": "y"} | tensor], config
+    assert client.get_model_config(loadable, "1")["backend"] == client.get_model_metadata(loadable)["platform"]
+
+    assert stands(loadable) == {("READY", "")}
+    admin.unload_model(loadable)
+    assert stands(loadable) <= {("UNAVAILABLE", "unloaded"), ("UNLOADING", "")}, stands(loadable)
+    assert not client.is_model_ready(loadable)
+    assert client.is_server_ready()
+    admin.load_model(loadable)
+    assert stands(loadable) == {("READY", "")}
+    assert client.is_model_ready(loadable)
+    admin.unload_model(loadable, unload_dependents=True)
+    admin.load_model(loadable)
+
+    assert "MODELS_DIR" in refusal(404, admin.load_model, "nope")
+    assert "parameters[config]" in refusal(400, admin.load_model, loadable, config='{"backend": "python"}')
+    files = {"file:1/model.onnx": b"a model"}
+    assert "parameters[" in refusal(400, admin.load_model, loadable, config="{}", files=files)
+    assert "part of the program" in refusal(400, admin.unload_model, MODEL)
+    for call in (client.load_model, client.unload_model):
+        assert "ADMIN_ADDRESS" in refusal(403, call, loadable)
+    assert client.is_model_ready(loadable)
+    assert "model_repository" in admin.get_server_metadata()["extensions"]
+
+
 def check_ovms(address):
     client = make_http_client(address)
     assert client.get_model_status(MODEL)[1]["state"] == "AVAILABLE"
@@ -103,10 +148,13 @@ def check_plain(url):
 
 
 def main():
-    address = sys.argv[1]
+    address, admin_and_model = sys.argv[1], sys.argv[2:]
     url = f"http://{address}"
     check_triton(address)
     print("tritonclient: JSON and binary tensors, both ways")
+    if admin_and_model:
+        check_repository(address, *admin_and_model)
+        print("tritonclient: load, unload, index, configuration")
     check_ovms(address)
     print("ovmsclient: status, metadata, predict")
     asyncio.run(check_kserve(url))

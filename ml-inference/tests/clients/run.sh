@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs check.py against a server started here, or against the one at HOST:PORT. The clients come from PyPI, into a virtual
+# Runs check.py against a server started here, or against the one at HOST:PORT, whose models are left alone. The clients come from PyPI, into a virtual
 # environment outside of the repository (CLIENTS_VENV, kept between runs).
 #
 #   ml-inference/tests/clients/run.sh [HOST:PORT]
@@ -15,10 +15,13 @@ packages=('tritonclient[http]==2.73.0' 'ovmsclient==2023.1' 'kserve==0.21.0')
 address=${1:-}
 if [[ -z $address ]]; then
   cargo build --quiet --package ml-inference
-  log=$(mktemp)
-  BIND_ADDRESS=127.0.0.1 SERVICE_PORT=0 LOG_FORMAT=json target/debug/ml-inference >"$log" 2>&1 &
+  work=$(mktemp -d)
+  log=$work/log
+  install -D ml-inference/tests/zoo/small/decision_tree.onnx "$work/models/tree/1/model.onnx"
+  BIND_ADDRESS=127.0.0.1 SERVICE_PORT=0 ADMIN_ADDRESS=127.0.0.1:0 MODELS_DIR=$work/models LOG_FORMAT=json \
+    target/debug/ml-inference >"$log" 2>&1 &
   server=$!
-  trap 'kill "$server"; wait "$server" || true; rm -f "$log"' EXIT
+  trap 'kill "$server"; wait "$server" || true; rm -rf "$work"' EXIT
   for _ in {1..100}; do
     address=$(sed -n 's/.*"listening".*"address":"\([^"]*\)".*/\1/p' "$log")
     if [[ -n $address ]] && curl --silent --fail --output /dev/null "http://$address/readyz"; then
@@ -27,5 +30,6 @@ if [[ -z $address ]]; then
     sleep 0.1
   done
   [[ -n $address ]] || { cat "$log" >&2; exit 1; }
+  admin=$(sed -n 's/.*"admin listening".*"address":"\([^"]*\)".*/\1/p' "$log")
 fi
-"$venv/bin/python" ml-inference/tests/clients/check.py "$address"
+"$venv/bin/python" ml-inference/tests/clients/check.py "$address" ${admin:+"$admin" tree}

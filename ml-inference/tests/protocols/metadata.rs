@@ -99,6 +99,18 @@ fn told_by_open_inference(metadata: &Value, which: &str, rows: usize) -> Vec<Tol
     told.collect()
 }
 
+/// Tensors as the metadata has them, as the configuration has them.
+fn in_tritons_words(tensors: &Value) -> Value {
+    let words = tensors.as_array().expect("a list").iter().map(|tensor| {
+        let data_type = match tensor["datatype"].as_str().expect("a name") {
+            "BYTES" => "TYPE_STRING".to_owned(),
+            name => format!("TYPE_{name}"),
+        };
+        json!({ "name": tensor["name"], "data_type": data_type, "dims": tensor["shape"] })
+    });
+    words.collect()
+}
+
 /// The elements that the models of these tests give, and that are sent to them too.
 fn elements(data: &Data) -> Vec<Value> {
     match data {
@@ -255,6 +267,10 @@ async fn infer(service: &Service, json: &Value, binary: &[u8]) -> Answer {
 
 async fn open_inference_keeps_its_word(service: &Service, rows: usize) {
     let metadata = service.get("/v2/models/m").await.ok();
+    let config = service.get("/v2/models/m/config").await.ok();
+    for (configured, told) in [("input", "inputs"), ("output", "outputs")] {
+        assert_eq!(config[configured], in_tritons_words(&metadata[told]));
+    }
     let (inputs, outputs): (Vec<Told>, Vec<Told>) = ["inputs", "outputs"]
         .map(|which| told_by_open_inference(&metadata, which, rows))
         .into();

@@ -1,13 +1,14 @@
 //! The Open Inference Protocol: its own examples, its extensions, and the mistakes that clients make.
 
 use bytes::Bytes;
-use ml_inference::repository::{State, Version};
+use ml_inference::model::Model;
+use ml_inference::repository::{State, Version, VersionPolicy};
 use ml_inference::runtime::{Dim, Signature, TensorSpec};
 use ml_inference::tensor::DataType;
 use serde_json::{Value, json};
 
 use crate::models::{Counting, Echo, rows, spec};
-use crate::service::{Answer, Service, gzip, model};
+use crate::service::{Answer, Service, gzip, model, version};
 
 const INFER: &str = "/v2/models/half_plus_two/infer";
 const HEADER_LENGTH: &str = "inference-header-content-length";
@@ -51,7 +52,7 @@ async fn the_server_and_its_models_describe_themselves() {
         json!({
             "name": "ml-inference",
             "version": env!("CARGO_PKG_VERSION"),
-            "extensions": ["binary_tensor_data", "statistics"],
+            "extensions": ["binary_tensor_data", "model_configuration", "statistics"],
         })
     );
     assert_eq!(service.get("/v2/health/live").await.ok(), json!({ "live": true }));
@@ -69,6 +70,69 @@ async fn the_server_and_its_models_describe_themselves() {
         let ready = service.get(&format!("{path}/ready")).await.ok();
         assert_eq!(ready, json!({ "name": "half_plus_two", "ready": true }));
     }
+}
+
+#[tokio::test]
+async fn the_configuration_says_in_tritons_words_what_the_server_does() {
+    let mut service = Service::half_plus_two();
+    let tensor = |name: &str| json!([{ "name": name, "data_type": "TYPE_FP32", "dims": [-1, 1] }]);
+    let expected = json!({
+        "name": "half_plus_two",
+        "platform": "ml-inference",
+        "backend": "ml-inference",
+        "version_policy": { "latest": { "num_versions": 1 } },
+        "max_batch_size": 0,
+        "input": tensor("x"),
+        "output": tensor("y"),
+    });
+    for path in ["/v2/models/half_plus_two", "/v2/models/half_plus_two/versions/123"] {
+        assert_eq!(service.get(&format!("{path}/config")).await.ok(), expected, "{path}");
+    }
+    let missing = service.get("/v2/models/half_plus_two/versions/9/config").await;
+    assert_eq!(missing.refusal(404), "model `half_plus_two` has no version 9");
+    service.post("/v2/models/half_plus_two/config", "").await.refusal(405);
+
+    for (policy, told) in [
+        (VersionPolicy::All, json!({ "all": {} })),
+        (
+            VersionPolicy::Specific([3, 123].into()),
+            json!({ "specific": { "versions": [3, 123] } }),
+        ),
+        (VersionPolicy::Latest(2), json!({ "latest": { "num_versions": 2 } })),
+    ] {
+        service.change(|catalog| catalog.models.get_mut("half_plus_two").expect("inserted").policy = policy);
+        let config = service.get("/v2/models/half_plus_two/config").await.ok();
+        assert_eq!(config["version_policy"], told);
+    }
+}
+
+#[tokio::test]
+async fn the_platform_is_what_runs_the_model() {
+    let mut service = Service::new(&[]);
+    for (name, platform) in [("linear_regression", "onnx_ml"), ("neural_cnn", "rten")] {
+        let path = format!("{}/tests/zoo/small/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
+        let file = std::fs::read(&path).expect("is there");
+        service.insert(Model::from_onnx(name, version(1), &file).expect("loads"));
+        service.serve();
+        let metadata = service.get(&format!("/v2/models/{name}")).await.ok();
+        assert_eq!(metadata["platform"], platform);
+        let config = service.get(&format!("/v2/models/{name}/config")).await.ok();
+        assert_eq!([&config["platform"], &config["backend"]], [platform, platform]);
+    }
+}
+
+#[tokio::test]
+async fn models_are_not_loaded_and_unloaded_where_they_are_asked() {
+    let service = Service::half_plus_two();
+    for verb in ["load", "unload"] {
+        let answer = service
+            .post(&format!("/v2/repository/models/half_plus_two/{verb}"), "{}")
+            .await;
+        let problem = "models are loaded and unloaded at the admin listener (ADMIN_ADDRESS), not here";
+        assert_eq!(answer.refusal(403), problem);
+    }
+    service.get("/v2/repository/models/m/load").await.refusal(405);
+    assert_eq!(service.get("/status.json").await.status, 404);
 }
 
 #[tokio::test]

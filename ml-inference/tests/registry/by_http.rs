@@ -1,5 +1,6 @@
 //! A registry that is a web server: what it may ask for, how it may fail, and that a pull goes on where it broke off.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ml_inference::repository::registry::{Settings, Sha256, State};
@@ -253,7 +254,7 @@ async fn a_process_that_ended_in_the_middle_goes_on_in_the_next() {
     let scratch = follower.end().await;
 
     registry.shelf().stall_after = None;
-    let follower = Follower::start_in(scratch, open, Box::new(AllVersions));
+    let follower = Follower::start_in(scratch, open, Arc::new(AllVersions));
     follower.has("1/model.onnx", &large).await;
     let asked = registry.asked_for("/1/model.onnx");
     let range = asked[1]

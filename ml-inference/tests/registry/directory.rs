@@ -1,13 +1,14 @@
 //! What becomes of the model's directory: versions that appear whole, stay what they are and go, and what others put there.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use ml_inference::repository::registry::{Policy, Sha256};
+use ml_inference::repository::registry::{Policy, Settings, Sha256};
 use shared::test_util::{DEADLINE, Scratch, eventually};
 
 use crate::follower::{AllVersions, Follower, put, settings};
@@ -151,7 +152,7 @@ async fn what_was_put_there_by_hand_is_not_touched() {
     put(&by_hand, "1/model.onnx", "mine");
     put(&by_hand, "7/model.onnx", "mine too");
     put(&by_hand, "config.yaml", "mine: 1\n");
-    let follower = Follower::start_in(scratch, settings(&folder.url()), Box::new(AllVersions));
+    let follower = Follower::start_in(scratch, settings(&folder.url()), Arc::new(AllVersions));
     let problem = follower.problem("config.yaml").await;
     assert!(
         problem.contains("put there or changed by hand and stays as it is"),
@@ -187,8 +188,22 @@ async fn a_version_that_lost_a_file_is_pulled_again() {
 }
 
 /// The latest of them; the rest may go when the test says so. `bad` cannot stand.
+#[derive(Default)]
 struct Latest {
-    may_remove: Arc<AtomicBool>,
+    may_remove: AtomicBool,
+    /// What it was told was withdrawn, each time.
+    withdrawn: Mutex<Vec<Option<BTreeSet<u64>>>>,
+}
+
+impl Latest {
+    fn withdrawn(&self) -> Option<BTreeSet<u64>> {
+        self.withdrawn
+            .lock()
+            .expect("no test panicked")
+            .last()
+            .cloned()
+            .flatten()
+    }
 }
 
 impl Policy for Latest {
@@ -202,28 +217,101 @@ impl Policy for Latest {
     fn may_remove(&self, _version: u64) -> bool {
         self.may_remove.load(Ordering::Relaxed)
     }
+
+    fn pulled(&self, withdrawn: Option<&BTreeSet<u64>>) -> bool {
+        self.withdrawn
+            .lock()
+            .expect("no test panicked")
+            .push(withdrawn.cloned());
+        true
+    }
 }
 
 #[tokio::test]
 async fn the_policy_says_what_is_pulled_and_what_may_go() {
     let folder = Folder::new(&[ONE, TWO]);
-    let may_remove = Arc::new(AtomicBool::new(false));
-    let policy = Latest {
-        may_remove: Arc::clone(&may_remove),
-    };
-    let follower = Follower::start_in(Scratch::new("models"), settings(&folder.url()), Box::new(policy));
+    let policy = Arc::new(Latest::default());
+    let follower = Follower::start_in(Scratch::new("models"), settings(&folder.url()), policy.clone());
     follower.current().await;
     follower.has_versions(&["2"]).await;
     folder.publish(&[ONE, TWO, THREE]);
     follower.has(THREE.0, THREE.1).await;
     follower.current().await;
     follower.has_versions(&["2", "3"]).await;
-    may_remove.store(true, Ordering::Relaxed);
+    policy.may_remove.store(true, Ordering::Relaxed);
     follower.has_versions(&["3"]).await;
     folder.publish(&[ONE, TWO, THREE, ("4/model.onnx", b"four"), ("config.yaml", b"bad\n")]);
     let problem = follower.problem("config.yaml").await;
     assert!(problem.ends_with("/config.yaml: line 1: expected a map"), "{problem}");
     follower.has_versions(&["3"]).await;
+}
+
+#[tokio::test]
+async fn so_many_that_are_not_wanted_stay_as_the_setting_says() {
+    let files: Vec<(String, String)> = (1..=5)
+        .map(|number| (format!("{number}/m"), format!("{number}")))
+        .collect();
+    let files: Vec<(&str, &[u8])> = files
+        .iter()
+        .map(|(path, bytes)| (path.as_str(), bytes.as_bytes()))
+        .collect();
+    let folder = Folder::new(&files[..1]);
+    let policy = Arc::new(Latest::default());
+    let keeping = |keep_versions| Settings {
+        keep_versions,
+        ..settings(&folder.url())
+    };
+    let follower = Follower::start_in(Scratch::new("models"), keeping(2), policy.clone());
+    for count in 1..=5 {
+        folder.publish(&files[..count]);
+        follower.has(files[count - 1].0, files[count - 1].1).await;
+    }
+    follower.put("9/model.onnx", "by hand");
+    follower.current().await;
+    follower.has_versions(&["1", "2", "3", "4", "5", "9"]).await;
+    policy.may_remove.store(true, Ordering::Relaxed);
+    follower.has_versions(&["3", "4", "5", "9"]).await;
+    follower.current().await;
+    follower.has_versions(&["3", "4", "5", "9"]).await;
+
+    follower.settings.send_replace(keeping(0));
+    follower.has_versions(&["5", "9"]).await;
+}
+
+#[tokio::test]
+async fn the_repository_hears_what_is_withdrawn_once_the_rest_is_there() {
+    let folder = Folder::new(&[ONE, TWO]);
+    let policy = Arc::new(Latest::default());
+    let follower = Follower::start_in(Scratch::new("models"), settings(&folder.url()), policy.clone());
+    follower.has(TWO.0, TWO.1).await;
+    put(folder.path(), "SHA256SUMS", index(&[ONE, THREE]));
+    follower.problem("/3/model.onnx is not there").await;
+    assert_eq!(
+        policy.withdrawn(),
+        Some(BTreeSet::new()),
+        "it is not known yet what comes instead"
+    );
+    put(folder.path(), "SHA256SUMS", index(&[ONE]));
+    follower.has(ONE.0, ONE.1).await;
+    eventually("it has heard", DEADLINE, async || {
+        policy.withdrawn() == Some(BTreeSet::from([2]))
+    })
+    .await;
+    follower.current().await;
+    follower.has_versions(&["1", "2"]).await;
+    let told = policy.withdrawn.lock().expect("no test panicked").len();
+    follower.current().await;
+    assert_eq!(
+        policy.withdrawn.lock().expect("no test panicked").len(),
+        told,
+        "nothing is told twice"
+    );
+    policy.may_remove.store(true, Ordering::Relaxed);
+    follower.has_versions(&["1"]).await;
+    eventually("it is withdrawn no more", DEADLINE, async || {
+        policy.withdrawn() == Some(BTreeSet::new())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -234,7 +322,7 @@ async fn two_processes_do_not_pull_into_one_directory_at_once() {
     fs::create_dir_all(&work).expect("makes directories");
     let other = fs::File::create(work.join("lock")).expect("writes");
     other.lock().expect("nobody has it");
-    let follower = Follower::start_in(scratch, settings(&folder.url()), Box::new(AllVersions));
+    let follower = Follower::start_in(scratch, settings(&folder.url()), Arc::new(AllVersions));
     follower.problem("another process is pulling into").await;
     drop(other);
     follower.has(ONE.0, ONE.1).await;
@@ -246,7 +334,7 @@ async fn a_directory_that_cannot_be_written_is_named() {
     let scratch = Scratch::new("models");
     // A file where the directory should be: root, who may run this test, is not kept from writing by permissions.
     put(scratch.path(), "iris", "a file");
-    let follower = Follower::start_in(scratch, settings(&folder.url()), Box::new(AllVersions));
+    let follower = Follower::start_in(scratch, settings(&folder.url()), Arc::new(AllVersions));
     let problem = follower.problem("cannot make").await;
     assert!(problem.contains("/iris/.registry/parts: Not a directory"), "{problem}");
 
@@ -254,7 +342,7 @@ async fn a_directory_that_cannot_be_written_is_named() {
     fs::create_dir(scratch.path().join("iris")).expect("is new");
     fs::set_permissions(scratch.path().join("iris"), fs::Permissions::from_mode(0o500)).expect("is ours");
     let keeps_us_out = fs::write(scratch.path().join("iris/probe"), "").is_err();
-    let follower = Follower::start_in(scratch, settings(&folder.url()), Box::new(AllVersions));
+    let follower = Follower::start_in(scratch, settings(&folder.url()), Arc::new(AllVersions));
     if keeps_us_out {
         follower.problem("/iris/.registry/parts: Permission denied").await;
     } else {
@@ -272,7 +360,7 @@ async fn a_full_disk_is_told_and_what_fits_later_is_pulled() {
     // The one file of a Linux machine that never has room, in the place of what is written first.
     let first = parts.join(format!("{}.etag", Sha256::of(ONE.1)));
     symlink("/dev/full", &first).expect("links");
-    let follower = Follower::start_in(scratch, settings(&registry.url("iris")), Box::new(AllVersions));
+    let follower = Follower::start_in(scratch, settings(&registry.url("iris")), Arc::new(AllVersions));
     let problem = follower.problem("No space left on device").await;
     assert!(problem.starts_with("cannot write "), "{problem}");
     fs::remove_file(first).expect("is there");

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ml_inference::metrics::{Metrics, PullMetrics};
@@ -21,7 +22,7 @@ pub(crate) struct Follower {
     task: JoinHandle<()>,
 }
 
-/// All that the registry has, and nothing is removed that it has.
+/// All that the registry has, and nothing else.
 pub(crate) struct AllVersions;
 
 impl Policy for AllVersions {
@@ -30,7 +31,11 @@ impl Policy for AllVersions {
     }
 
     fn may_remove(&self, _version: u64) -> bool {
-        false
+        true
+    }
+
+    fn pulled(&self, _withdrawn: Option<&BTreeSet<u64>>) -> bool {
+        true
     }
 }
 
@@ -41,6 +46,7 @@ pub(crate) fn settings(location: &str) -> Settings {
         interval: Duration::from_millis(50),
         timeout: Duration::from_secs(10),
         largest_file: 1 << 30,
+        keep_versions: 0,
         ca_file: None,
         s3_endpoint: None,
         s3_region: "us-east-1".to_owned(),
@@ -59,10 +65,10 @@ pub(crate) fn with_credentials(settings: Settings, user: &str, password: &str) -
 
 impl Follower {
     pub(crate) fn start(settings: Settings) -> Self {
-        Self::start_in(Scratch::new("models"), settings, Box::new(AllVersions))
+        Self::start_in(Scratch::new("models"), settings, Arc::new(AllVersions))
     }
 
-    pub(crate) fn start_in(scratch: Scratch, settings: Settings, policy: Box<dyn Policy + Send>) -> Self {
+    pub(crate) fn start_in(scratch: Scratch, settings: Settings, policy: Arc<dyn Policy>) -> Self {
         let metrics = Metrics::new().expect("no metric is there twice").pulls;
         let registry = Registry::new(scratch.path().join("iris"), policy, metrics.clone());
         let status = registry.status();

@@ -1,11 +1,14 @@
 //! The service with a registry: its settings, its Secret, its log and its metrics.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
+use serde_json::Value;
 use shared::http_client;
 use shared::test_util::{DEADLINE, Mount, Process, Scratch, Signal, eventually};
 
+use crate::follower::versions;
 use crate::server::{Access, PASSWORD, Registry, Shelf, USER, bytes};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_ml-inference");
@@ -15,6 +18,7 @@ fn start(models: &Path, uri: &str, more: &[(&str, &str)]) -> Process {
     let usual = [
         ("BIND_ADDRESS", "127.0.0.1"),
         ("SERVICE_PORT", "0"),
+        ("ADMIN_ADDRESS", "127.0.0.1:0"),
         ("DRAIN_WINDOW", "0"),
         ("RELOAD_INTERVAL", "0.05"),
         ("REGISTRY_INTERVAL", "0.1"),
@@ -23,6 +27,178 @@ fn start(models: &Path, uri: &str, more: &[(&str, &str)]) -> Process {
         ("MODEL_URI", uri),
     ];
     Process::start(BINARY, usual.iter().chain(more).copied())
+}
+
+/// The service with models that it can load, looked at as rarely as can be unless `more` says otherwise.
+struct Scene {
+    registry: Registry,
+    models: Scratch,
+    process: Process,
+    address: SocketAddr,
+    admin: SocketAddr,
+    client: reqwest::Client,
+}
+
+impl Scene {
+    async fn start(files: &[(&str, &[u8])], more: &[(&str, &str)]) -> Self {
+        let registry = Registry::start(Shelf::with(MODEL, files)).await;
+        let models = Scratch::new("models");
+        let usual = [("MODELS_INTERVAL", "3600")];
+        let more: Vec<(&str, &str)> = usual.iter().chain(more).copied().collect();
+        let process = start(models.path(), &registry.url(MODEL), &more);
+        Self {
+            address: process.listening().await,
+            admin: process.address_of("admin listening").await,
+            client: http_client::client(DEADLINE).expect("a client"),
+            registry,
+            models,
+            process,
+        }
+    }
+
+    fn publish(&self, files: &[(&str, &[u8])]) {
+        self.registry.shelf().publish(MODEL, files);
+    }
+
+    fn versions(&self) -> Vec<String> {
+        versions(&self.models.path().join(MODEL)).into_iter().collect()
+    }
+
+    async fn text(&self, address: SocketAddr, path: &str) -> String {
+        let answer = self.client.get(format!("http://{address}{path}")).send().await;
+        answer.expect("it answers").text().await.expect("it is text")
+    }
+
+    async fn status(&self) -> Value {
+        serde_json::from_str(&self.text(self.admin, "/status.json").await).expect("JSON")
+    }
+
+    /// Which version answers; every answer must be one.
+    async fn serving(&self) -> String {
+        let url = format!("http://{}/predict", self.address);
+        let answer = self.client.post(url).body(ROW).send().await.expect("it answers");
+        assert_eq!(answer.status(), 200, "{}", self.process.output());
+        let version = answer.headers()["x-model-version"].to_str();
+        version.expect("is text").to_owned()
+    }
+
+    async fn until_serving(&self, version: &str) {
+        eventually(&format!("version {version} serves"), DEADLINE, async || {
+            self.serving().await == version
+        })
+        .await;
+    }
+
+    async fn until_ready(&self) {
+        eventually("it is ready", DEADLINE, async || {
+            self.text(self.address, "/readyz").await == "ok\n"
+        })
+        .await;
+    }
+}
+
+const ROW: &str = r#"{"instances": [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]]}"#;
+const GOOD: &[u8] = include_bytes!("../zoo/small/linear_regression.onnx");
+const BETTER: &[u8] = include_bytes!("../zoo/small/boosting_regressor.onnx");
+
+#[tokio::test]
+async fn what_is_pulled_is_loaded_at_once_and_what_is_in_nobodys_way_stays() {
+    let scene = Scene::start(&[("1/model.onnx", GOOD)], &[]).await;
+    scene.until_ready().await;
+    scene.publish(&[("1/model.onnx", GOOD), ("2/model.onnx", BETTER)]);
+    scene.until_serving("2").await;
+    scene.publish(&[("1/model.onnx", GOOD), ("2/model.onnx", BETTER), ("3/model.onnx", GOOD)]);
+    scene.until_serving("3").await;
+    eventually("the oldest is gone", DEADLINE, async || scene.versions() == ["2", "3"]).await;
+
+    let status = scene.status().await["registry"].clone();
+    assert_eq!(status["location"], scene.registry.url(MODEL));
+    assert_eq!(status["problem"], Value::Null);
+    assert_eq!(status["progress"], Value::Null);
+    let last_success = status["last_success"].as_str().expect("is text");
+    assert!(
+        last_success.starts_with("20") && last_success.ends_with('Z'),
+        "{status}"
+    );
+}
+
+#[tokio::test]
+async fn a_version_that_is_withdrawn_makes_way_for_the_one_before_and_no_request_fails() {
+    let (one, two) = (("1/model.onnx", GOOD), ("2/model.onnx", BETTER));
+    let scene = Scene::start(&[one, two], &[]).await;
+    scene.until_ready().await;
+    assert_eq!(scene.serving().await, "2");
+    scene.publish(&[one]);
+    scene.until_serving("1").await;
+    eventually("it is gone", DEADLINE, async || scene.versions() == ["1"]).await;
+    assert_eq!(scene.serving().await, "1");
+}
+
+#[tokio::test]
+async fn the_last_version_that_works_is_not_removed_though_the_registry_has_it_no_more() {
+    let scene = Scene::start(&[("1/model.onnx", GOOD)], &[("REGISTRY_KEEP_VERSIONS", "0")]).await;
+    scene.until_ready().await;
+    scene.publish(&[("2/model.onnx", b"no model")]);
+    scene.process.log_line("the model is refused; what serves stays").await;
+    let asked = scene.registry.asked_for("/SHA256SUMS").len();
+    eventually("it was looked at again", DEADLINE, async || {
+        scene.registry.asked_for("/SHA256SUMS").len() > asked + 2
+    })
+    .await;
+    assert_eq!(scene.versions(), ["1", "2"]);
+    assert_eq!(scene.serving().await, "1");
+
+    // Nor is it while nothing serves.
+    let url = format!("http://{}/v2/repository/models/{MODEL}/unload", scene.admin);
+    let unloaded = scene.client.post(url).send().await.expect("it answers");
+    assert_eq!(unloaded.status(), 200);
+    let asked = scene.registry.asked_for("/SHA256SUMS").len();
+    eventually("it was looked at again", DEADLINE, async || {
+        scene.registry.asked_for("/SHA256SUMS").len() > asked + 2
+    })
+    .await;
+    assert_eq!(scene.versions(), ["1", "2"]);
+    let url = format!("http://{}/v2/repository/models/{MODEL}/load", scene.admin);
+    let refused = scene.client.post(url).send().await.expect("it answers");
+    assert_eq!(refused.status(), 400, "version 2 is the newest that is wanted");
+    assert_eq!(scene.serving().await, "1", "but what works serves");
+    scene.publish(&[("2/model.onnx", b"no model"), ("3/model.onnx", BETTER)]);
+    scene.until_serving("3").await;
+    eventually("there is no need for the others", DEADLINE, async || {
+        scene.versions() == ["3"]
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_registry_is_in_the_status_and_counted_by_its_kind() {
+    let mut shelf = Shelf::with(MODEL, &[("1/model.onnx", GOOD)]);
+    shelf.access = Access::Basic { password: PASSWORD };
+    let registry = Registry::start(shelf).await;
+    let models = Scratch::new("models");
+    let process = start(models.path(), &registry.url(MODEL), &[("MODELS_INTERVAL", "3600")]);
+    let address = process.listening().await;
+    let admin = process.address_of("admin listening").await;
+    let client = http_client::client(DEADLINE).expect("a client");
+    let text = async |address: SocketAddr, path: &str| {
+        let answer = client.get(format!("http://{address}{path}")).send().await;
+        answer.expect("it answers").text().await.expect("it is text")
+    };
+    let line = process.log_line("cannot pull, and tries again").await;
+    let status = async || -> Value { serde_json::from_str(&text(admin, "/status.json").await).expect("JSON") };
+    eventually("it waits", DEADLINE, async || {
+        status().await["registry"]["state"] == "failing"
+    })
+    .await;
+    let status = status().await;
+    assert_eq!(status["registry"]["problem"], line["problem"]);
+    assert_eq!(status["registry"]["last_success"], Value::Null);
+    assert_eq!(status["ready"], false);
+    let metrics = text(address, "/metrics").await;
+    assert!(
+        metrics.contains("ml_inference_registry_errors_total{kind=\"credentials\"} "),
+        "{metrics}"
+    );
 }
 
 async fn has(path: &Path, bytes: &[u8]) {
@@ -209,12 +385,17 @@ async fn settings_that_cannot_stand_are_refused_at_the_start() {
         (
             "MODEL_NAME",
             "..",
-            "MODEL_URI (environment): needs the model's name in MODEL_NAME",
+            "MODEL_NAME (environment): expected the name of a model",
         ),
         (
             "REGISTRY_INTERVAL",
             "-1",
             "REGISTRY_INTERVAL (environment): expected seconds from 0",
+        ),
+        (
+            "REGISTRY_KEEP_VERSIONS",
+            "all",
+            "REGISTRY_KEEP_VERSIONS (environment): expected a whole number from 0 to 1024",
         ),
         (
             "REGISTRY_TIMEOUT",

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bodies;
+mod control;
 mod drain;
 mod load;
 mod mlp;

@@ -89,7 +89,10 @@ async fn a_higher_level_silences_requests() {
     let address = free.local_addr().expect("an address");
     drop(free);
     let port = address.port().to_string();
-    let variables = settings.iter().copied().chain([("SERVICE_PORT", port.as_str())]);
+    let variables = settings
+        .iter()
+        .copied()
+        .chain([("SERVICE_PORT", port.as_str()), ("ADMIN_ADDRESS", "127.0.0.1:0")]);
     let mut process = shared::test_util::Process::start(crate::server::BINARY, variables);
     shared::test_util::eventually("it listens", shared::test_util::DEADLINE, async || {
         std::net::TcpStream::connect(address).is_ok()

@@ -9,7 +9,7 @@ use shared::test_util::{DEADLINE, Scratch, eventually};
 use super::server::{Answer, Server};
 
 /// What a scikit-learn model was exported to.
-fn zoo(name: &str) -> Vec<u8> {
+pub(crate) fn zoo(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/zoo/small")
         .join(format!("{name}.onnx"));
@@ -61,10 +61,10 @@ impl Scene {
 }
 
 /// What the regressors take, and what `decision_tree` does.
-const ROW: &str = r#"{"instances": [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]]}"#;
+pub(crate) const ROW: &str = r#"{"instances": [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]]}"#;
 const FLOWER: &str = r#"{"instances": [[5.1, 3.5, 1.4, 0.2]]}"#;
 
-fn put(root: &Path, path: &str, content: &[u8]) {
+pub(crate) fn put(root: &Path, path: &str, content: &[u8]) {
     let new = root.join(".new");
     fs::write(&new, content).expect("writes");
     let path = root.join(path);

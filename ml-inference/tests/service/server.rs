@@ -62,6 +62,7 @@ impl Server {
         let usual = [
             ("BIND_ADDRESS", "127.0.0.1"),
             ("SERVICE_PORT", "0"),
+            ("ADMIN_ADDRESS", "127.0.0.1:0"),
             ("POD_NAME", "ml-inference-abc12"),
             ("DRAIN_WINDOW", "0.3"),
         ];
@@ -103,6 +104,13 @@ impl Server {
             request = request.header(*name, *value);
         }
         self.answer(request).await
+    }
+
+    /// At another address than the service's.
+    pub(crate) async fn request_at(&self, method: &str, url: &str, body: &str) -> Answer {
+        let method = method.parse().expect("a method");
+        self.answer(self.client.request(method, url).body(body.to_owned()))
+            .await
     }
 
     pub(crate) async fn connect(&self) -> RawClient {

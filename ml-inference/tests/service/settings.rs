@@ -69,6 +69,7 @@ async fn good_settings_pass_the_check() {
 const BAD: &[(&str, &str, &str)] = &[
     ("BIND_ADDRESS", "localhost", "an IPv4 or IPv6 address"),
     ("SERVICE_PORT", "70000", "a whole number from 0 to 65535"),
+    ("ADMIN_ADDRESS", "9091", "an address and a port, such as 127.0.0.1:9091"),
     ("SERVICE_NAME", "two words", "a name of up to 63"),
     (
         "MODEL_NAME",
@@ -112,6 +113,43 @@ async fn every_bad_setting_is_reported_at_once_with_its_source() {
         }
         assert!(!format!("{refused:?}").contains("hunter2"));
     }
+}
+
+#[tokio::test]
+async fn a_model_that_no_directory_can_hold_is_refused() {
+    let too_long = "a".repeat(129);
+    for name in [".iris", "..", "iris/1", "an iris", "", &too_long] {
+        let variables = [("MODELS_DIR", "/models"), ("MODEL_NAME", name)];
+        let refused = run(&["--check"], &variables).await;
+        assert_eq!(refused.code, 78, "{name:?}");
+        let problem = "MODEL_NAME (environment): expected the name of a model: up to 128 letters, digits";
+        assert!(refused.stderr.contains(problem), "{}", refused.stderr);
+    }
+    for name in ["iris", "_iris", "iris.v2"] {
+        let checked = run(&["--check"], &[("MODELS_DIR", "/models"), ("MODEL_NAME", name)]).await;
+        assert_eq!(checked.code, 0, "{}", checked.stderr);
+    }
+}
+
+#[tokio::test]
+async fn the_admin_listener_has_a_port_of_its_own() {
+    for (service, admin) in [
+        ("0.0.0.0", "127.0.0.1:5000"),
+        ("127.0.0.1", "0.0.0.0:5000"),
+        ("127.0.0.1", "127.0.0.1:5000"),
+    ] {
+        let refused = run(&["--check"], &[("BIND_ADDRESS", service), ("ADMIN_ADDRESS", admin)]).await;
+        assert_eq!(refused.code, 78, "{service} {admin}");
+        let problem = "ADMIN_ADDRESS (environment): is where the service listens (BIND_ADDRESS, SERVICE_PORT)";
+        assert!(refused.stderr.contains(problem), "{}", refused.stderr);
+    }
+    for admin in ["127.0.0.1:5001", "127.0.0.2:5000", "[::1]:9091", ""] {
+        let variables = [("BIND_ADDRESS", "127.0.0.1"), ("ADMIN_ADDRESS", admin)];
+        assert_eq!(run(&["--check"], &variables).await.code, 0, "{admin}");
+    }
+    let server = Server::start(&[("ADMIN_ADDRESS", "")]).await;
+    assert_eq!(server.get("/").await.body, LABS_LINE);
+    assert!(!server.process.output().contains("admin listening"));
 }
 
 #[tokio::test]
@@ -235,14 +273,27 @@ async fn service_links_change_nothing() {
 async fn a_port_in_use_is_a_clear_message() {
     let server = Server::start(&[]).await;
     let port = server.address.port().to_string();
-    let second = run(&[], &[("BIND_ADDRESS", "127.0.0.1"), ("SERVICE_PORT", &port)]).await;
-    assert_eq!(second.code, 1, "{second:?}");
-    let text = format!("cannot listen on {}", server.address);
-    assert!(second.stdout.contains(&text), "{}", second.stdout);
-    assert!(
-        second.stdout.contains("another process listens there"),
-        "{}",
-        second.stdout
-    );
+    let admin = server.process.address_of("admin listening").await;
+    let loopback = ("BIND_ADDRESS", "127.0.0.1");
+    for (settings, text) in [
+        (
+            [("SERVICE_PORT", port), ("ADMIN_ADDRESS", String::new())],
+            format!("cannot listen on {}", server.address),
+        ),
+        (
+            [("SERVICE_PORT", "0".to_owned()), ("ADMIN_ADDRESS", admin.to_string())],
+            format!("ADMIN_ADDRESS: cannot listen on {admin}"),
+        ),
+    ] {
+        let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let second = run(&[], &[&settings[..], &[loopback]].concat()).await;
+        assert_eq!(second.code, 1, "{second:?}");
+        assert!(second.stdout.contains(&text), "{}", second.stdout);
+        assert!(
+            second.stdout.contains("another process listens there"),
+            "{}",
+            second.stdout
+        );
+    }
     assert_eq!(server.get("/").await.body, LABS_LINE, "the first one is not disturbed");
 }

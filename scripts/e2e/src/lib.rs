@@ -53,6 +53,7 @@ impl Replica {
         let environment = [
             ("BIND_ADDRESS", address.ip().to_string()),
             ("SERVICE_PORT", address.port().to_string()),
+            ("ADMIN_ADDRESS", "127.0.0.1:0".to_owned()),
             ("POD_NAME", pod.to_owned()),
             ("MODEL_VERSION", model_version.to_owned()),
             ("DRAIN_WINDOW", drain_window.to_owned()),

@@ -1,6 +1,7 @@
 //! The manifests, the settings and the binaries name the same things. Needs `kubectl` to render.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -348,6 +349,48 @@ fn the_network_policy_lets_the_gateway_reach_the_api_server() {
                 ports.iter().any(|known| known == port),
                 "{overlay}: {port} in {ports:?}"
             );
+        }
+    }
+}
+
+/// Models are loaded and unloaded by who may forward a port to a pod, and by nobody else.
+#[test]
+fn nothing_leads_to_the_admin_listener_of_ml_inference() {
+    let admin: SocketAddr = default_of(&ML_INFERENCE, "ADMIN_ADDRESS").parse().expect("an address");
+    assert!(admin.ip().is_loopback(), "{admin}");
+    let port = admin.port().to_string();
+    for (place, objects) in rendered().into_iter().chain(lab_files()) {
+        for object in &objects {
+            let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
+            let ports = match (kind.as_str(), name.as_str()) {
+                ("Deployment", "ml-inference") => {
+                    let container = container(object);
+                    let mut variables = list(&container["env"]).iter();
+                    assert!(
+                        variables.all(|variable| text(&variable["name"]) != "ADMIN_ADDRESS"),
+                        "{place}"
+                    );
+                    list(&container["ports"])
+                }
+                ("Service", "ml-inference-service") => list(&object["spec"]["ports"]),
+                ("NetworkPolicy", "ml-inference") => {
+                    let ingress = list(&object["spec"]["ingress"]);
+                    let opens_all = |rule: &Yaml| list(&rule["ports"]).is_empty();
+                    assert!(!ingress.iter().any(opens_all), "{place}");
+                    assert_eq!(ingress.len(), 1, "{place}");
+                    list(&ingress[0]["ports"])
+                }
+                ("ConfigMap", "shared-config" | "ml-config") => {
+                    assert!(object["data"]["ADMIN_ADDRESS"].is_badvalue(), "{place}: {name}");
+                    continue;
+                }
+                _ => continue,
+            };
+            for opened in ports {
+                for key in ["port", "targetPort", "containerPort"] {
+                    assert_ne!(text(&opened[key]), port, "{place}: {kind} {name}");
+                }
+            }
         }
     }
 }

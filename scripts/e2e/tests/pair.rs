@@ -57,6 +57,18 @@ async fn both_model_server_protocols_go_through_the_gateway() {
     let inferred: serde_json::Value = inferred.json().await.expect("JSON");
     assert_eq!(inferred["outputs"][0]["data"], serde_json::json!([2.5, 3.0, 4.5]));
     assert_eq!(pair.get("/v2/health/ready").await.status(), 200);
+    for prefix in ["", "/predict"] {
+        for verb in ["load", "unload"] {
+            let path = format!("{prefix}/v2/repository/models/half_plus_two/{verb}");
+            let refused = pair.post(&path, "{}").await;
+            assert_eq!(refused.status(), 403, "{path}");
+            let refused: serde_json::Value = refused.json().await.expect("JSON");
+            assert!(
+                refused["error"].as_str().expect("text").contains("admin listener"),
+                "{refused}"
+            );
+        }
+    }
 
     let binary = "{\"inputs\":[{\"name\":\"x\",\"shape\":[1,1],\"datatype\":\"FP32\",\"parameters\":{\"binary_data_size\":4}}],\
                   \"parameters\":{\"binary_data_output\":true}}\0\0\0\0";

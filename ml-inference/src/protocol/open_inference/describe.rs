@@ -5,17 +5,19 @@ use serde_json::{Value, json};
 
 use super::super::has_unknown_rank;
 use crate::engine::{Statistics, Total};
-use crate::repository::{Catalog, Servable, State, Version};
-use crate::runtime::{Signature, TensorSpec};
+use crate::repository::{Catalog, Servable, State, Version, VersionPolicy};
+use crate::runtime::{ModelRuntime, TensorSpec};
+use crate::tensor::DataType;
 
 /// The extensions of the protocol that there are here.
-const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "statistics"];
+const EXTENSIONS: [&str; 3] = ["binary_tensor_data", "model_configuration", "statistics"];
+/// And the one that only the admin listener has all of.
+const ADMIN_EXTENSION: &str = "model_repository";
 
-/// What runs the models, as far as clients need to know.
-const PLATFORM: &str = "ml-inference";
-
-pub fn server(name: &str, version: &str) -> Bytes {
-    line(&json!({ "name": name, "version": version, "extensions": EXTENSIONS }))
+pub fn server(name: &str, version: &str, is_admin: bool) -> Bytes {
+    let mut extensions = EXTENSIONS.to_vec();
+    extensions.extend(is_admin.then_some(ADMIN_EXTENSION));
+    line(&json!({ "name": name, "version": version, "extensions": extensions }))
 }
 
 pub fn live() -> Bytes {
@@ -32,28 +34,76 @@ pub fn model_ready(name: &str) -> Bytes {
 }
 
 /// What a model takes and gives, and which of its versions can be asked.
-pub fn metadata(name: &str, servable: &Servable, signature: &Signature) -> Bytes {
+pub fn metadata(name: &str, servable: &Servable, runtime: &dyn ModelRuntime) -> Bytes {
+    let signature = runtime.signature();
     let available = servable.versions.iter().filter(|version| version.loaded.is_some());
     let versions: Vec<String> = available.map(|version| version.number.to_string()).collect();
     line(&json!({
         "name": name,
         "versions": versions,
-        "platform": PLATFORM,
+        "platform": platform(runtime),
         "inputs": tensors(&signature.inputs),
         "outputs": tensors(&signature.outputs),
     }))
 }
 
+/// The runtime's name, except where Triton has a word for the runtime and the kind of file together.
+fn platform(runtime: &dyn ModelRuntime) -> &'static str {
+    match runtime.name() {
+        "onnxruntime" => "onnxruntime_onnx",
+        name => name,
+    }
+}
+
 fn tensors(specs: &[TensorSpec]) -> Vec<Value> {
-    let described = specs.iter().map(|spec| {
-        // The protocol has no word for a shape of which nothing is known; none at all would be a single element.
-        let shape: Vec<i64> = match has_unknown_rank(spec) {
-            true => vec![-1],
-            false => spec.shape.iter().map(|dim| dim.length()).collect(),
-        };
-        json!({ "name": spec.name, "datatype": spec.data_type.name(), "shape": shape })
-    });
+    let described = specs
+        .iter()
+        .map(|spec| json!({ "name": spec.name, "datatype": spec.data_type.name(), "shape": shape(spec) }));
     described.collect()
+}
+
+/// The protocol has no word for a shape of which nothing is known; none at all would be a single element.
+fn shape(spec: &TensorSpec) -> Vec<i64> {
+    match has_unknown_rank(spec) {
+        true => vec![-1],
+        false => spec.shape.iter().map(|dim| dim.length()).collect(),
+    }
+}
+
+/// The same as Triton's model configuration. `max_batch_size` 0 says that the dimensions are all of them, rows included.
+pub fn config(name: &str, servable: &Servable, runtime: &dyn ModelRuntime) -> Bytes {
+    let signature = runtime.signature();
+    line(&json!({
+        "name": name,
+        "platform": platform(runtime),
+        "backend": runtime.name(),
+        "version_policy": version_policy(&servable.policy),
+        "max_batch_size": 0,
+        "input": configured(&signature.inputs),
+        "output": configured(&signature.outputs),
+    }))
+}
+
+fn version_policy(policy: &VersionPolicy) -> Value {
+    match policy {
+        VersionPolicy::Latest(count) => json!({ "latest": { "num_versions": count } }),
+        VersionPolicy::All => json!({ "all": {} }),
+        VersionPolicy::Specific(versions) => json!({ "specific": { "versions": versions } }),
+    }
+}
+
+fn configured(specs: &[TensorSpec]) -> Vec<Value> {
+    let described = specs
+        .iter()
+        .map(|spec| json!({ "name": spec.name, "data_type": type_name(spec.data_type), "dims": shape(spec) }));
+    described.collect()
+}
+
+fn type_name(data_type: DataType) -> String {
+    match data_type {
+        DataType::Bytes => "TYPE_STRING".to_owned(),
+        other => format!("TYPE_{}", other.name()),
+    }
 }
 
 /// Every version of every model.
@@ -77,9 +127,10 @@ pub fn index(catalog: &Catalog, only_ready: bool) -> Bytes {
 fn state_name(version: &Version) -> &'static str {
     match version.state {
         State::Available => "READY",
-        State::Start | State::Loading => "LOADING",
+        State::Loading => "LOADING",
         State::Unloading => "UNLOADING",
-        State::End => "UNAVAILABLE",
+        // The version policy may never want one that is not begun with.
+        State::Start | State::End => "UNAVAILABLE",
     }
 }
 

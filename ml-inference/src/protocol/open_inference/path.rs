@@ -13,7 +13,10 @@ pub(crate) enum Call<'a> {
     /// Of one model, or of all.
     Statistics(Option<Place<'a>>),
     Infer(Place<'a>),
+    Config(Place<'a>),
     Index,
+    Load(Place<'a>),
+    Unload(Place<'a>),
     /// A path under `/v2` that the protocol does not have.
     Unknown,
 }
@@ -36,6 +39,9 @@ fn call(rest: &str) -> Option<Call<'_>> {
         "repository/index" => return Some(Call::Index),
         _ => {}
     }
+    if let Some(rest) = rest.strip_prefix("repository/models/") {
+        return control(rest);
+    }
     let mut segments = rest.strip_prefix("models/")?.split('/');
     let model = segments.next().filter(|model| !model.is_empty())?;
     let mut next = segments.next();
@@ -56,9 +62,24 @@ fn call(rest: &str) -> Option<Call<'_>> {
         Some("ready") => Call::ModelReady(place),
         Some("stats") => Call::Statistics(Some(place)),
         Some("infer") => Call::Infer(place),
+        Some("config") => Call::Config(place),
         Some(_) => return None,
     };
     segments.next().is_none().then_some(call)
+}
+
+/// What is to be done with a model as a whole.
+fn control(rest: &str) -> Option<Call<'_>> {
+    let (model, verb) = rest.split_once('/').filter(|(model, _)| !model.is_empty())?;
+    let place = Place {
+        model,
+        version: Wanted::Latest,
+    };
+    match verb {
+        "load" => Some(Call::Load(place)),
+        "unload" => Some(Call::Unload(place)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -93,7 +114,11 @@ mod tests {
             ("/v2/models/stats", Call::Statistics(None)),
             ("/v2/models/m/stats", Call::Statistics(Some(latest))),
             ("/v2/models/m/versions/2/stats", Call::Statistics(Some(second))),
+            ("/v2/models/m/config", Call::Config(latest)),
+            ("/v2/models/m/versions/2/config", Call::Config(second)),
             ("/v2/repository/index", Call::Index),
+            ("/v2/repository/models/m/load", Call::Load(latest)),
+            ("/v2/repository/models/m/unload", Call::Unload(latest)),
         ] {
             assert_eq!(Call::parse(path), Some(call), "{path}");
         }
@@ -116,7 +141,12 @@ mod tests {
             "/v2/models/m/versions/",
             "/v2/models/m/versions//infer",
             "/v2/models/m/infer/versions/2",
-            "/v2/repository/models/m/load",
+            "/v2/repository/models/m",
+            "/v2/repository/models/m/",
+            "/v2/repository/models//load",
+            "/v2/repository/models/m/load/",
+            "/v2/repository/models/m/versions/2/load",
+            "/v2/repository/models/m/reload",
         ] {
             assert_eq!(Call::parse(path), Some(Call::Unknown), "{path}");
         }

@@ -88,6 +88,26 @@ impl RegistryError {
         )
     }
 
+    /// A word for the metric.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Authority { .. } | Self::Client(_) => "settings",
+            Self::HalfCredentials { .. } | Self::Refused { .. } | Self::NoCredentials { .. } => "credentials",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Missing { .. } => "missing",
+            Self::Answer { .. } | Self::Redirect { .. } => "answer",
+            Self::BrokeOff { .. } => "broke_off",
+            Self::Index { .. } => "index",
+            Self::TooLarge { .. } => "too_large",
+            Self::Digest { .. } => "digest",
+            Self::Changed { .. } => "changed",
+            Self::ByHand { .. } | Self::ConfigByHand { .. } => "by_hand",
+            Self::Config { .. } => "config",
+            Self::Busy { .. } => "busy",
+            Self::Files { .. } | Self::GivenUp { .. } => "files",
+        }
+    }
+
     /// What an answer other than the one that was asked for means. `user` is who asked, if anybody.
     pub(super) fn answered(object: String, status: StatusCode, detail: &str, user: Option<&str>) -> Self {
         let answer = match detail {

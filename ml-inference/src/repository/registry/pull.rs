@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! index ──► config.yaml ──► which versions are wanted ──► their files, the most wanted first
-//!                                                            └─► place: versions, config.yaml; then remove what is gone
+//!                                                            └─► place: versions, config.yaml; then remove what is needless
 //! ```
 //!
 //! Everything is fetched before anything is placed, so that a new version and the configuration that speaks of it appear
@@ -19,6 +19,7 @@ use super::directory::{Directory, LARGEST_CONFIG, LocalConfig};
 use super::download::{Downloads, Wanted, blocking};
 use super::error::RegistryError;
 use super::index::{CONFIG, INDEX, Index, LARGEST_INDEX};
+use super::policy::superfluous;
 use super::settings::Settings;
 use super::source::{Got, Source, Want};
 use super::{Policy, Registry};
@@ -30,6 +31,8 @@ pub(super) struct Pulled {
     pub(super) changed: bool,
     /// Why something that is wanted is not there.
     pub(super) problems: Vec<RegistryError>,
+    /// Which versions were pulled once and the registry has no more, when all that is wanted is there.
+    pub(super) withdrawn: Option<BTreeSet<u64>>,
 }
 
 /// The index as it was last read, with its tag.
@@ -60,7 +63,9 @@ struct Placing {
     config: ConfigStep,
     /// Whether all that is wanted is there after it.
     is_complete: bool,
-    gone: Vec<u64>,
+    /// What may go if the policy says so too.
+    superfluous: BTreeSet<u64>,
+    policy: Arc<dyn Policy>,
 }
 
 impl Registry {
@@ -102,20 +107,24 @@ impl Registry {
 
         let listed = directory.clone();
         let pulled = blocking(directory.path(), move || listed.pulled()).await?;
-        let is_gone = |number: &u64| match index.versions.contains_key(number) {
-            true => !wanted.contains(number) && self.policy.may_remove(*number),
-            false => true,
-        };
+        let offered: BTreeSet<u64> = index.versions.keys().copied().collect();
+        let withdrawn = pulled.iter().filter(|number| !offered.contains(number));
+        let withdrawn = problems.is_empty().then(|| withdrawn.copied().collect());
         let placing = Placing {
             directory: directory.clone(),
             versions,
             config,
             is_complete: problems.is_empty(),
-            gone: pulled.into_iter().filter(is_gone).collect(),
+            superfluous: superfluous(&pulled, &offered, &wanted, settings.keep_versions),
+            policy: Arc::clone(&self.policy),
             index,
         };
         let changed = blocking(directory.path(), move || placing.run()).await?;
-        Ok(Pulled { changed, problems })
+        Ok(Pulled {
+            changed,
+            problems,
+            withdrawn,
+        })
     }
 
     /// The index, anew or as it is known when it did not change.
@@ -296,7 +305,10 @@ impl Placing {
                 changed = true;
             }
         }
-        for &number in &self.gone {
+        for &number in &self.superfluous {
+            if !self.policy.may_remove(number) {
+                continue;
+            }
             directory.remove_version(number)?;
             info!(version = number, path = %directory.path().display(), "removed a version");
             changed = true;

@@ -31,6 +31,14 @@ pub const REGISTRY_TIMEOUT: Setting = Setting::new(
     "longest wait for a connection to the registry, for its answer, and between the bytes of one",
 )
 .live();
+pub const REGISTRY_KEEP_VERSIONS: Setting = Setting::new(
+    "REGISTRY_KEEP_VERSIONS",
+    "1",
+    Scalar::Whole(0, 1024),
+    "how many of the highest versions that are no longer wanted stay in MODELS_DIR while the registry has them; of those that were \
+     pulled the others are removed once they are out of use",
+)
+.live();
 pub const REGISTRY_CA_FILE: Setting = Setting::new(
     "REGISTRY_CA_FILE",
     "",
@@ -66,6 +74,8 @@ pub struct Settings {
     pub interval: Duration,
     pub timeout: Duration,
     pub largest_file: u64,
+    /// Versions that were pulled, are not wanted and stay.
+    pub keep_versions: usize,
     pub ca_file: Option<PathBuf>,
     pub s3_endpoint: Option<Url>,
     pub s3_region: String,
@@ -85,6 +95,7 @@ impl Settings {
         };
         let interval = settings.get(&REGISTRY_INTERVAL, units::seconds);
         let timeout = settings.get(&REGISTRY_TIMEOUT, units::seconds);
+        let keep_versions = settings.get(&REGISTRY_KEEP_VERSIONS, units::number);
         let ca_file = settings.get(&REGISTRY_CA_FILE, |text| Some(PathBuf::from(text)));
         let s3_endpoint = settings.get(&AWS_ENDPOINT_URL, endpoint);
         let s3_region = settings.get(&AWS_REGION, |text| units::name(text, LONGEST_REGION));
@@ -95,6 +106,7 @@ impl Settings {
             interval,
             timeout,
             largest_file,
+            keep_versions,
             ca_file: Some(ca_file).filter(|path| !path.as_os_str().is_empty()),
             s3_endpoint,
             s3_region,

@@ -1,0 +1,186 @@
+//! The admin listener: what changes which models are served, and a look inside. It is for those who run the service, and answers
+//! no question to a model.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use shared::config::Progress;
+use tokio::sync::watch;
+use tracing::error;
+
+use super::router::{Asked, Route, check};
+use super::{Answer, State, body, json, open_inference, probes};
+use crate::error::{Dialect, RequestError};
+use crate::protocol::open_inference::{self as protocol, Call};
+use crate::protocol::target::Place;
+use crate::repository::registry::{self, Location};
+use crate::repository::{Control, ControlError, Servable, Version};
+
+/// What the admin listener asks and shows.
+#[derive(Debug)]
+pub struct Admin {
+    pub state: Arc<State>,
+    /// Without MODELS_DIR there is none.
+    pub control: Option<Control>,
+    pub registry: Option<Followed>,
+    pub reloads: Arc<Progress>,
+    pub pod_name: String,
+    pub environment: String,
+    pub workers: usize,
+    pub started: Instant,
+}
+
+/// The registry that a model is pulled from.
+#[derive(Debug)]
+pub struct Followed {
+    pub location: Location,
+    pub status: watch::Receiver<registry::Status>,
+}
+
+/// Answers one request; what goes wrong is an answer too.
+pub async fn answer<B>(admin: &Admin, request: Request<B>) -> Response<Answer>
+where
+    B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
+{
+    let (head, body) = request.into_parts();
+    let asked = Asked::of(head.uri.path());
+    let dialect = match asked {
+        Asked::OpenInference(_) => Dialect::Protocol,
+        Asked::Lab(_) | Asked::TfServing(_) => Dialect::Problem,
+    };
+    let answered = match check(asked.route(), &head.method) {
+        Ok(()) => admin.answer(asked, &head, body).await,
+        Err(RequestError::UnknownPath) => Err(RequestError::UnknownAdminPath),
+        Err(wrong_method) => Err(wrong_method),
+    };
+    answered.unwrap_or_else(|error| error.into_response(dialect))
+}
+
+impl Admin {
+    async fn answer<B>(&self, asked: Asked<'_>, head: &Parts, body: B) -> Result<Response<Answer>, RequestError>
+    where
+        B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
+    {
+        let state = &self.state;
+        match asked {
+            Asked::Lab(Route::Livez) => Ok(probes::livez()),
+            Asked::Lab(Route::Readyz) => probes::readyz(state),
+            Asked::Lab(Route::Metrics) => probes::scrape(state),
+            Asked::Lab(Route::Status) => Ok(json(format!("{:#}\n", self.status()))),
+            Asked::OpenInference(Call::Server) => Ok(open_inference::server(state, true)),
+            Asked::OpenInference(Call::Load(place)) => {
+                protocol::parse_load(&self.read(head, body).await?)?;
+                self.load(place).await
+            }
+            Asked::OpenInference(Call::Unload(place)) => {
+                protocol::parse_unload(&self.read(head, body).await?)?;
+                self.unload(place).await
+            }
+            Asked::OpenInference(Call::Infer(_)) | Asked::Lab(_) | Asked::TfServing(_) => {
+                Err(RequestError::UnknownAdminPath)
+            }
+            Asked::OpenInference(call) => open_inference::answer(state, call, head, body).await,
+        }
+    }
+
+    async fn read<B>(&self, head: &Parts, body: B) -> Result<Bytes, RequestError>
+    where
+        B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
+    {
+        let limits = **self.state.limits.load();
+        body::read_decoded(&head.headers, body, limits.into()).await
+    }
+
+    async fn load(&self, place: Place<'_>) -> Result<Response<Answer>, RequestError> {
+        let model = open_inference::target(place)?.model;
+        match &self.control {
+            Some(control) => control.load(&model).await?,
+            // Only built-in models are there, and they stay.
+            None if self.state.engine.catalog().model(&model).is_ok() => {}
+            None => return Err(ControlError::NoDirectory { model }.into()),
+        }
+        Ok(Response::new(Answer::default()))
+    }
+
+    async fn unload(&self, place: Place<'_>) -> Result<Response<Answer>, RequestError> {
+        let model = open_inference::target(place)?.model;
+        match &self.control {
+            Some(control) => control.unload(&model).await?,
+            None if self.state.engine.catalog().model(&model).is_ok() => {
+                return Err(ControlError::BuiltIn { model }.into());
+            }
+            None => return Err(ControlError::NoModel { model }.into()),
+        }
+        Ok(Response::new(Answer::default()))
+    }
+
+    fn status(&self) -> Value {
+        let state = &self.state;
+        let reloads = self.reloads.state();
+        let catalog = state.engine.catalog();
+        let models: Vec<Value> = catalog
+            .models
+            .iter()
+            .map(|(name, servable)| model_status(name, servable))
+            .collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pod": self.pod_name,
+            "environment": self.environment,
+            "ready": probes::is_ready(state),
+            "draining": state.phase.is_draining(),
+            "uptime_seconds": self.started.elapsed().as_secs(),
+            "workers": self.workers,
+            "config": {
+                "generation": reloads.generation,
+                "age_seconds": reloads.since.elapsed().as_secs(),
+                "refused": reloads.refused,
+                "at_restart": reloads.at_restart,
+            },
+            "models": models,
+            "registry": self.registry.as_ref().map(Followed::status),
+        })
+    }
+}
+
+fn model_status(name: &str, servable: &Servable) -> Value {
+    let versions: Vec<Value> = servable.versions.iter().map(version_status).collect();
+    json!({ "name": name, "unloaded": servable.unloaded, "labels": servable.labels, "versions": versions })
+}
+
+fn version_status(version: &Version) -> Value {
+    json!({
+        "version": version.number,
+        "state": version.state.name(),
+        "problem": version.problem,
+        "runtime": version.loaded.as_ref().map(|loaded| loaded.model.runtime.name()),
+    })
+}
+
+impl Followed {
+    fn status(&self) -> Value {
+        let status = self.status.borrow().clone();
+        let last_success = status.last_success.map(Timestamp::try_from).transpose();
+        let last_success = last_success.unwrap_or_else(|error| {
+            error!(%error, "the clock shows no time");
+            None
+        });
+        let progress = status
+            .progress
+            .map(|progress| json!({ "file": progress.file, "bytes": progress.bytes, "size": progress.size }));
+        json!({
+            "location": self.location.to_string(),
+            "state": status.state.name(),
+            "problem": status.problem,
+            "last_success": last_success.map(|at| format!("{at:.3}")),
+            "progress": progress,
+        })
+    }
+}

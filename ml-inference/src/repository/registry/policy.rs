@@ -1,0 +1,138 @@
+//! What the repository decides about a registry's versions: which are pulled, and which may go.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::catalog::{Catalog, Servable, State};
+use super::super::control::Control;
+use super::super::model_config::ModelConfig;
+use super::index::CONFIG;
+
+pub trait Policy: Send + Sync {
+    /// Which of the versions `offered`, in rising order, are to be in the directory, the most wanted first. `config` is the
+    /// text of the `config.yaml` that goes with them. The error says why that text cannot stand; nothing is pulled then.
+    fn wanted(&self, offered: &[u64], config: Option<&str>) -> Result<Vec<u64>, String>;
+
+    /// Whether a version that was pulled and is not wanted may be removed now: asked right before it is.
+    fn may_remove(&self, version: u64) -> bool;
+
+    /// Something in the directory is other than before, or other versions were `withdrawn`: they were pulled, and the registry
+    /// has them no more. Without a set it is not known which, because the pull was not complete. Whether it was heard.
+    fn pulled(&self, withdrawn: Option<&BTreeSet<u64>>) -> bool;
+}
+
+/// The model as this process serves it.
+pub struct Served {
+    pub model: String,
+    pub catalog: Box<dyn Fn() -> Arc<Catalog> + Send + Sync>,
+    pub control: Control,
+}
+
+impl Policy for Served {
+    /// What the version policy of the model's `config.yaml` chooses.
+    fn wanted(&self, offered: &[u64], config: Option<&str>) -> Result<Vec<u64>, String> {
+        let config = config
+            .map(|text| ModelConfig::parse(text, Path::new(CONFIG)))
+            .transpose()?;
+        Ok(config.unwrap_or_default().policy.choose(offered.iter().copied()))
+    }
+
+    fn may_remove(&self, version: u64) -> bool {
+        let catalog = (self.catalog)();
+        catalog
+            .model(&self.model)
+            .is_ok_and(|servable| is_needless(servable, version))
+    }
+
+    fn pulled(&self, withdrawn: Option<&BTreeSet<u64>>) -> bool {
+        self.control.pulled(&self.model, withdrawn.cloned())
+    }
+}
+
+/// Whether a version is out of use while another serves: so the last that works is never one.
+fn is_needless(servable: &Servable, version: u64) -> bool {
+    let in_use = |state: State| matches!(state, State::Loading | State::Available | State::Unloading);
+    let mut serves_another = false;
+    for known in &servable.versions {
+        if known.number == version && in_use(known.state) {
+            return false;
+        }
+        serves_another |= known.number != version && known.loaded.is_some();
+    }
+    serves_another
+}
+
+/// Which of the versions that were `pulled` need not stay for the registry's sake: those that it has no more, and of those that
+/// are not `wanted` all but the `keep` highest.
+pub(super) fn superfluous(pulled: &[u64], listed: &BTreeSet<u64>, wanted: &[u64], keep: usize) -> BTreeSet<u64> {
+    let is_kept = |number: &&u64| listed.contains(number) && !wanted.contains(number);
+    let mut unwanted: Vec<u64> = pulled.iter().filter(is_kept).copied().collect();
+    unwanted.sort_unstable_by(|one, other| other.cmp(one));
+    let withdrawn = pulled.iter().filter(|number| !listed.contains(number)).copied();
+    unwanted.into_iter().skip(keep).chain(withdrawn).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::engine::LoadedModel;
+    use crate::metrics::Metrics;
+    use crate::model::{BuiltIn, Model};
+    use crate::repository::Version;
+    use crate::version::ModelVersion;
+
+    fn versions() -> impl Strategy<Value = BTreeSet<u64>> {
+        prop::collection::btree_set(1_u64..12, 0..10)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_wanted_and_the_latest_of_the_rest_stay(
+            pulled in versions(),
+            listed in versions(),
+            wanted in versions(),
+            keep in 0_usize..4,
+        ) {
+            let pulled: Vec<u64> = pulled.into_iter().collect();
+            let wanted: Vec<u64> = wanted.intersection(&listed).copied().collect();
+            let removed = superfluous(&pulled, &listed, &wanted, keep);
+            prop_assert!(removed.iter().all(|number| pulled.contains(number) && !wanted.contains(number)));
+            let stays: Vec<u64> = pulled.iter().copied().filter(|number| !removed.contains(number)).collect();
+            prop_assert!(stays.iter().all(|number| listed.contains(number)));
+            let spare: Vec<u64> = stays.into_iter().filter(|number| !wanted.contains(number)).collect();
+            prop_assert!(spare.len() <= keep);
+            let removed_though_listed: Vec<u64> = removed.into_iter().filter(|number| listed.contains(number)).collect();
+            prop_assert!(removed_though_listed.is_empty() || spare.len() == keep);
+            prop_assert!(spare.iter().all(|spare| removed_though_listed.iter().all(|removed| removed < spare)));
+        }
+
+        #[test]
+        fn what_serves_or_may_soon_is_never_needless_and_one_always_serves(states in prop::collection::vec(0_usize..5, 0..6)) {
+            let metrics = Metrics::new().expect("registers");
+            let loaded = || Arc::new(LoadedModel::new(Model::built_in(BuiltIn::Sum, ModelVersion::of_repository(1)), &metrics));
+            let all = [State::Start, State::Loading, State::Available, State::Unloading, State::End];
+            let versions = states.iter().zip(1_u64..).map(|(state, number)| Version {
+                number,
+                state: all[*state],
+                problem: None,
+                loaded: (all[*state] == State::Available).then(loaded),
+            });
+            let servable = Servable { versions: versions.collect(), ..Servable::default() };
+            let stays = servable.versions.iter().filter(|version| !is_needless(&servable, version.number));
+            let stays: Vec<&Version> = stays.collect();
+            let serves = |version: &&Version| version.state == State::Available;
+            prop_assert_eq!(stays.iter().filter(|version| serves(version)).count(), servable.versions.iter().filter(serves).count());
+            if !servable.versions.iter().any(|version| serves(&version)) {
+                prop_assert_eq!(stays.len(), servable.versions.len());
+            }
+            for version in &servable.versions {
+                if matches!(version.state, State::Loading | State::Unloading) {
+                    prop_assert!(!is_needless(&servable, version.number));
+                }
+            }
+        }
+    }
+}
