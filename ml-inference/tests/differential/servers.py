@@ -113,6 +113,7 @@ def ml_inference(directory, models, binary, model):
     environment = os.environ | {
         "BIND_ADDRESS": HOST,
         "SERVICE_PORT": str(port),
+        "ADMIN_ADDRESS": f"{HOST}:0",
         "MODELS_DIR": str(models),
         "MODEL_NAME": model,
         "DRAIN_WINDOW": "0",

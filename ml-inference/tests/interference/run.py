@@ -52,6 +52,7 @@ class Server:
             "PATH": os.environ["PATH"],
             "BIND_ADDRESS": "127.0.0.1",
             "SERVICE_PORT": str(self.port),
+            "ADMIN_ADDRESS": "127.0.0.1:0",
             "MODELS_DIR": str(models),
             "MODELS_INTERVAL": "1",
             "ACCESS_LOG": "false",
