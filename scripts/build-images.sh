@@ -20,6 +20,8 @@ k3d cluster, loads them into it: their tags are in no registry.
   --only IMAGE         api-gateway or ml-inference alone
   --engine NAME        docker, podman or buildah; by default the first that works
   --prebuilt DIR       package the static binaries DIR/gateway and DIR/ml-inference instead of building them
+  --onnxruntime        ml-inference with onnxruntime's library, which makes it some 35 MB larger; with --prebuilt, DIR/ml-inference is
+                       not static and built with --features ml-inference/onnxruntime
   --context NAME       the kubectl context whose cluster gets the images (the current one)
   --no-load            load into no cluster
   --help
@@ -40,6 +42,7 @@ model_version=''
 images='api-gateway ml-inference'
 engine=''
 prebuilt=''
+onnxruntime=''
 context=''
 load=yes
 while [ $# -gt 0 ]; do
@@ -56,6 +59,7 @@ while [ $# -gt 0 ]; do
     ;;
   --engine) need_value "$1" $# && engine=$2 && shift ;;
   --prebuilt) need_value "$1" $# && prebuilt=$2 && shift ;;
+  --onnxruntime) onnxruntime=yes ;;
   --context) need_value "$1" $# && context=$2 && shift ;;
   --no-load) load=no ;;
   --help | -h) usage && exit 0 ;;
@@ -69,6 +73,14 @@ if [ -z "$model_version" ]; then
 fi
 [ -z "$prebuilt" ] || [ -d "$prebuilt" ] || usage_error "no such directory: $prebuilt"
 
+# target_of IMAGE: its stage in the Dockerfiles.
+target_of() {
+  case $1 in
+  api-gateway) echo gateway ;;
+  *) echo "ml-inference${onnxruntime:+-onnxruntime}" ;;
+  esac
+}
+
 binary_of() { if [ "$1" = api-gateway ]; then echo gateway; else echo ml-inference; fi; }
 
 # stage_prebuilt: the binaries alone in a directory, without debug information and symbols where `strip` is there to take it out.
@@ -81,7 +93,16 @@ stage_prebuilt() {
     cp "$prebuilt/$name" "$TMP/context/$name"
     chmod 755 "$TMP/context/$name"
     ! have strip || strip "$TMP/context/$name" 2>/dev/null || true
+    [ "$(target_of "$image")" != ml-inference-onnxruntime ] || stage_onnxruntime
   done
+}
+
+# stage_onnxruntime: the binary with the libraries that it needs, under `root`.
+stage_onnxruntime() {
+  local library
+  library=$("$ROOT/scripts/onnxruntime.sh") || exit
+  "$ROOT/deploy/onnxruntime-root.sh" "$TMP/context/ml-inference" "$library" "$TMP/context/root" ||
+    die "$EXIT_FAILED" "ml-inference and onnxruntime cannot be put together: see above"
 }
 
 build() {
@@ -95,9 +116,9 @@ build() {
   for image in $images; do
     say "building $image:$tag with $ENGINE"
     if [ -n "$prebuilt" ]; then
-      build_image "$image:$tag" "$ROOT/deploy/Dockerfile.prebuilt" "$(binary_of "$image")" "$TMP/context" "${args[@]}"
+      build_image "$image:$tag" "$ROOT/deploy/Dockerfile.prebuilt" "$(target_of "$image")" "$TMP/context" "${args[@]}"
     else
-      build_image "$image:$tag" "$ROOT/deploy/Dockerfile" "$(binary_of "$image")" "$ROOT" "${args[@]}"
+      build_image "$image:$tag" "$ROOT/deploy/Dockerfile" "$(target_of "$image")" "$ROOT" "${args[@]}"
     fi || die "$EXIT_FAILED" "$ENGINE could not build $image:$tag: see above"
   done
 }

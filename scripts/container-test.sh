@@ -18,6 +18,7 @@ network (the gateway finds them by the DNS name ml-inference-service), and repla
 2.0 and back while load runs. Removes everything it made. Needs docker or podman, curl and a Rust toolchain.
 
   --prebuilt DIR     static release binaries
+  --onnxruntime FILE an ml-inference with the cargo feature onnxruntime, not static: its image is tried, too
   --engine NAME      docker or podman; by default the first that works
   --port P           published on 127.0.0.1 (30080); the admin port takes P + 10
   --rate R           requests a second during the replacement (100)
@@ -34,6 +35,7 @@ EOF
 }
 
 prebuilt=''
+onnxruntime=''
 engine=''
 port=30080
 rate=100
@@ -42,6 +44,7 @@ while [ $# -gt 0 ]; do
   case $1 in
   --help | -h) usage && exit 0 ;;
   --prebuilt) need_value "$1" $# && prebuilt=$2 ;;
+  --onnxruntime) need_value "$1" $# && onnxruntime=$2 ;;
   --engine) need_value "$1" $# && engine=$2 ;;
   --port) need_value "$1" $# && need_number "$1" "$2" && port=$2 ;;
   --rate) need_value "$1" $# && need_number "$1" "$2" && rate=$2 ;;
@@ -50,6 +53,7 @@ while [ $# -gt 0 ]; do
   esac
   shift 2
 done
+[ -z "$onnxruntime" ] || [ -x "$onnxruntime" ] || usage_error "no such program: $onnxruntime"
 case $builder in '' | image | host | fake | none) ;; *) usage_error "--builder takes image, host, fake or none" ;; esac
 [ -n "$prebuilt" ] || usage_error "--prebuilt DIR is needed: where the static release binaries are"
 for name in gateway ml-inference; do
@@ -363,6 +367,28 @@ stop_gateway() {
   check "the gateway ends with status 0" 0 "$("$ENGINE" inspect --format '{{.State.ExitCode}}' "$run-gateway")"
 }
 
+# A model that nothing but onnxruntime runs, out of a mounted directory.
+run_onnxruntime() {
+  local image=ml-inference:$run-onnxruntime answer
+  mkdir "$TMP/onnxruntime" "$TMP/models"
+  chmod 755 "$TMP/models"
+  cp "$onnxruntime" "$TMP/onnxruntime/ml-inference"
+  install -m 644 "$ROOT/ml-inference/tests/zoo/only_onnxruntime/determinant.onnx" "$TMP/models"
+  images+=("$image")
+  if ! problem=$(quietly "$ROOT/scripts/build-images.sh" --engine "$ENGINE" --prebuilt "$TMP/onnxruntime" --onnxruntime \
+    --only ml-inference --tag "${image#*:}" --no-load); then
+    fail "the image with onnxruntime" "$problem"
+    return
+  fi
+  start_container onnxruntime --publish "127.0.0.1:$port:5000" --env MODELS_DIR=/models --volume "$TMP/models:/models:ro" "$image"
+  if wait_for 30 answers_200 "$url/v2/models/determinant/ready"; then
+    answer=$(fetch --data '{"instances": [[[1, 0, 0], [0, 2, 0], [0, 0, 3]]]}' "$url/v1/models/determinant:predict")
+    check "a container with onnxruntime answers" '{"predictions":[6.0]}' "$answer"
+  else
+    fail "a container with onnxruntime loads its model within 30 s" "$(container_logs onnxruntime)"
+  fi
+}
+
 # -----------------------------------------------------------------------------------------------------------------
 
 choose_engine "$engine"
@@ -393,6 +419,10 @@ run_pair
 if [ "$failed" -eq 0 ]; then
   roll_under_load
   stop_gateway
+fi
+if [ -n "$onnxruntime" ]; then
+  say "ml-inference with onnxruntime"
+  run_onnxruntime
 fi
 if [ "$builder" = none ]; then
   say "deploy/Dockerfile: not exercised (--builder none)"

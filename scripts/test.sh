@@ -14,6 +14,7 @@ Builds the workspace and runs, in this order:
   benchmark         how scripts/bench reads reports and compares; nothing is measured (Linux)
   manifests         every base, overlay, component and lab step against the Kubernetes schemas (deploy/check.sh)
   scripts           deploy, clean-up, images, rolling update with stand-ins for kubectl and the engines; the local pair
+  onnxruntime       models run by its library, which comes from PyPI (Linux, Rust 1.92)
   images            built, run as containers on one network, replaced one by one under load (Linux, podman or docker)
   Rust tests        unit tests, both binaries on real sockets, the pair end to end
 
@@ -67,6 +68,21 @@ static_binaries() {
   STATIC_DIR=$ROOT/target/$target/release
 }
 
+# onnxruntime_tests LIBRARY: one test binary of its own, because of its feature. Built as a part of the workspace, it shares all
+# dependencies; what is tested is not how fast ml-inference's own part is, so that this part is not optimized.
+onnxruntime_tests() {
+  local arguments=(--workspace --locked --features ml-inference/onnxruntime --test onnxruntime
+    --config 'profile.dev.package.ml-inference.opt-level=0')
+  local test=(test)
+  if cargo nextest --version >/dev/null 2>&1; then test=(nextest run); fi
+  ORT_DYLIB_PATH=$1 ORT_DISABLE_TELEMETRY=1 cargo "${test[@]}" "${arguments[@]}" || return
+  # Kept for its image: the next build puts the usual program in its place.
+  onnxruntime=(--onnxruntime "$ROOT/target/onnxruntime/ml-inference")
+  mkdir -p target/onnxruntime && cp target/debug/ml-inference target/onnxruntime/
+}
+
+rust_minor() { rustc --version | sed 's/^rustc 1\.\([0-9]*\).*/\1/'; }
+
 engine() { have podman || have docker; }
 
 say "building the workspace"
@@ -74,7 +90,7 @@ cargo build --workspace --locked
 
 if have shellcheck; then
   run "shell scripts" shellcheck -x scripts/bench scripts/*.sh scripts/lib/*.sh scripts/lib/*/*.sh scripts/test-scripts/run.sh \
-    deploy/check.sh .ci/run
+    deploy/*.sh .ci/run
 else
   skip "shell scripts" "shellcheck is missing (apt-get install shellcheck, brew install shellcheck)"
 fi
@@ -101,6 +117,19 @@ else
   run scripts scripts/test-scripts/run.sh --bin-dir target/debug
 fi
 
+onnxruntime=()
+if [ "$(uname -s)" != Linux ]; then
+  skip onnxruntime "its library is had from PyPI on Linux only"
+elif [ "$(rust_minor)" -lt 92 ]; then
+  skip onnxruntime "it needs Rust 1.92 (rustup update)"
+elif ! have python3; then
+  skip onnxruntime "python3 is missing; the library comes from PyPI"
+elif ! library=$(scripts/onnxruntime.sh); then
+  skip onnxruntime "its library could not be had: see above"
+else
+  run onnxruntime onnxruntime_tests "$library"
+fi
+
 if [ "$(uname -s)" != Linux ]; then
   skip images "static binaries are built on Linux only; scripts/build-images.sh builds the images here"
 elif ! engine; then
@@ -111,9 +140,11 @@ else
   say "static release binaries, for the images"
   static_binaries
   if have podman; then
-    run images scripts/container-test.sh --prebuilt "$STATIC_DIR" --engine podman --builder host
+    run images scripts/container-test.sh --prebuilt "$STATIC_DIR" --engine podman --builder host \
+      ${onnxruntime[@]+"${onnxruntime[@]}"}
   else
-    run images scripts/container-test.sh --prebuilt "$STATIC_DIR" --engine docker --builder image
+    run images scripts/container-test.sh --prebuilt "$STATIC_DIR" --engine docker --builder image \
+      ${onnxruntime[@]+"${onnxruntime[@]}"}
   fi
 fi
 

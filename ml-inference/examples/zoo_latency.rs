@@ -1,27 +1,39 @@
-//! Times models of the zoo: `zoo_latency DIRECTORY`. tests/zoo/latency.py runs it in turn with Python's onnxruntime.
+//! Times models of the zoo: `zoo_latency DIRECTORY [RUNTIME]`. tests/zoo/latency.py runs it in turn with Python's onnxruntime.
 //!
+//! RUNTIME is as in a model's config.yaml; `onnxruntime` is loaded from ORT_DYLIB_PATH. Models it cannot run are left out.
 //! One line a model and batch: name, rows, microseconds a run (the median).
 
-#![expect(clippy::print_stdout, reason = "the result of a command")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the result of a command")]
 
 use std::error::Error;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ml_inference::model::Model;
 use ml_inference::onnx;
-use ml_inference::runtime::RunThreads;
+use ml_inference::runtime::{ModelRuntime, OnnxRuntime, Parallelism, RunThreads, RuntimeChoice, Runtimes};
 use ml_inference::tensor::{Tensor, TensorError};
-use ml_inference::version::ModelVersion;
 
 const BATCHES: [usize; 3] = [1, 32, 1000];
 /// Microseconds of a run after which larger batches are left out.
 const SLOW: f64 = 100_000.0;
 const TIME_EACH: Duration = Duration::from_millis(300);
+const ONE_THREAD: Parallelism = Parallelism {
+    runs: 1,
+    threads_per_run: 1,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let directory = std::env::args().nth(1).ok_or("which directory?")?;
+    let mut arguments = std::env::args().skip(1);
+    let directory = arguments.next().ok_or("which directory?")?;
+    let choice = match arguments.next() {
+        None => RuntimeChoice::Auto,
+        Some(name) => RuntimeChoice::parse(&name).ok_or("RUNTIME is auto, onnx_ml, onnxruntime or rten")?,
+    };
+    let runtimes = match std::env::var_os("ORT_DYLIB_PATH") {
+        Some(path) if choice == RuntimeChoice::OnnxRuntime => OnnxRuntime::load(Path::new(&path), ONE_THREAD)?.into(),
+        _ => Runtimes::default(),
+    };
     let entries = std::fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path()));
     let mut models = entries.collect::<Result<Vec<PathBuf>, _>>()?;
     models.retain(|path| path.with_extension("answers.onnx").exists());
@@ -29,17 +41,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Where the server runs them.
     let threads = RunThreads::new(1);
     for path in models {
-        threads.within(|| time(&path).map_err(|error| format!("{}: {error}", path.display())))?;
+        match runtimes.open(&std::fs::read(&path)?, choice) {
+            Ok(runtime) => {
+                let timed = threads.within(|| time(&path, &*runtime).map_err(|error| error.to_string()));
+                timed.map_err(|error| format!("{}: {error}", path.display()))?;
+            }
+            Err(why) => eprintln!("{}: {why}", path.display()),
+        }
     }
     Ok(())
 }
 
-fn time(path: &Path) -> Result<(), Box<dyn Error>> {
-    let version = ModelVersion::parse("1").ok_or("1 is a version")?;
-    let model = Model::from_onnx("zoo", version, &std::fs::read(path)?)?;
+fn time(path: &Path, runtime: &dyn ModelRuntime) -> Result<(), Box<dyn Error>> {
     let answers = std::fs::read(path.with_extension("answers.onnx"))?;
     let answers = onnx::parse(&answers)?.graph.initializers;
-    let inputs = model.runtime.signature().inputs.iter().map(|spec| {
+    let inputs = runtime.signature().inputs.iter().map(|spec| {
         let input = answers.iter().find(|tensor| tensor.name == spec.name);
         Ok(input.ok_or("an input is missing")?.read()?)
     });
@@ -61,7 +77,7 @@ fn time(path: &Path) -> Result<(), Box<dyn Error>> {
         let begun = Instant::now();
         for input in batches.iter().cycle() {
             let started = Instant::now();
-            black_box(model.runtime.run(black_box(input))?);
+            black_box(runtime.run(black_box(input))?);
             times.push(started.elapsed());
             if begun.elapsed() > TIME_EACH {
                 break;

@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use shared::cli::complain;
 use shared::config::{Progress, Reloader};
 use shared::control;
 use shared::lifecycle::{DrainTimes, Drained, Lifecycle, Phase, Signals, drain};
@@ -28,7 +29,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
 
 use crate::compute::Compute;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::engine::{Engine, LoadedModel};
 use crate::http::admin::{self, Admin, Followed};
 use crate::http::{self, State};
@@ -37,6 +38,8 @@ use crate::middleware::Identity;
 use crate::model::{BuiltIn, Model};
 use crate::repository::registry::{self, Registry};
 use crate::repository::{Catalog, Loader, Settings, Watcher, WatcherGone};
+use crate::runtime::onnxruntime::begin_without_telemetry;
+use crate::runtime::{OnnxRuntimeError, Parallelism, Runtimes};
 use crate::stack;
 
 /// Why the service could not start or go on.
@@ -54,12 +57,20 @@ enum AppError {
     Metrics(#[from] prometheus::Error),
     #[error("a worker ended without being asked to")]
     WorkerGone,
+    #[error("{}: {_0}", config::ORT_DYLIB_PATH.name)]
+    OnnxRuntime(#[from] OnnxRuntimeError),
     #[error(transparent)]
     WatcherGone(#[from] WatcherGone),
 }
 
 /// Runs the service to its end.
 pub fn run(config: Config, reloader: Reloader<Config>) -> ExitCode {
+    if config.models.is_some()
+        && let Err(error) = begin_without_telemetry()
+    {
+        complain(&format!("cannot start again without onnxruntime's telemetry: {error}"));
+        return ExitCode::FAILURE;
+    }
     control::run(config.logging, serve(config, reloader))
 }
 
@@ -112,7 +123,7 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
     )
     .map_err(AppError::Spawn)?;
 
-    let watcher = load_models(&config, &metrics, &state).map_err(AppError::Spawn)?;
+    let watcher = load_models(&config, &metrics, &state)?;
 
     let (registry, followed) = follow_registry(&config, &state, watcher.as_ref()).unzip();
     let reloads = Arc::new(Progress::default());
@@ -149,7 +160,7 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
 }
 
 /// Loads the built-in models, and has the others looked for.
-fn load_models(config: &Config, metrics: &Arc<Metrics>, state: &Arc<State>) -> io::Result<Option<Watcher>> {
+fn load_models(config: &Config, metrics: &Arc<Metrics>, state: &Arc<State>) -> Result<Option<Watcher>, AppError> {
     let mut built_in = Catalog::default();
     let others = [BuiltIn::Sum]
         .into_iter()
@@ -168,16 +179,21 @@ fn load_models(config: &Config, metrics: &Arc<Metrics>, state: &Arc<State>) -> i
     }
     state.publish(built_in.clone());
     let Some(models) = &config.models else { return Ok(None) };
+    let parallelism = Parallelism {
+        runs: config.workers,
+        threads_per_run: config.threads_per_run,
+    };
+    let runtimes = Runtimes::find(models.onnxruntime.as_deref(), parallelism)?;
     let state = Arc::clone(state);
     let watcher = Watcher::start(Settings {
         directory: models.directory.clone(),
         interval: models.interval,
         load_timeout: models.load_timeout,
         built_in,
-        loader: Loader::new(Arc::clone(metrics), models.max_bytes),
+        loader: Loader::new(Arc::clone(metrics), models.max_bytes, runtimes),
         publish: Box::new(move |catalog| state.publish(catalog)),
     });
-    watcher.map(Some)
+    watcher.map(Some).map_err(AppError::Spawn)
 }
 
 /// Ready when the model that MODEL_NAME names is loaded and all others were tried; returns when models are watched no more.

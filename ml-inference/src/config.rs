@@ -15,6 +15,8 @@ use crate::engine::RunLimits;
 use crate::model::BuiltIn;
 use crate::repository::check_name;
 use crate::repository::registry::{self, settings};
+use crate::runtime::OnnxRuntimeError;
+use crate::runtime::onnxruntime::IS_BUILT_IN;
 use crate::version::ModelVersion;
 
 /// What the command line shows of this service.
@@ -93,6 +95,13 @@ const MAX_MODEL_BYTES: Setting = Setting::new(
     BYTES,
     "largest file of a model; larger ones are refused",
 );
+pub(crate) const ORT_DYLIB_PATH: Setting = Setting::new(
+    "ORT_DYLIB_PATH",
+    "",
+    Scalar::text("an absolute path", "^(/.*)?$"),
+    "onnxruntime's shared library (1.17 or newer), in a program built with the cargo feature `onnxruntime`; empty: libonnxruntime.so beside \
+     the program or where the system has it, if it is there",
+);
 const BATCH_SIZE: Setting = Setting::new(
     "BATCH_SIZE",
     "32",
@@ -141,6 +150,7 @@ pub const SETTINGS: &[Setting] = &[
     MODELS_INTERVAL,
     MODELS_LOAD_TIMEOUT,
     MAX_MODEL_BYTES,
+    ORT_DYLIB_PATH,
     BATCH_SIZE,
     MAX_QUEUE,
     INTRA_OP_PARALLELISM,
@@ -217,6 +227,8 @@ pub struct ModelsConfig {
     pub load_timeout: Duration,
     /// Of one file.
     pub max_bytes: u64,
+    /// Where onnxruntime's library must be.
+    pub onnxruntime: Option<PathBuf>,
 }
 
 /// What one request may take. It may change while the service runs.
@@ -306,12 +318,27 @@ fn models(settings: &mut Settings) -> Option<ModelsConfig> {
     let interval = settings.get(&MODELS_INTERVAL, units::seconds);
     let load_timeout = settings.get(&MODELS_LOAD_TIMEOUT, units::seconds);
     let max_bytes = settings.get(&MAX_MODEL_BYTES, units::bytes);
+    let onnxruntime = onnxruntime(settings);
     (!directory.as_os_str().is_empty()).then_some(ModelsConfig {
         directory,
         interval,
         load_timeout,
         max_bytes,
+        onnxruntime,
     })
+}
+
+fn onnxruntime(settings: &mut Settings) -> Option<PathBuf> {
+    let path = settings.get(&ORT_DYLIB_PATH, |text| {
+        (text.is_empty() || text.starts_with('/')).then(|| PathBuf::from(text))
+    });
+    if path.as_os_str().is_empty() {
+        return None;
+    }
+    if !IS_BUILT_IN {
+        settings.refuse_value(&ORT_DYLIB_PATH, OnnxRuntimeError::NotBuilt.to_string());
+    }
+    Some(path)
 }
 
 /// Where the model that MODEL_NAME names is pulled from. It must be one that is loaded from MODELS_DIR then.

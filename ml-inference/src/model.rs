@@ -1,6 +1,6 @@
 //! A model as clients know it: a name, a version, something that runs it, and inputs to show it with.
 
-use crate::runtime::{self, HalfPlusTwo, LoadError, MLP_INPUTS, Mlp, ModelRuntime, Sum};
+use crate::runtime::{self, HalfPlusTwo, LoadError, MLP_INPUTS, Mlp, ModelRuntime, RuntimeChoice, Runtimes, Sum};
 use crate::tensor::{Tensor, TensorError};
 use crate::version::ModelVersion;
 
@@ -72,9 +72,9 @@ impl Model {
         }
     }
 
-    /// A model out of an ONNX file; it is shown with a row of zeros.
+    /// A model out of an ONNX file, run by what is part of the program; it is shown with a row of zeros.
     pub fn from_onnx(name: impl Into<String>, version: ModelVersion, file: &[u8]) -> Result<Self, LoadError> {
-        let runtime = runtime::open(file)?;
+        let runtime = Runtimes::default().open(file, RuntimeChoice::Auto)?;
         let example = runtime.signature().zeros(1);
         Ok(Self {
             name: name.into(),

@@ -6,6 +6,7 @@
 mod linear;
 mod mlp;
 mod onnx_ml;
+pub mod onnxruntime;
 mod open;
 mod rows;
 mod rten;
@@ -17,7 +18,8 @@ use std::fmt::Debug;
 pub use linear::{HalfPlusTwo, Sum};
 pub use mlp::{INPUTS as MLP_INPUTS, Mlp};
 pub use onnx_ml::{LoadError, OnnxMl};
-pub use open::open;
+pub use onnxruntime::{OnnxRuntime, OnnxRuntimeError, Parallelism};
+pub use open::{RuntimeChoice, Runtimes};
 pub use rows::stand_alone;
 pub use signature::{Dim, Misfit, Signature, TensorSpec};
 pub use threads::RunThreads;

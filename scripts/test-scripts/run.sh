@@ -668,6 +668,16 @@ EOF
   expect_calls </dev/null
   finish
 
+  begin "images: --onnxruntime is another target under the same name"
+  use docker
+  run build-images.sh --onnxruntime --no-load
+  expect_status 0
+  expect_calls <<'EOF'
+docker build --file ROOT/deploy/Dockerfile --target gateway --tag api-gateway:1.0 --build-arg VERSION=1.0 --build-arg MODEL_VERSION=1.0 ROOT
+docker build --file ROOT/deploy/Dockerfile --target ml-inference-onnxruntime --tag ml-inference:1.0 --build-arg VERSION=1.0 --build-arg MODEL_VERSION=1.0 ROOT
+EOF
+  finish
+
   begin "images: a context that is no local cluster"
   use kubectl docker
   echo elsewhere >"$FAKE/context"
@@ -721,7 +731,8 @@ EOF
 
   begin "images: both Dockerfiles end in the same stages"
   local stages
-  stages=$(sed -n '/^FROM scratch AS gateway/,$p' "$ROOT/deploy/Dockerfile" | sed 's|COPY --from=builder /out/|COPY |')
+  stages=$(sed -n '/^FROM scratch AS gateway/,$p' "$ROOT/deploy/Dockerfile" |
+    sed -e '/^# Behind the other targets/,/^$/d' -e 's|COPY --from=[a-z-]* /out/|COPY |')
   [ "$stages" = "$(sed -n '/^FROM scratch AS gateway/,$p' "$ROOT/deploy/Dockerfile.prebuilt")" ] || fault "they differ"
   [ -n "$stages" ] || fault "no stages found"
   finish

@@ -30,6 +30,7 @@ pub fn data_type(number: i64) -> Option<DataType> {
 pub struct TensorProto<'a> {
     pub name: &'a str,
     message: Message<'a>,
+    is_external: bool,
 }
 
 /// The fields as they stand there.
@@ -44,32 +45,45 @@ struct Fields<'a> {
     doubles: Vec<f64>,
     strings: Vec<&'a [u8]>,
     raw: Option<&'a [u8]>,
-    external: bool,
 }
 
 impl<'a> TensorProto<'a> {
     pub(super) fn new(message: Message<'a>) -> Result<Self, OnnxError> {
-        let mut name = "";
+        let (mut name, mut is_external) = ("", false);
         let mut fields = message;
         while let Some(field) = fields.next()? {
-            if field.number == 8 {
-                name = field.text()?;
+            match field.number {
+                8 => name = field.text()?,
+                14 => is_external = field.int()? == 1,
+                _ => {}
             }
         }
-        Ok(Self { name, message })
+        Ok(Self {
+            name,
+            message,
+            is_external,
+        })
+    }
+
+    /// Whether its data is in the file.
+    pub fn check_inside(&self) -> Result<(), OnnxError> {
+        if self.is_external {
+            return Err(OnnxError::Tensor {
+                tensor: self.name.to_owned(),
+                problem: "its data is in a file of its own, which is not supported".to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// The tensor, copied out of the file.
     pub fn read(&self) -> Result<Tensor, OnnxError> {
+        self.check_inside()?;
         let fields = self.fields()?;
         let fault = |problem: String| OnnxError::Tensor {
             tensor: self.name.to_owned(),
             problem,
         };
-        if fields.external {
-            let problem = "its data is in a file of its own, which is not supported";
-            return Err(fault(problem.to_owned()));
-        }
         let Some(data_type) = data_type(fields.data_type) else {
             return Err(fault(format!("the element type {} is not supported", fields.data_type)));
         };
@@ -97,7 +111,6 @@ impl<'a> TensorProto<'a> {
                 7 | 11 => field.ints(&mut fields.ints64)?,
                 9 => fields.raw = Some(field.bytes()?),
                 10 => field.doubles(&mut fields.doubles)?,
-                14 => fields.external = field.int()? == 1,
                 _ => {}
             }
         }

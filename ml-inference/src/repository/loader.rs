@@ -18,30 +18,27 @@ use crate::engine::{EngineError, LoadedModel, Statistics};
 use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::protocol::tf_serving;
-use crate::runtime::{self, ModelRuntime};
+use crate::runtime::{self, Runtimes};
 use crate::tensor::Tensor;
 use crate::version::ModelVersion;
 
 /// Of a warm-up or golden request: they are in a file of at most a megabyte.
 const MOST_TENSOR_BYTES: usize = 64 * 1024 * 1024;
 
-/// Makes a runtime of a file's content.
-type Open = fn(&[u8]) -> Result<Box<dyn ModelRuntime>, String>;
-
 #[derive(Debug)]
 pub struct Loader {
     metrics: Arc<Metrics>,
     /// Of a model's file.
     max_bytes: u64,
-    open: Open,
+    runtimes: Runtimes,
 }
 
 impl Loader {
-    pub fn new(metrics: Arc<Metrics>, max_bytes: u64) -> Self {
+    pub fn new(metrics: Arc<Metrics>, max_bytes: u64, runtimes: Runtimes) -> Self {
         Self {
             metrics,
             max_bytes,
-            open: |file| runtime::open(file).map_err(|error| error.to_string()),
+            runtimes,
         }
     }
 
@@ -62,6 +59,7 @@ impl Loader {
             Ok(loaded) => info!(
                 model = name,
                 version = number,
+                runtime = loaded.model.runtime.name(),
                 %path,
                 milliseconds = seconds * 1e3,
                 rows_stand_alone = loaded.model.rows_stand_alone,
@@ -81,9 +79,11 @@ impl Loader {
 
     fn try_load(&self, name: &str, number: u64, path: &Path, config: &ModelConfig) -> Result<LoadedModel, String> {
         let content = read(path, self.max_bytes)?;
-        let open = self.open;
-        let runtime = catch_unwind(|| open(&content));
-        let runtime = runtime.unwrap_or_else(|_panic| Err("opening it panicked".to_owned()))?;
+        let open = AssertUnwindSafe(|| self.runtimes.open(&content, config.runtime));
+        let runtime = match catch_unwind(open) {
+            Ok(opened) => opened.map_err(|error| error.to_string())?,
+            Err(_panic) => return Err("opening it panicked".to_owned()),
+        };
         drop(content);
         let example = runtime.signature().zeros(1).map_err(|error| error.to_string())?;
         let model = Model {

@@ -4,6 +4,7 @@
 //! version_policy: latest            # latest (so many of the highest), all, or specific
 //! latest: 1
 //! labels: {stable: 3, canary: 4}
+//! runtime: auto                     # onnx_ml, onnxruntime or rten
 //! warm_up:                          # bodies of predict requests
 //!   - '{"instances": [[5.1, 3.5, 1.4, 0.2]]}'
 //! golden:                           # an answer that is known; a version that gives another is refused
@@ -22,6 +23,7 @@ use shared::config::shape::{Map, NAME};
 use shared::config::{Key, Node, Scalar, Shape, YamlFile, units};
 
 use super::version_policy::VersionPolicy;
+use crate::runtime::{OnnxRuntimeError, RuntimeChoice, onnxruntime};
 
 const MOST_VERSIONS: u64 = 1024;
 const MOST_BYTES: u64 = 1024 * 1024;
@@ -32,7 +34,7 @@ const LATEST_NAME: &str = "latest";
 const ALL_NAME: &str = "all";
 const SPECIFIC_NAME: &str = "specific";
 
-const CONFIG: Map = Map::of(&[VERSION_POLICY, LATEST, SPECIFIC, LABELS, WARM_UP, GOLDEN]);
+const CONFIG: Map = Map::of(&[VERSION_POLICY, LATEST, SPECIFIC, LABELS, RUNTIME, WARM_UP, GOLDEN]);
 const VERSION_POLICY: Key = Key::scalar(
     "version_policy",
     Scalar::OneOf(&[LATEST_NAME, ALL_NAME, SPECIFIC_NAME]),
@@ -51,6 +53,12 @@ const SPECIFIC: Key = Key::new(
     "The versions that are served",
 );
 const LABELS: Key = Key::new("labels", Shape::Entries(NAME, VERSION_NUMBER), "Names for versions");
+const RUNTIME: Key = Key::scalar(
+    "runtime",
+    Scalar::OneOf(RuntimeChoice::NAMES),
+    "What runs the model; auto goes by its operators",
+)
+.or("auto");
 const BODY: Scalar = Scalar::text("the body of a predict request, as JSON", "");
 const WARM_UP: Key = Key::new(
     "warm_up",
@@ -86,6 +94,7 @@ const TOLERANCE: Key = Key::scalar(
 pub struct ModelConfig {
     pub policy: VersionPolicy,
     pub labels: BTreeMap<String, u64>,
+    pub runtime: RuntimeChoice,
     pub warm_up: Vec<String>,
     pub golden: Vec<Golden>,
 }
@@ -124,6 +133,7 @@ impl ModelConfig {
             Self {
                 policy: policy(root),
                 labels: root.entries(&LABELS, is_label, number).into_iter().collect(),
+                runtime: runtime(root),
                 warm_up: root.values(&WARM_UP, text_of),
                 golden: root.list(&GOLDEN).iter().filter_map(golden).collect(),
             }
@@ -151,6 +161,14 @@ fn policy(root: &Node<'_>) -> VersionPolicy {
         }
         _ => VersionPolicy::Latest(root.get(&LATEST, |text| text.parse().ok())),
     }
+}
+
+fn runtime(root: &Node<'_>) -> RuntimeChoice {
+    let choice = root.get(&RUNTIME, RuntimeChoice::parse);
+    if choice == RuntimeChoice::OnnxRuntime && !onnxruntime::IS_BUILT_IN {
+        root.field(&RUNTIME).fault(OnnxRuntimeError::NotBuilt.to_string());
+    }
+    choice
 }
 
 fn golden(node: &Node<'_>) -> Option<Golden> {
@@ -207,6 +225,7 @@ mod tests {
 version_policy: latest
 latest: 2
 labels: {stable: 3, canary: 4}
+runtime: rten
 warm_up:
   - '{"instances": [1]}'
 golden:
@@ -221,6 +240,7 @@ golden:
         .expect("is right");
         assert_eq!(config.policy, VersionPolicy::Latest(2));
         assert_eq!(config.labels["canary"], 4);
+        assert_eq!(config.runtime, RuntimeChoice::Rten);
         assert_eq!(config.warm_up, [r#"{"instances": [1]}"#]);
         assert_eq!(config.golden.len(), 2);
         assert_eq!(config.golden[0].response, json!({ "predictions": [3.0] }));
@@ -266,6 +286,7 @@ golden:
                 "1:53",
                 "expected a number from 0 to 1",
             ),
+            ("runtime: tvm", "1:10", "expected auto, onnx_ml, onnxruntime or rten"),
             ("lables: {}", "1:1", "unknown key"),
             ("labels: {", "2:1", "is not valid YAML"),
         ] {
@@ -275,6 +296,19 @@ golden:
                 "{text}: {found}"
             );
             assert!(found.contains(problem), "{text}: {found}");
+        }
+    }
+
+    #[test]
+    fn onnxruntime_can_be_asked_for_where_it_is_built_in() {
+        let asked = parse("runtime: onnxruntime");
+        if onnxruntime::IS_BUILT_IN {
+            assert_eq!(asked.expect("is right").runtime, RuntimeChoice::OnnxRuntime);
+        } else {
+            let problem = asked.expect_err("nothing can run it");
+            assert!(problem.starts_with("iris/config.yaml:1:10: runtime: "), "{problem}");
+            assert!(problem.contains("built without onnxruntime"), "{problem}");
+            assert!(problem.contains("cargo feature `onnxruntime`"), "{problem}");
         }
     }
 }

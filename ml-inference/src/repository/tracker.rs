@@ -16,6 +16,7 @@ use super::catalog::{Servable, State, Version};
 use super::layout::{Fingerprint, Found, Seen};
 use super::model_config::ModelConfig;
 use crate::engine::LoadedModel;
+use crate::runtime::RuntimeChoice;
 
 /// What is said of the versions of a model that was unloaded on request.
 const UNLOADED: &str = "unloaded";
@@ -62,6 +63,8 @@ pub(super) enum Trust {
 struct Tried {
     /// `None` is none that there can be: it is to be tried again.
     print: Option<Fingerprint>,
+    /// What the configuration had it run by.
+    runtime: RuntimeChoice,
     /// Of the last try; a version that serves has one when a later content of its file could not be loaded.
     problem: Option<String>,
     loaded: Option<Arc<LoadedModel>>,
@@ -176,10 +179,11 @@ impl Tracker {
             self.loading = None;
             let tried = self.tried.entry(number).or_insert_with(|| Tried {
                 print: None,
+                runtime: self.config.runtime,
                 problem: None,
                 loaded: None,
             });
-            tried.print = Some(file.print);
+            (tried.print, tried.runtime) = (Some(file.print), self.config.runtime);
             match outcome {
                 Ok(loaded) => {
                     tried.problem = None;
@@ -196,8 +200,9 @@ impl Tracker {
     /// The highest version that is wanted and was not tried as it is.
     fn next_to_load<'a>(&self, steady: &BTreeMap<u64, &'a Seen>) -> Option<(u64, &'a Seen)> {
         let is_tried = |number: &u64, seen: &Seen| {
-            let tried = self.tried.get(number);
-            tried.is_some_and(|tried| tried.print == Some(seen.print))
+            self.tried
+                .get(number)
+                .is_some_and(|tried| self.is_as_tried(tried, seen))
         };
         let mut wanted = self.wanted(steady).into_iter();
         wanted.find_map(|number| {
@@ -206,10 +211,14 @@ impl Tracker {
         })
     }
 
+    fn is_as_tried(&self, tried: &Tried, seen: &Seen) -> bool {
+        (tried.print, tried.runtime) == (Some(seen.print), self.config.runtime)
+    }
+
     /// What should serve, as far as it is known to load.
     fn wanted(&self, there: &BTreeMap<u64, &Seen>) -> Vec<u64> {
         let may_serve = |number: &u64, seen: &Seen| match self.tried.get(number) {
-            Some(tried) => tried.loaded.is_some() || tried.print != Some(seen.print),
+            Some(tried) => tried.loaded.is_some() || !self.is_as_tried(tried, seen),
             None => true,
         };
         let candidates = there.iter().filter(|(number, seen)| may_serve(number, seen));

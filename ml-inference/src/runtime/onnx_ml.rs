@@ -33,6 +33,7 @@ mod trees;
 
 pub use node::LoadError;
 use plan::Plan;
+pub(super) use plan::output_spec;
 
 use super::{Cost, ModelRuntime, RuntimeError, Signature};
 use crate::onnx::{self, OnnxModel};

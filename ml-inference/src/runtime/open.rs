@@ -1,10 +1,20 @@
 //! Which runtime an ONNX file is for.
 //!
-//! Operators of `ai.onnx.ml` are what classical models are made of, and only `onnx_ml` has them. All other models are rten's,
-//! except those it would compute otherwise than they mean: `onnx_ml` knows the operators around classical models in 64 bits too,
-//! and what they meant in older operator sets.
+//! ```text
+//! operators of ai.onnx.ml     onnx_ml, then onnxruntime
+//! all others                  onnxruntime, then rten, then onnx_ml
+//! ```
+//!
+//! Operators of `ai.onnx.ml` are what classical models are made of: `onnx_ml` is faster at them than onnxruntime, and rten has
+//! none. Where there is no onnxruntime, other models are rten's, except those it would compute otherwise than they mean:
+//! `onnx_ml` knows the operators around classical models in 64 bits too, and what they meant in older operator sets.
 
-use super::onnx_ml::{LoadError, OnnxMl};
+use std::path::Path;
+
+use tracing::info;
+
+use super::onnx_ml::{LoadError, OnnxMl, output_spec};
+use super::onnxruntime::{self, OnnxRuntime, OnnxRuntimeError, Parallelism};
 use super::rten::Rten;
 use super::{ModelRuntime, Signature};
 use crate::onnx::{self, Graph, OnnxModel};
@@ -13,24 +23,127 @@ const ML: &str = "ai.onnx.ml";
 const OLDEST_OPSET: i64 = 11;
 const NEW_SOFTMAX: i64 = 13;
 
-/// Makes a model of a file's content.
-pub fn open(file: &[u8]) -> Result<Box<dyn ModelRuntime>, LoadError> {
-    let model = onnx::parse(file)?;
-    if model.graph.nodes.iter().any(|node| node.domain == ML) {
-        return Ok(Box::new(OnnxMl::of(&model)?));
+/// The runtime that a model's configuration asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RuntimeChoice {
+    /// As the file is.
+    #[default]
+    Auto,
+    OnnxMl,
+    OnnxRuntime,
+    Rten,
+}
+
+impl RuntimeChoice {
+    const ALL: [Self; 4] = [Self::Auto, Self::OnnxMl, Self::OnnxRuntime, Self::Rten];
+    pub const NAMES: &'static [&'static str] = &["auto", "onnx_ml", "onnxruntime", "rten"];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::OnnxMl => "onnx_ml",
+            Self::OnnxRuntime => "onnxruntime",
+            Self::Rten => "rten",
+        }
     }
-    let loaded = check_opset(&model).and_then(|()| Rten::load(file, signature(&model.graph)?));
-    let refused = match loaded {
-        Ok(rten) => return Ok(Box::new(rten)),
-        Err(refused) => refused,
-    };
-    match OnnxMl::of(&model) {
-        Ok(onnx_ml) => Ok(Box::new(onnx_ml)),
-        // rten has more operators: what it says is nearer to what is wrong.
-        Err(_also) => Err(refused),
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|choice| choice.name() == name)
     }
 }
 
+/// The runtimes that there are for ONNX files.
+#[derive(Debug, Clone)]
+pub struct Runtimes {
+    onnxruntime: Result<OnnxRuntime, OnnxRuntimeError>,
+}
+
+/// Those that are part of the program.
+impl Default for Runtimes {
+    fn default() -> Self {
+        let why = match onnxruntime::IS_BUILT_IN {
+            true => OnnxRuntimeError::NotLoaded,
+            false => OnnxRuntimeError::NotBuilt,
+        };
+        Self { onnxruntime: Err(why) }
+    }
+}
+
+impl From<OnnxRuntime> for Runtimes {
+    fn from(onnxruntime: OnnxRuntime) -> Self {
+        Self {
+            onnxruntime: Ok(onnxruntime),
+        }
+    }
+}
+
+impl Runtimes {
+    /// With onnxruntime's library at `path`. Without a path it is taken where there is one, and a program without it is whole.
+    pub fn find(path: Option<&Path>, parallelism: Parallelism) -> Result<Self, OnnxRuntimeError> {
+        let found = match path {
+            Some(path) => Ok(OnnxRuntime::load(path, parallelism)?),
+            None => OnnxRuntime::load(Path::new(onnxruntime::DEFAULT_LIBRARY), parallelism),
+        };
+        match &found {
+            Ok(loaded) => info!(path = %loaded.path().display(), "onnxruntime is loaded"),
+            Err(OnnxRuntimeError::NotBuilt) => {}
+            Err(why) => info!(%why, "models are run without onnxruntime"),
+        }
+        Ok(Self { onnxruntime: found })
+    }
+
+    /// Makes a model of a file's content.
+    pub fn open(&self, file: &[u8], choice: RuntimeChoice) -> Result<Box<dyn ModelRuntime>, LoadError> {
+        let model = onnx::parse(file)?;
+        match choice {
+            RuntimeChoice::OnnxMl => on_onnx_ml(&model),
+            RuntimeChoice::Rten => on_rten(file, &model),
+            RuntimeChoice::OnnxRuntime => match &self.onnxruntime {
+                Ok(onnxruntime) => onnxruntime.open(file, &model),
+                Err(why) => Err(LoadError::Runtime(why.clone())),
+            },
+            RuntimeChoice::Auto => match &self.onnxruntime {
+                Ok(onnxruntime) => open_with(onnxruntime, file, &model),
+                Err(_none) => open_without(file, &model),
+            },
+        }
+    }
+}
+
+fn is_classical(model: &OnnxModel<'_>) -> bool {
+    model.graph.nodes.iter().any(|node| node.domain == ML)
+}
+
+/// What onnxruntime says of a model that nothing runs is nearest to what is wrong: it has all operators.
+fn open_with(
+    onnxruntime: &OnnxRuntime,
+    file: &[u8],
+    model: &OnnxModel<'_>,
+) -> Result<Box<dyn ModelRuntime>, LoadError> {
+    if is_classical(model) {
+        return on_onnx_ml(model).or_else(|_narrower| onnxruntime.open(file, model));
+    }
+    onnxruntime
+        .open(file, model)
+        .or_else(|refused| open_without(file, model).map_err(|_narrower| refused))
+}
+
+fn open_without(file: &[u8], model: &OnnxModel<'_>) -> Result<Box<dyn ModelRuntime>, LoadError> {
+    if is_classical(model) {
+        return on_onnx_ml(model);
+    }
+    // rten has more operators: what it says is nearer to what is wrong.
+    on_rten(file, model).or_else(|refused| on_onnx_ml(model).map_err(|_narrower| refused))
+}
+
+fn on_onnx_ml(model: &OnnxModel<'_>) -> Result<Box<dyn ModelRuntime>, LoadError> {
+    Ok(Box::new(OnnxMl::of(model)?))
+}
+
+fn on_rten(file: &[u8], model: &OnnxModel<'_>) -> Result<Box<dyn ModelRuntime>, LoadError> {
+    check_opset(model)?;
+    Ok(Box::new(Rten::load(file, graph_signature(&model.graph)?)?))
+}
 /// rten gives every operator its meaning of now. Until version 13 these three put all dimensions from `axis` on together, and
 /// before version 11 more than one operator was another.
 fn check_opset(model: &OnnxModel<'_>) -> Result<(), LoadError> {
@@ -51,11 +164,12 @@ fn check_opset(model: &OnnxModel<'_>) -> Result<(), LoadError> {
 }
 
 /// What the graph declares. Older files list their constants among the inputs.
-fn signature(graph: &Graph<'_>) -> Result<Signature, LoadError> {
+pub(super) fn graph_signature(graph: &Graph<'_>) -> Result<Signature, LoadError> {
     let is_constant = |name: &str| graph.initializers.iter().any(|constant| constant.name == name);
     let inputs = graph.inputs.iter().filter(|input| !is_constant(input.name));
     let inputs: Result<Vec<_>, _> = inputs.map(onnx::ValueInfo::spec).collect();
-    let outputs: Result<Vec<_>, _> = graph.outputs.iter().map(onnx::ValueInfo::spec).collect();
+    let outputs = graph.outputs.iter().map(|output| output_spec(output, &graph.nodes));
+    let outputs: Result<Vec<_>, _> = outputs.collect();
     let signature = Signature {
         inputs: inputs?,
         outputs: outputs?,

@@ -77,6 +77,7 @@ const BAD: &[(&str, &str, &str)] = &[
         "the name of a known model: half_plus_two, sum or mlp",
     ),
     ("MODEL_VERSION", "latest", "a version such as 1.0"),
+    ("ORT_DYLIB_PATH", "libonnxruntime.so", "an absolute path"),
     ("BATCH_SIZE", "0", "a whole number from 1 to 65536"),
     ("TENSORFLOW_INTRA_OP_PARALLELISM", "-1", "a whole number from 0 to 1024"),
     (

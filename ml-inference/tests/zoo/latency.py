@@ -4,14 +4,19 @@
     cargo build --release -p ml-inference --example zoo_latency
     /tmp/zoo/bin/python ml-inference/tests/zoo/latency.py target/release/examples/zoo_latency /tmp/zoo/large
 
+`--runtime onnxruntime` (built with `--features onnxruntime`, with ORT_DYLIB_PATH) or another has all models run by that one.
+
 A line a model and batch: microseconds of a run, the best of the rounds' medians, and ours as a part of onnxruntime's.
 """
 
 import argparse
+import os
 import pathlib
 import statistics
 import subprocess
 import time
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
 import onnx
@@ -44,8 +49,8 @@ def theirs(path, batch):
     return statistics.median(times)
 
 
-def ours(program, directory):
-    lines = subprocess.run([program, directory], check=True, capture_output=True, text=True).stdout.splitlines()
+def ours(program, directory, runtime):
+    lines = subprocess.run([program, directory, runtime], check=True, capture_output=True, text=True).stdout.splitlines()
     return {(name, int(batch)): float(micros) for name, batch, micros in (line.split("\t") for line in lines)}
 
 
@@ -53,11 +58,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
     parser.add_argument("directory", type=pathlib.Path)
+    parser.add_argument("--runtime", default="auto")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     best = {}
     for _ in range(arguments.rounds):
-        for (name, batch), micros in ours(arguments.program, arguments.directory).items():
+        for (name, batch), micros in ours(arguments.program, arguments.directory, arguments.runtime).items():
             other = theirs(arguments.directory / f"{name}.onnx", batch)
             before = best.get((name, batch), (micros, other))
             best[name, batch] = (min(before[0], micros), min(before[1], other))

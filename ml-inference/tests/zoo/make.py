@@ -4,6 +4,7 @@
     python3 -m venv /tmp/zoo && /tmp/zoo/bin/pip install onnx skl2onnx scikit-learn onnxruntime
     /tmp/zoo/bin/python ml-inference/tests/zoo/make.py ml-inference/tests/zoo/small            # the models that are checked in
     /tmp/zoo/bin/python ml-inference/tests/zoo/make.py --large /tmp/zoo/large                  # those that are not
+    /tmp/zoo/bin/python ml-inference/tests/zoo/make.py --only-onnxruntime ml-inference/tests/zoo/only_onnxruntime
     ZOO_DIR=/tmp/zoo/large cargo nextest run -p ml-inference --test zoo
 
 A model is two files: NAME.onnx, and NAME.answers.onnx, a graph of nothing but constants, which are the inputs and outputs by their
@@ -11,14 +12,18 @@ names. The maps that a ZipMap makes are written as the table they were made of.
 """
 
 import argparse
+import os
 import pathlib
 import warnings
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from skl2onnx import to_onnx
+from skl2onnx.common.data_types import StringTensorType
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_iris, make_classification, make_regression
 from sklearn.ensemble import (
@@ -30,6 +35,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -461,6 +467,26 @@ def centred():
     return net.model("centred", [tensor("x", TensorProto.FLOAT, "rows", 3)], [tensor("y", TensorProto.FLOAT, "rows", 3)])
 
 
+def every_type(directory):
+    """Each type of element as it is, at the ends of its range."""
+    whole = {getattr(TensorProto, kind): np.dtype(kind.lower()) for kind in "UINT8 UINT16 UINT32 UINT64 INT8 INT16 INT32 INT64".split()}
+    values = {kind: np.array([np.iinfo(dtype).min, 1, np.iinfo(dtype).max], dtype) for kind, dtype in whole.items()}
+    values[TensorProto.BOOL] = np.array([True, False, True])
+    values[TensorProto.FLOAT] = np.array([0.1, -np.inf, 3.4e38], np.float32)
+    values[TensorProto.DOUBLE] = np.array([0.1, np.inf, 1.7e308])
+    values[TensorProto.STRING] = np.array(["", "zwölf", "words"], object)
+    nodes, inputs, outputs, given = [], [], [], {}
+    for kind, array in values.items():
+        name = TensorProto.DataType.Name(kind).lower()
+        nodes.append(helper.make_node("Identity", [name], [f"same_{name}"]))
+        inputs.append(tensor(name, kind, "n"))
+        outputs.append(tensor(f"same_{name}", kind, "n"))
+        given[name] = array
+    graph = helper.make_graph(nodes, "every_type", inputs, outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    save(directory, "every_type", model, given)
+
+
 def sentences(batch, length, vocabulary):
     random = np.random.default_rng(3)
     ids = random.integers(0, vocabulary, (batch, length), dtype=np.int64)
@@ -476,6 +502,63 @@ def neural(directory):
     numbers = {"numbers": np.array([-5, 3, 4, 2**31 - 1], np.int64), "wanted": np.array([True, True, True, False])}
     save(directory, "neural_comparisons", comparisons(), numbers)
     save(directory, "together_centred", centred(), {"x": np.arange(12, dtype=np.float32).reshape(4, 3) ** 2})
+    every_type(directory)
+
+
+def only_onnxruntime(directory):
+    """What neither rten nor onnx_ml runs."""
+    random = np.random.default_rng(6)
+    # An operator that rten lacks.
+    graph = helper.make_graph(
+        [helper.make_node("Det", ["matrix"], ["determinant"], "det")],
+        "determinant",
+        [tensor("matrix", TensorProto.FLOAT, "n", 3, 3)],
+        [tensor("determinant", TensorProto.FLOAT, "n")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    save(directory, "determinant", model, {"matrix": random.standard_normal((4, 3, 3)).astype(np.float32)})
+    # No dimensions, and no rows.
+    nodes = [helper.make_node("Det", ["matrix"], ["determinant"])]
+    nodes += [helper.make_node("Identity", [name], [f"same_{name}"]) for name in ("none", "one")]
+    none = lambda name: tensor(name, TensorProto.INT64, "n", 2)
+    one = lambda name: tensor(name, TensorProto.DOUBLE)
+    inputs = [tensor("matrix", TensorProto.FLOAT, 2, 2), none("none"), one("one")]
+    outputs = [tensor("determinant", TensorProto.FLOAT), none("same_none"), one("same_one")]
+    graph = helper.make_graph(nodes, "no_dimensions", inputs, outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    given = {"matrix": np.array([[1, 2], [3, 4]], np.float32), "none": np.zeros((0, 2), np.int64), "one": np.array(2.5)}
+    save(directory, "no_dimensions", model, given)
+    # Doubles in a neural network.
+    scale, bias = (numpy_helper.from_array(random.standard_normal(6), name) for name in ("scale", "bias"))
+    graph = helper.make_graph(
+        [helper.make_node("LayerNormalization", ["x", "scale", "bias"], ["y"], epsilon=1e-7)],
+        "normalization",
+        [tensor("x", TensorProto.DOUBLE, "n", 6)],
+        [tensor("y", TensorProto.DOUBLE, "n", 6)],
+        [scale, bias],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    save(directory, "normalization_double", model, {"x": random.standard_normal((3, 6))})
+    # An operator set in which Softmax puts all dimensions from `axis` on together.
+    weights = numpy_helper.from_array(random.standard_normal((2, 1, 3, 3)).astype(np.float32), "weights")
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["image", "weights"], ["features"], kernel_shape=[3, 3]),
+            helper.make_node("Softmax", ["features"], ["shares"], axis=1),
+        ],
+        "old",
+        [tensor("image", TensorProto.FLOAT, "n", 1, 5, 5)],
+        [tensor("shares", TensorProto.FLOAT, "n", 2, 3, 3)],
+        [weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 9)], ir_version=4)
+    save(directory, "old_operators", model, {"image": random.standard_normal((2, 1, 5, 5)).astype(np.float32)})
+    # Texts in, and maps out. (To lowercase them onnxruntime needs the locale en_US.UTF-8, which not every machine has.)
+    texts = np.array(["rain and wind", "sun", "wind and snow", "a warm sun", "snow, rain, wind", "warm and dry"])
+    weather = np.array(["bad", "fine", "bad", "fine", "bad", "fine"])
+    learner = make_pipeline(TfidfVectorizer(lowercase=False), LogisticRegression()).fit(texts, weather)
+    model = to_onnx(learner, initial_types=[("text", StringTensorType([None]))])
+    save(directory, "texts", model, {"text": texts.astype(object)})
 
 
 def neural_large(directory):
@@ -508,6 +591,7 @@ def large(directory):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--large", action="store_true", help="the models that are too large to be checked in")
+    parser.add_argument("--only-onnxruntime", action="store_true", help="the models that only onnxruntime runs")
     parser.add_argument("directory", type=pathlib.Path)
     arguments = parser.parse_args()
-    (large if arguments.large else small)(arguments.directory)
+    (large if arguments.large else only_onnxruntime if arguments.only_onnxruntime else small)(arguments.directory)

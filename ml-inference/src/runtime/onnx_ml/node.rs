@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use bytes::Bytes;
 
 use crate::onnx::{self, Attribute, OnnxError};
+use crate::runtime::OnnxRuntimeError;
 use crate::tensor::{Data, Tensor, TensorError};
 
 /// What runs a node. Inputs that are left out are `None`.
@@ -39,6 +40,9 @@ pub enum LoadError {
     Node { node: String, problem: String },
     #[error("{0}")]
     Graph(String),
+    /// The runtime that was asked for is not there.
+    #[error(transparent)]
+    Runtime(#[from] OnnxRuntimeError),
 }
 
 /// A node of the file, and which of its attributes were asked for.

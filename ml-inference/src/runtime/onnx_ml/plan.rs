@@ -308,7 +308,10 @@ fn step<'a>(proto: &onnx::Node<'a>, opsets: &Opsets, slots: &mut Slots<'a>) -> R
 }
 
 /// An output as the signature has it; that of a ZipMap is its probabilities.
-fn output_spec(output: &onnx::ValueInfo<'_>, nodes: &[onnx::Node<'_>]) -> Result<TensorSpec, LoadError> {
+pub(in crate::runtime) fn output_spec(
+    output: &onnx::ValueInfo<'_>,
+    nodes: &[onnx::Node<'_>],
+) -> Result<TensorSpec, LoadError> {
     if output.kind != Kind::SequenceOfMaps {
         return Ok(output.spec()?);
     }

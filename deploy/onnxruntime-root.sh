@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# onnxruntime-root.sh PROGRAM LIBRARY DIRECTORY: what an image with onnxruntime holds, put into DIRECTORY: the program,
+# onnxruntime's library with its licences, and the system's libraries that both need, each at the path where the system's
+# loader looks for it.
+set -euo pipefail
+
+[ $# = 3 ] || {
+  echo "usage: deploy/onnxruntime-root.sh PROGRAM LIBRARY DIRECTORY" >&2
+  exit 2
+}
+program=$1 library=$2 directory=$3
+
+mkdir -p "$directory"
+install -m 755 "$program" "$directory/ml-inference"
+install -m 755 "$library" "$directory/libonnxruntime.so"
+for notice in LICENSE ThirdPartyNotices.txt; do
+  [ ! -f "$(dirname "$library")/$notice" ] || install -D -m 644 "$(dirname "$library")/$notice" "$directory/licenses/onnxruntime/$notice"
+done
+# "NAME => PATH (ADDRESS)", and "PATH (ADDRESS)" of the loader itself. That of a static program has no such lines.
+needed=$(LC_ALL=C ldd "$program" "$library" 2>&1 | awk '$2 == "=>" && $3 ~ /^\// { print $3 } $1 ~ /^\// && $2 ~ /^\(/ { print $1 }' | sort -u)
+if missing=$(LC_ALL=C ldd "$program" "$library" | grep 'not found'); then
+  echo "$0: libraries are missing:" "$missing" >&2
+  exit 1
+fi
+if LC_ALL=C ldd "$program" 2>&1 | grep -q 'statically linked\|not a dynamic'; then
+  echo "$0: $program is static and cannot load onnxruntime; build it without crt-static" >&2
+  exit 1
+fi
+for path in $needed; do
+  mkdir -p "$directory$(dirname "$path")"
+  cp -L "$path" "$directory$path"
+done
