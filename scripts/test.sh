@@ -85,8 +85,18 @@ rust_minor() { rustc --version | sed 's/^rustc 1\.\([0-9]*\).*/\1/'; }
 
 engine() { have podman || have docker; }
 
-say "building the workspace"
-cargo build --workspace --locked
+# rust_tests MORE...: with nextest, or else without.
+rust_tests() {
+  if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --workspace --locked "$@"
+  else
+    cargo test --workspace --locked "$@"
+  fi
+}
+
+# Tests and binaries in one build: alone, the binaries would have all dependencies built once more, without the tests' features.
+say "building the workspace and its tests"
+rust_tests --no-run
 
 if have shellcheck; then
   run "shell scripts" shellcheck -x scripts/bench scripts/*.sh scripts/lib/*.sh scripts/lib/*/*.sh scripts/test-scripts/run.sh \
@@ -140,10 +150,10 @@ else
   say "static release binaries, for the images"
   static_binaries
   if have podman; then
-    run images scripts/container-test.sh --prebuilt "$STATIC_DIR" --engine podman --builder host \
+    LOAD_TEST=$ROOT/target/debug/load-test run images scripts/container-test.sh --prebuilt "$STATIC_DIR" --engine podman --builder host \
       ${onnxruntime[@]+"${onnxruntime[@]}"}
   else
-    run images scripts/container-test.sh --prebuilt "$STATIC_DIR" --engine docker --builder image \
+    LOAD_TEST=$ROOT/target/debug/load-test run images scripts/container-test.sh --prebuilt "$STATIC_DIR" --engine docker --builder image \
       ${onnxruntime[@]+"${onnxruntime[@]}"}
   fi
 fi
@@ -164,12 +174,10 @@ if [ "${#failed[@]}" -gt 0 ]; then
 fi
 
 say "Rust tests"
-if cargo nextest --version >/dev/null 2>&1; then
-  cargo nextest run --workspace --locked ${without_kubectl[@]+"${without_kubectl[@]}"}
-elif have kubectl; then
-  cargo test --workspace --locked
+if cargo nextest --version >/dev/null 2>&1 || have kubectl; then
+  rust_tests ${without_kubectl[@]+"${without_kubectl[@]}"}
 else
-  cargo test --workspace --locked --lib --bins
-  cargo test --workspace --locked --test it --test service --test faults --test pair --test settings --test reload --test upstream
+  rust_tests --lib --bins
+  rust_tests --test it --test service --test faults --test pair --test settings --test reload --test upstream
 fi
 [ "${#failed[@]}" -eq 0 ]

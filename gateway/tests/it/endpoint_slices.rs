@@ -564,6 +564,8 @@ async fn a_token_that_was_rotated_is_used() {
     let api = ApiServer::start(Mood::Well).await;
     let setup = Setup::start(&api, &[], |port| api.put("one", slice(port, &[Pod::Ready(A)]))).await;
     setup.becomes("kubernetes", &[A]).await;
+    // Until then the old token may be on its way.
+    eventually("it watches", DEADLINE, async || !api.watches().is_empty()).await;
     setup.service_account.file("token", "second");
     api.expect_token("second");
     api.cut();

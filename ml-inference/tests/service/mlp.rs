@@ -1,6 +1,7 @@
 //! The model that costs CPU: what it answers, and that others are answered while it computes.
 
 use serde_json::{Value, json};
+use shared::test_util::{DEADLINE, Signal, eventually};
 use tokio::task::JoinHandle;
 
 use crate::server::Server;
@@ -73,4 +74,28 @@ async fn probes_are_answered_while_it_computes() {
         let answer: Value = serde_json::from_str(&request.await.expect("an answer")).expect("JSON");
         assert_eq!(answer["predictions"].as_array().map(Vec::len), Some(500));
     }
+}
+
+#[tokio::test]
+async fn what_computes_or_waits_to_is_answered_after_sigterm() {
+    let settings: Vec<(&str, &str)> = MLP.iter().copied().chain([("DRAIN_WINDOW", "0")]).collect();
+    let mut server = Server::start(&settings).await;
+    let body = rows(100);
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        asked.push(post(&server, &body).await);
+    }
+    eventually("one is computed and two wait", DEADLINE, async || {
+        server.metrics().await.contains("ml_inference_requests_waiting 2")
+    })
+    .await;
+    server.process.signal(Signal::TERM);
+    for asked in asked {
+        let answer = asked.await.expect("is answered with 200");
+        let answer: Value = serde_json::from_str(&answer).expect("JSON");
+        assert_eq!(answer["predictions"], json!(vec![-0.959_480_76; 100]));
+    }
+    let finished = server.process.wait_exit(DEADLINE).await;
+    assert_eq!(finished.code, 0, "{}", finished.stdout);
+    assert!(finished.stdout.contains("\"drained\""), "{}", finished.stdout);
 }

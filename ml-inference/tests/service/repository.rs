@@ -331,3 +331,32 @@ async fn versions_come_and_go_under_load_without_a_failed_request() {
     }
     assert!(asked > 5, "some were answered by the version before");
 }
+
+/// The encoder has 50 words, so that 999 is none of them.
+#[tokio::test]
+async fn an_input_that_a_model_fails_at_fails_alone() {
+    let scene = Scene::start(&[("MAX_QUEUE", "64")]).await;
+    scene.put("words/1/model.onnx", &zoo("neural_transformer"));
+    scene.put("rows/1/model.onnx", &zoo("linear_regression"));
+    scene.until("words", "1", "AVAILABLE").await;
+    scene.until("rows", "1", "AVAILABLE").await;
+    let words = |id: i64| json!({ "instances": [{ "input_ids": [1, id], "attention_mask": [1, 1] }] }).to_string();
+    let (path, good, bad) = ("/v1/models/words:predict", words(49), words(999));
+    let ask = async |count: usize| {
+        let asked = (0..count).map(async |at| match at % 3 {
+            0 => (400, scene.server.post(path, bad.clone()).await),
+            1 => (200, scene.server.post(path, good.clone()).await),
+            _ => (200, scene.predict("/v1/models/rows:predict").await),
+        });
+        futures_util::future::join_all(asked).await
+    };
+    let expected = scene.server.post(path, good.clone()).await.json();
+    for (status, answer) in ask(30).await {
+        assert_eq!(answer.status, status, "{}", answer.body);
+        if status == 400 {
+            let error = answer.json()["error"].as_str().unwrap_or_default().to_owned();
+            assert!(error.contains("the model cannot take this input"), "{error}");
+        }
+    }
+    assert_eq!(scene.server.post(path, good).await.json(), expected);
+}
