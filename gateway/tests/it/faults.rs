@@ -421,8 +421,11 @@ async fn the_clients_own_slowness_is_not_the_gateways_time() {
     let gateway = Gateway::in_front_of(&[upstream.address], &[]).await;
     let mut client = gateway.raw().await;
     client
-        .send("POST /predict HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nx")
+        .send("POST /predict HTTP/1.1\r\nhost: h\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n")
         .await;
+    // The gateway has begun with the request, so that it sees all of the time that the client lets pass.
+    assert_eq!(client.read_exactly(25).await, b"HTTP/1.1 100 Continue\r\n\r\n");
+    client.send("x").await;
     assert!(client.is_silent_for(Duration::from_millis(400)).await);
     client.send("x").await;
     assert_eq!(client.response().await.status, 200);
