@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Where the server runs them.
     let threads = RunThreads::new(1);
     for path in models {
-        match runtimes.open(&std::fs::read(&path)?, choice) {
+        match runtimes.open(std::fs::read(&path)?, choice) {
             Ok(runtime) => {
                 let timed = threads.within(|| time(&path, &*runtime).map_err(|error| error.to_string()));
                 timed.map_err(|error| format!("{}: {error}", path.display()))?;

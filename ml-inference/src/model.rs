@@ -73,7 +73,7 @@ impl Model {
     }
 
     /// A model out of an ONNX file, run by what is part of the program; it is shown with a row of zeros.
-    pub fn from_onnx(name: impl Into<String>, version: ModelVersion, file: &[u8]) -> Result<Self, LoadError> {
+    pub fn from_onnx(name: impl Into<String>, version: ModelVersion, file: Vec<u8>) -> Result<Self, LoadError> {
         let runtime = Runtimes::default().open(file, RuntimeChoice::Auto)?;
         let example = runtime.signature().zeros(1);
         Ok(Self {

@@ -6,6 +6,7 @@
 //! requests ◄── catalog: a snapshot, published whole ◄───────────────────────────┘
 //! ```
 
+mod background;
 mod catalog;
 mod control;
 mod golden;

@@ -23,6 +23,7 @@ pub use open::{RuntimeChoice, Runtimes};
 pub use rows::stand_alone;
 pub use signature::{Dim, Misfit, Signature, TensorSpec};
 pub use threads::RunThreads;
+pub(crate) use threads::start_shared as start_shared_threads;
 
 use crate::tensor::Tensor;
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,8 +11,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use tracing::{error, info};
 
+use super::background;
 use super::golden;
-use super::layout::Seen;
 use super::model_config::{Golden, ModelConfig};
 use crate::engine::{EngineError, LoadedModel, Statistics};
 use crate::metrics::Metrics;
@@ -25,8 +25,29 @@ use crate::version::ModelVersion;
 /// Of a warm-up or golden request: they are in a file of at most a megabyte.
 const MOST_TENSOR_BYTES: usize = 64 * 1024 * 1024;
 
+/// How much of a file is read at a time. Many kernels copy all that a read asks for before they let another thread have the
+/// processor, and then no priority helps who waits: a megabyte takes a tenth of a millisecond.
+const PIECE: u64 = 128 * 1024;
+
+/// What is to be loaded.
+#[derive(Debug, Clone)]
+pub(super) struct Order {
+    pub model: String,
+    pub version: u64,
+    pub path: PathBuf,
+    pub config: ModelConfig,
+}
+
 #[derive(Debug)]
 pub struct Loader {
+    opener: Arc<Opener>,
+    /// Whether requests are answered, which are not to feel that a model is loaded.
+    defers: bool,
+}
+
+/// What every load has in common.
+#[derive(Debug)]
+struct Opener {
     metrics: Arc<Metrics>,
     /// Of a model's file.
     max_bytes: u64,
@@ -35,30 +56,38 @@ pub struct Loader {
 
 impl Loader {
     pub fn new(metrics: Arc<Metrics>, max_bytes: u64, runtimes: Runtimes) -> Self {
-        Self {
+        let opener = Arc::new(Opener {
             metrics,
             max_bytes,
             runtimes,
-        }
+        });
+        Self { opener, defers: false }
+    }
+
+    /// From here on loads take only what requests leave; whether that is new. What is loaded before is waited for.
+    pub(super) fn defer_to_requests(&mut self) -> bool {
+        !std::mem::replace(&mut self.defers, true)
     }
 
     /// Tells what came of it in the log and the metrics.
-    pub(super) fn load(
-        &self,
-        name: &str,
-        number: u64,
-        file: &Seen,
-        config: &ModelConfig,
-    ) -> Result<LoadedModel, String> {
+    pub(super) fn load(&self, order: Order) -> Result<LoadedModel, String> {
         let (started, memory) = (Instant::now(), resident_bytes());
-        let outcome = self.try_load(name, number, &file.path, config);
+        let opener = Arc::clone(&self.opener);
+        let ordered = order.clone();
+        let outcome = match self.defers {
+            true => {
+                runtime::start_shared_threads();
+                background::run(move || opener.load(&ordered)).unwrap_or_else(|lost| Err(lost.to_string()))
+            }
+            false => opener.load(&ordered),
+        };
         let seconds = started.elapsed().as_secs_f64();
-        self.metrics.load(name, outcome.is_ok(), seconds);
-        let path = file.path.display();
+        self.opener.metrics.load(&order.model, outcome.is_ok(), seconds);
+        let (model, version, path) = (order.model, order.version, order.path.display());
         match &outcome {
             Ok(loaded) => info!(
-                model = name,
-                version = number,
+                model,
+                version,
                 runtime = loaded.model.runtime.name(),
                 %path,
                 milliseconds = seconds * 1e3,
@@ -67,8 +96,8 @@ impl Loader {
                 "model loaded"
             ),
             Err(problem) => error!(
-                model = name,
-                version = number,
+                model,
+                version,
                 %path,
                 problem,
                 "the model is refused; what serves stays"
@@ -76,26 +105,28 @@ impl Loader {
         }
         outcome
     }
+}
 
-    fn try_load(&self, name: &str, number: u64, path: &Path, config: &ModelConfig) -> Result<LoadedModel, String> {
-        let content = read(path, self.max_bytes)?;
-        let open = AssertUnwindSafe(|| self.runtimes.open(&content, config.runtime));
+impl Opener {
+    fn load(&self, order: &Order) -> Result<LoadedModel, String> {
+        let config = &order.config;
+        let content = read(&order.path, self.max_bytes)?;
+        let open = AssertUnwindSafe(|| self.runtimes.open(content, config.runtime));
         let runtime = match catch_unwind(open) {
             Ok(opened) => opened.map_err(|error| error.to_string())?,
             Err(_panic) => return Err("opening it panicked".to_owned()),
         };
-        drop(content);
         let example = runtime.signature().zeros(1).map_err(|error| error.to_string())?;
         let model = Model {
-            name: name.to_owned(),
-            version: ModelVersion::of_repository(number),
+            name: order.model.clone(),
+            version: ModelVersion::of_repository(order.version),
             example,
             runtime,
             rows_stand_alone: false,
         };
         let mut loaded = LoadedModel::new(model, &self.metrics);
         let mut samples = warm_up(&loaded, config)?;
-        let golden = config.golden.iter().filter(|golden| golden.is_for(number));
+        let golden = config.golden.iter().filter(|golden| golden.is_for(order.version));
         for (at, golden) in golden.enumerate() {
             let sample = check(&loaded, golden).map_err(|problem| format!("golden request {at}: {problem}"))?;
             samples.push(sample);
@@ -152,14 +183,14 @@ fn run(loaded: &LoadedModel, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, String>
 
 fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, String> {
     let cannot = |error: std::io::Error| format!("cannot be read: {error}");
-    let file = File::open(path).map_err(cannot)?;
-    let mut content = Vec::new();
-    let read = file
-        .take(max_bytes.saturating_add(1))
-        .read_to_end(&mut content)
-        .map_err(cannot)?;
-    if read as u64 > max_bytes {
-        return Err(format!("the file is larger than MAX_MODEL_BYTES, {max_bytes}"));
+    let mut file = File::open(path).map_err(cannot)?;
+    let expected = file.metadata().map_err(cannot)?.len().min(max_bytes);
+    // One byte more than there should be, so that the end of the file is found without growing.
+    let mut content = Vec::with_capacity(usize::try_from(expected).unwrap_or_default().saturating_add(1));
+    while file.by_ref().take(PIECE).read_to_end(&mut content).map_err(cannot)? > 0 {
+        if content.len() as u64 > max_bytes {
+            return Err(format!("the file is larger than MAX_MODEL_BYTES, {max_bytes}"));
+        }
     }
     Ok(content)
 }

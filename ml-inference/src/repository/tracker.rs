@@ -10,7 +10,7 @@
 //! looked at until somebody asks for it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use super::catalog::{Servable, State, Version};
 use super::layout::{Fingerprint, Found, Seen};
@@ -43,7 +43,9 @@ pub(super) struct Tracker {
     tried: BTreeMap<u64, Tried>,
     /// The version that is being loaded.
     loading: Option<u64>,
-    leaving: Vec<(u64, Weak<LoadedModel>)>,
+    /// Versions that were let go. Kept until nothing else has them, so that none is taken apart in the middle of a request: a large
+    /// one takes milliseconds.
+    leaving: Vec<(u64, Arc<LoadedModel>)>,
     /// What the registry has no more: it serves only while nothing else can.
     withdrawn: BTreeSet<u64>,
     unloaded: bool,
@@ -106,7 +108,7 @@ impl Tracker {
         self.unloaded = true;
         for (number, tried) in std::mem::take(&mut self.tried) {
             if let Some(loaded) = tried.loaded {
-                self.leaving.push((number, Arc::downgrade(&loaded)));
+                self.leaving.push((number, loaded));
             }
         }
         load.progress(&self.name, self.servable());
@@ -188,7 +190,7 @@ impl Tracker {
                 Ok(loaded) => {
                     tried.problem = None;
                     if let Some(before) = tried.loaded.replace(Arc::new(loaded)) {
-                        self.leaving.push((number, Arc::downgrade(&before)));
+                        self.leaving.push((number, before));
                     }
                 }
                 Err(problem) => tried.problem = Some(problem),
@@ -268,7 +270,7 @@ impl Tracker {
             let is_gone = !found.versions.contains_key(number);
             let is_unwanted = complete && !wanted.contains(number);
             if let Some(loaded) = tried.loaded.take_if(|_| is_gone || is_unwanted) {
-                self.leaving.push((*number, Arc::downgrade(&loaded)));
+                self.leaving.push((*number, loaded));
                 changed = true;
             }
             // One that is still there and could not be loaded is remembered.
@@ -285,7 +287,7 @@ impl Tracker {
     /// Tells of it if there are such, or something else `changed`.
     pub(super) fn forget_those_that_left(&mut self, changed: bool, load: &mut impl Load) {
         let leaving = self.leaving.len();
-        self.leaving.retain(|(_, loaded)| loaded.strong_count() > 0);
+        self.leaving.retain(|(_, loaded)| Arc::strong_count(loaded) > 1);
         if changed || leaving != self.leaving.len() {
             load.progress(&self.name, self.servable());
         }
@@ -311,10 +313,8 @@ impl Tracker {
             };
             add(*number, state, problem, None);
         }
-        for (number, loaded) in &self.leaving {
-            if loaded.strong_count() > 0 {
-                add(*number, State::Unloading, None, None);
-            }
+        for (number, _loaded) in &self.leaving {
+            add(*number, State::Unloading, None, None);
         }
         for (number, tried) in &self.tried {
             let state = match tried.loaded {

@@ -13,14 +13,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-use rustix::process::setpriority_process;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use super::background;
 use super::catalog::{Catalog, Servable};
 use super::control::{Command, Control, ControlError};
 use super::layout::{self, Found, Listing, Seen};
-use super::loader::Loader;
+use super::loader::{Loader, Order};
 use super::model_config::ModelConfig;
 use super::tracker::{Load, Tracker, Trust};
 use crate::engine::LoadedModel;
@@ -67,11 +67,8 @@ impl Watcher {
             told: Told::default(),
         };
         let thread = thread::Builder::new().name("repository".to_owned());
-        let thread = thread.spawn(move || {
-            give_way();
-            // Models are opened and warmed up with this one thread, which inherits the priority.
-            RunThreads::new(1).within(move || watching.run(&commands, &looked));
-        })?;
+        // Models are opened and warmed up with one thread: this one, or those of `background.rs`.
+        let thread = thread.spawn(move || RunThreads::new(1).within(move || watching.run(&commands, &looked)))?;
         Ok(Self {
             looks,
             control,
@@ -108,14 +105,6 @@ impl Watcher {
     }
 }
 
-/// Others' requests go first: where all processors are busy, this thread gets about a tenth of one.
-fn give_way() {
-    const NICE: i32 = 10;
-    if let Err(error) = setpriority_process(None, NICE) {
-        warn!(%error, "loading models will not give way to requests");
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 #[error("the thread that loads models has ended")]
 pub struct WatcherGone;
@@ -142,6 +131,9 @@ impl Watching {
         let mut trust = Trust::All;
         loop {
             self.look(std::mem::replace(&mut trust, Trust::Steady));
+            if self.settings.loader.defer_to_requests() {
+                background::give_way();
+            }
             looked.send_modify(|looks| *looks += 1);
             // Commands do not put the next look off, nor forward: two looks tell a file at rest by the time between them.
             let next = Instant::now() + self.settings.interval;
@@ -357,7 +349,12 @@ struct Loading<'a> {
 
 impl Load for Loading<'_> {
     fn load(&mut self, name: &str, number: u64, file: &Seen, config: &ModelConfig) -> Result<LoadedModel, String> {
-        self.settings.loader.load(name, number, file, config)
+        self.settings.loader.load(Order {
+            model: name.to_owned(),
+            version: number,
+            path: file.path.clone(),
+            config: config.clone(),
+        })
     }
 
     fn progress(&mut self, name: &str, servable: Servable) {

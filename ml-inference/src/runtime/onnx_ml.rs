@@ -55,6 +55,12 @@ impl OnnxMl {
         let plan = Plan::new(model)?;
         Ok(Self { plan })
     }
+
+    /// Whether all operators of a model are known: without that it is certain that it cannot be loaded.
+    pub(super) fn knows(model: &OnnxModel<'_>) -> bool {
+        let mut nodes = model.graph.nodes.iter();
+        nodes.all(|node| operators::find(node.domain, node.operator).is_some())
+    }
 }
 
 impl ModelRuntime for OnnxMl {

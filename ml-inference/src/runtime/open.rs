@@ -93,19 +93,17 @@ impl Runtimes {
     }
 
     /// Makes a model of a file's content.
-    pub fn open(&self, file: &[u8], choice: RuntimeChoice) -> Result<Box<dyn ModelRuntime>, LoadError> {
-        let model = onnx::parse(file)?;
-        match choice {
-            RuntimeChoice::OnnxMl => on_onnx_ml(&model),
-            RuntimeChoice::Rten => on_rten(file, &model),
-            RuntimeChoice::OnnxRuntime => match &self.onnxruntime {
-                Ok(onnxruntime) => onnxruntime.open(file, &model),
-                Err(why) => Err(LoadError::Runtime(why.clone())),
-            },
-            RuntimeChoice::Auto => match &self.onnxruntime {
-                Ok(onnxruntime) => open_with(onnxruntime, file, &model),
-                Err(_none) => open_without(file, &model),
-            },
+    pub fn open(&self, file: Vec<u8>, choice: RuntimeChoice) -> Result<Box<dyn ModelRuntime>, LoadError> {
+        match (choice, &self.onnxruntime) {
+            (RuntimeChoice::Auto, Ok(onnxruntime)) => open_with(onnxruntime, file),
+            (RuntimeChoice::Auto, Err(_none)) => open_without(file),
+            (RuntimeChoice::OnnxMl, _) => on_onnx_ml(&onnx::parse(&file)?),
+            (RuntimeChoice::OnnxRuntime, Ok(onnxruntime)) => onnxruntime.open(&file, &onnx::parse(&file)?),
+            (RuntimeChoice::OnnxRuntime, Err(why)) => Err(LoadError::Runtime(why.clone())),
+            (RuntimeChoice::Rten, _) => {
+                let signature = rten_signature(&onnx::parse(&file)?)?;
+                on_rten(file, signature)
+            }
         }
     }
 }
@@ -115,35 +113,48 @@ fn is_classical(model: &OnnxModel<'_>) -> bool {
 }
 
 /// What onnxruntime says of a model that nothing runs is nearest to what is wrong: it has all operators.
-fn open_with(
-    onnxruntime: &OnnxRuntime,
-    file: &[u8],
-    model: &OnnxModel<'_>,
-) -> Result<Box<dyn ModelRuntime>, LoadError> {
-    if is_classical(model) {
-        return on_onnx_ml(model).or_else(|_narrower| onnxruntime.open(file, model));
+fn open_with(onnxruntime: &OnnxRuntime, file: Vec<u8>) -> Result<Box<dyn ModelRuntime>, LoadError> {
+    let model = onnx::parse(&file)?;
+    if is_classical(&model) {
+        return on_onnx_ml(&model).or_else(|_narrower| onnxruntime.open(&file, &model));
     }
-    onnxruntime
-        .open(file, model)
-        .or_else(|refused| open_without(file, model).map_err(|_narrower| refused))
+    let opened = onnxruntime.open(&file, &model);
+    opened.or_else(|refused| open_without(file).map_err(|_narrower| refused))
 }
 
-fn open_without(file: &[u8], model: &OnnxModel<'_>) -> Result<Box<dyn ModelRuntime>, LoadError> {
-    if is_classical(model) {
-        return on_onnx_ml(model);
+/// rten has more operators than `onnx_ml`: what it says is nearer to what is wrong.
+fn open_without(file: Vec<u8>) -> Result<Box<dyn ModelRuntime>, LoadError> {
+    let model = onnx::parse(&file)?;
+    if is_classical(&model) {
+        return on_onnx_ml(&model);
     }
-    // rten has more operators: what it says is nearer to what is wrong.
-    on_rten(file, model).or_else(|refused| on_onnx_ml(model).map_err(|_narrower| refused))
+    let signature = match rten_signature(&model) {
+        Ok(signature) => signature,
+        Err(refused) => return on_onnx_ml(&model).map_err(|_narrower| refused),
+    };
+    // rten keeps the file. A large one is hardly ever made of what `onnx_ml` knows, and is then not in memory twice.
+    let second = OnnxMl::knows(&model).then(|| file.clone());
+    on_rten(file, signature).or_else(|refused| {
+        let Some(file) = second else {
+            return Err(refused);
+        };
+        on_onnx_ml(&onnx::parse(&file)?).map_err(|_narrower| refused)
+    })
 }
 
 fn on_onnx_ml(model: &OnnxModel<'_>) -> Result<Box<dyn ModelRuntime>, LoadError> {
     Ok(Box::new(OnnxMl::of(model)?))
 }
 
-fn on_rten(file: &[u8], model: &OnnxModel<'_>) -> Result<Box<dyn ModelRuntime>, LoadError> {
-    check_opset(model)?;
-    Ok(Box::new(Rten::load(file, graph_signature(&model.graph)?)?))
+fn on_rten(file: Vec<u8>, signature: Signature) -> Result<Box<dyn ModelRuntime>, LoadError> {
+    Ok(Box::new(Rten::load(file, signature)?))
 }
+
+fn rten_signature(model: &OnnxModel<'_>) -> Result<Signature, LoadError> {
+    check_opset(model)?;
+    graph_signature(&model.graph)
+}
+
 /// rten gives every operator its meaning of now. Until version 13 these three put all dimensions from `axis` on together, and
 /// before version 11 more than one operator was another.
 fn check_opset(model: &OnnxModel<'_>) -> Result<(), LoadError> {

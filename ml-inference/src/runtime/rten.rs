@@ -28,8 +28,8 @@ impl std::fmt::Debug for Rten {
 }
 
 impl Rten {
-    /// Opens a file whose inputs and outputs are those of `signature`.
-    pub(super) fn load(file: &[u8], signature: Signature) -> Result<Self, LoadError> {
+    /// Opens a file whose inputs and outputs are those of `signature`. rten wants it for its own, and makes tensors of it by copying.
+    pub(super) fn load(file: Vec<u8>, signature: Signature) -> Result<Self, LoadError> {
         for spec in signature.inputs.iter().chain(&signature.outputs) {
             if !is_supported(spec.data_type) {
                 let problem = format!(
@@ -39,7 +39,7 @@ impl Rten {
                 return Err(LoadError::Graph(problem));
             }
         }
-        let model = ModelOptions::with_all_ops().load(file.to_vec());
+        let model = ModelOptions::with_all_ops().load(file);
         let model = model.map_err(|error| LoadError::Graph(error.to_string()))?;
         let nodes = |specs: &[TensorSpec]| {
             let nodes = specs.iter().map(|spec| model.node_id(&spec.name));

@@ -32,6 +32,12 @@ impl RunThreads {
     }
 }
 
+/// Starts rten's pool for the process, which it uses for what it can compute while a model is opened. Its threads keep the priority of
+/// who was first to need them, so that should not be one that gives way to everything.
+pub(crate) fn start_shared() {
+    let _running = rten::thread_pool();
+}
+
 /// The pool that this thread belongs to; without one, a run goes to a pool of the whole process.
 pub(super) fn current() -> Option<Arc<ThreadPool>> {
     CURRENT.with_borrow(Clone::clone)

@@ -22,7 +22,7 @@ fn runtimes() -> Runtimes {
 }
 
 fn open(file: &[u8], choice: RuntimeChoice) -> Result<Box<dyn ModelRuntime>, LoadError> {
-    runtimes().open(file, choice)
+    runtimes().open(file.to_vec(), choice)
 }
 
 fn read(path: &Path) -> Vec<u8> {
@@ -65,7 +65,7 @@ fn models_that_nothing_else_runs_answer_as_in_python() {
     for path in models(&only_onnxruntime()) {
         let file = read(&path);
         assert_eq!(loaded(&file, RuntimeChoice::Auto).name(), "onnxruntime");
-        let without = Runtimes::default().open(&file, RuntimeChoice::Auto);
+        let without = Runtimes::default().open(file, RuntimeChoice::Auto);
         assert!(without.is_err(), "{} runs without onnxruntime", path.display());
     }
 }
@@ -110,9 +110,9 @@ fn each_model_goes_to_the_runtime_that_is_best_or_asked_for() {
     assert!(open(&forest, Rten).is_err());
 
     let without = Runtimes::default();
-    let opened = without.open(&network, Auto).expect("rten runs it");
+    let opened = without.open(network.clone(), Auto).expect("rten runs it");
     assert_eq!(opened.name(), "rten");
-    let asked = without.open(&network, OnnxRuntime);
+    let asked = without.open(network, OnnxRuntime);
     assert_eq!(
         asked.expect_err("there is none"),
         LoadError::Runtime(OnnxRuntimeError::NotLoaded)

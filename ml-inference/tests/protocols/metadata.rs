@@ -367,7 +367,7 @@ fn the_built_in_models_keep_their_word() {
 /// A model out of the zoo is asked for one row of zeros.
 async fn a_real_model_keeps_its_word(name: &str, file: &[u8]) {
     let mut service = Service::new(&[]);
-    service.insert(Model::from_onnx("m", version(1), file).unwrap_or_else(|error| panic!("{name}: {error}")));
+    service.insert(Model::from_onnx("m", version(1), file.to_vec()).unwrap_or_else(|error| panic!("{name}: {error}")));
     service.serve();
     let metadata = service.get("/v2/models/m").await.ok();
     let signature = service.get("/v1/models/m/metadata").await.ok();

@@ -112,7 +112,7 @@ async fn the_platform_is_what_runs_the_model() {
     for (name, platform) in [("linear_regression", "onnx_ml"), ("neural_cnn", "rten")] {
         let path = format!("{}/tests/zoo/small/{name}.onnx", env!("CARGO_MANIFEST_DIR"));
         let file = std::fs::read(&path).expect("is there");
-        service.insert(Model::from_onnx(name, version(1), &file).expect("loads"));
+        service.insert(Model::from_onnx(name, version(1), file).expect("loads"));
         service.serve();
         let metadata = service.get(&format!("/v2/models/{name}")).await.ok();
         assert_eq!(metadata["platform"], platform);

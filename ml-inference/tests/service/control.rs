@@ -2,13 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::process::Command;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shared::test_util::{DEADLINE, Scratch, eventually};
 
-use super::repository::{ROW, put, zoo};
+use super::repository::{ROW, pipe, put, zoo};
 use super::server::{Answer, Server};
 
 /// The next look never comes.
@@ -435,15 +434,6 @@ async fn a_model_comes_and_goes_under_load_and_every_answer_is_whole() {
     tokio::join!(asking, controlling);
     assert_done(&scene.load("m").await);
     assert_eq!(scene.predict("m").await.body, right);
-}
-
-/// A model's file that is not there to the end before the test says so: who opens it waits for who writes it.
-fn pipe(scratch: &Scratch, path: &str) -> std::path::PathBuf {
-    let path = scratch.path().join(path);
-    fs::create_dir_all(path.parent().expect("below the root")).expect("makes directories");
-    let made = Command::new("mkfifo").arg(&path).status();
-    assert!(made.expect("mkfifo is there").success());
-    path
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! Models out of a directory: a file is put there and is served, a better one takes its place, a bad one does not.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use shared::test_util::{DEADLINE, Scratch, eventually};
@@ -117,34 +119,81 @@ async fn a_file_that_is_dropped_into_the_directory_is_served() {
     );
 }
 
+/// A thread of the server as `proc_pid_stat(5)` shows it.
+#[derive(Debug, PartialEq)]
+struct Thread {
+    name: String,
+    nice: i32,
+    /// Of the class that runs only where a processor is idle.
+    is_idle_class: bool,
+}
+
+fn threads(server: &Server) -> Vec<Thread> {
+    const SCHED_IDLE: &str = "5";
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.process.id())).expect("threads");
+    // One that has ended since has no state.
+    let stats = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    let thread = |stat: String| {
+        let (head, fields) = stat.rsplit_once(") ").expect("a name");
+        // From the third field on.
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        Thread {
+            name: head.split_once('(').expect("a name").1.to_owned(),
+            nice: fields[19 - 3].parse().expect("a number"),
+            is_idle_class: fields[41 - 3] == SCHED_IDLE,
+        }
+    };
+    stats.map(thread).collect()
+}
+
 #[tokio::test]
-async fn the_thread_that_loads_models_gives_way_to_those_that_answer() {
+async fn a_thread_that_loads_models_gives_way_to_those_that_answer() {
     let scene = Scene::start(&[]).await;
     eventually("the first look is over", DEADLINE, async || {
         scene.server.get("/readyz").await.status == 200
     })
     .await;
-    let tasks = fs::read_dir(format!("/proc/{}/task", scene.server.process.id())).expect("threads");
-    let nice = |task: &Path| -> (String, i32) {
-        let stat = fs::read_to_string(task.join("stat")).expect("a thread's state");
-        // `1 (name) S 2 3 …`: the name may have spaces; the nice value is the 19th field.
-        let (head, rest) = stat.rsplit_once(") ").expect("a name");
-        let name = head.split_once('(').expect("a name").1.to_owned();
-        (
-            name,
-            rest.split(' ').nth(16).expect("19 fields").parse().expect("a number"),
-        )
-    };
-    let tasks: Vec<(String, i32)> = tasks.map(|task| nice(&task.expect("a thread").path())).collect();
-    let of = |prefix: &str| -> Vec<i32> {
-        let found = tasks.iter().filter(|(name, _)| name.starts_with(prefix));
-        found.map(|(_, nice)| *nice).collect()
-    };
+    let quiet = threads(&scene.server);
+    assert!(quiet.iter().all(|thread| !thread.is_idle_class), "{quiet:?}");
+    assert!(quiet.iter().any(|thread| thread.nice == 10), "{quiet:?}");
+
+    let pipe = pipe(&scene.scratch, "slow/1/model.onnx");
+    eventually("a thread that gives way reads it", DEADLINE, async || {
+        threads(&scene.server).iter().any(|thread| thread.is_idle_class)
+    })
+    .await;
+    let loading = threads(&scene.server);
     for prefix in ["worker-", "compute-"] {
-        let nice = of(prefix);
-        assert!(!nice.is_empty() && nice.iter().all(|nice| *nice == 0), "{tasks:?}");
+        let mut found = loading
+            .iter()
+            .filter(|thread| thread.name.starts_with(prefix))
+            .peekable();
+        assert!(found.peek().is_some(), "{loading:?}");
+        assert!(
+            found.all(|thread| thread.nice == 0 && !thread.is_idle_class),
+            "{loading:?}"
+        );
     }
-    assert_eq!(of("repository"), [10], "{tasks:?}");
+
+    // A file takes the pipe's place before the load that reads the pipe is over.
+    let mut writer = File::options().write(true).open(&pipe).expect("it is being read");
+    scene.put("slow/1/model.onnx", &zoo("linear_regression"));
+    writer.write_all(&zoo("linear_regression")).expect("writes");
+    drop(writer);
+    scene.until("slow", "1", "AVAILABLE").await;
+    eventually("the thread has ended", DEADLINE, async || {
+        threads(&scene.server).iter().all(|thread| !thread.is_idle_class)
+    })
+    .await;
+}
+
+/// A model's file that is not there to the end before the test says so: who opens it waits for who writes it.
+pub(crate) fn pipe(scratch: &Scratch, path: &str) -> PathBuf {
+    let path = scratch.path().join(path);
+    fs::create_dir_all(path.parent().expect("below the root")).expect("makes directories");
+    let made = Command::new("mkfifo").arg(&path).status();
+    assert!(made.expect("mkfifo is there").success());
+    path
 }
 
 #[tokio::test]

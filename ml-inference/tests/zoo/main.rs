@@ -19,7 +19,7 @@ use ml_inference::version::ModelVersion;
 use crate::compare::{compare_all, small};
 
 fn open(file: &[u8]) -> Result<Box<dyn ModelRuntime>, LoadError> {
-    Runtimes::default().open(file, RuntimeChoice::Auto)
+    Runtimes::default().open(file.to_vec(), RuntimeChoice::Auto)
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn engine(name: &str) -> (Engine, Arc<LoadedModel>) {
     let version = ModelVersion::parse("1").expect("a version");
     let compute = Compute::start(1, 1, metrics.waiting.clone()).expect("starts");
     let file = std::fs::read(small().join(name).with_extension("onnx")).expect("is checked in");
-    let model = Model::from_onnx(name, version, &file).expect("loads");
+    let model = Model::from_onnx(name, version, file).expect("loads");
     let loaded = Arc::new(LoadedModel::new(model, &metrics));
     (Engine::new(compute), loaded)
 }

@@ -5,61 +5,64 @@ use super::{cast, elementwise, encoders, layout, linear, matrix, preprocessing, 
 
 const ML: &str = "ai.onnx.ml";
 
-/// Makes what runs `node`, or `None` when the operator is not known.
-pub(super) fn make(domain: &str, operator: &str, node: &Node<'_>) -> Option<Result<Operator, LoadError>> {
+/// Makes what runs a node; some make several operators and are told which.
+pub(super) type Make = fn(&str, &Node<'_>) -> Result<Operator, LoadError>;
+
+/// What makes an operator, or `None` when it is not known.
+pub(super) fn find(domain: &str, operator: &str) -> Option<Make> {
     Some(match (domain, operator) {
-        (ML, "ArrayFeatureExtractor") => preprocessing::array_feature_extractor(node),
-        (ML, "Binarizer") => preprocessing::binarizer(node),
-        (ML, "FeatureVectorizer") => preprocessing::feature_vectorizer(node),
-        (ML, "Imputer") => preprocessing::imputer(node),
-        (ML, "LabelEncoder") => encoders::label_encoder(node),
-        (ML, "LinearClassifier") => linear::classifier(node),
-        (ML, "LinearRegressor") => linear::regressor(node),
-        (ML, "Normalizer") => preprocessing::normalizer(node),
-        (ML, "OneHotEncoder") => encoders::one_hot_encoder(node),
-        (ML, "Scaler") => preprocessing::scaler(node),
-        (ML, "SVMClassifier") => svm::classifier(node),
-        (ML, "SVMRegressor") => svm::regressor(node),
-        (ML, "TreeEnsemble") => trees::ensemble(node),
-        (ML, "TreeEnsembleClassifier") => trees::classifier(node),
-        (ML, "TreeEnsembleRegressor") => trees::regressor(node),
-        (ML, "ZipMap") => preprocessing::zip_map(node),
-        ("", name) => return own(name, node),
+        (ML, "ArrayFeatureExtractor") => |_, node| preprocessing::array_feature_extractor(node),
+        (ML, "Binarizer") => |_, node| preprocessing::binarizer(node),
+        (ML, "FeatureVectorizer") => |_, node| preprocessing::feature_vectorizer(node),
+        (ML, "Imputer") => |_, node| preprocessing::imputer(node),
+        (ML, "LabelEncoder") => |_, node| encoders::label_encoder(node),
+        (ML, "LinearClassifier") => |_, node| linear::classifier(node),
+        (ML, "LinearRegressor") => |_, node| linear::regressor(node),
+        (ML, "Normalizer") => |_, node| preprocessing::normalizer(node),
+        (ML, "OneHotEncoder") => |_, node| encoders::one_hot_encoder(node),
+        (ML, "Scaler") => |_, node| preprocessing::scaler(node),
+        (ML, "SVMClassifier") => |_, node| svm::classifier(node),
+        (ML, "SVMRegressor") => |_, node| svm::regressor(node),
+        (ML, "TreeEnsemble") => |_, node| trees::ensemble(node),
+        (ML, "TreeEnsembleClassifier") => |_, node| trees::classifier(node),
+        (ML, "TreeEnsembleRegressor") => |_, node| trees::regressor(node),
+        (ML, "ZipMap") => |_, node| preprocessing::zip_map(node),
+        ("", name) => return own(name),
         _ => return None,
     })
 }
 
 /// ONNX's own operators.
-fn own(operator: &str, node: &Node<'_>) -> Option<Result<Operator, LoadError>> {
+fn own(operator: &str) -> Option<Make> {
     Some(match operator {
         "Abs" | "Ceil" | "Exp" | "Floor" | "Log" | "Neg" | "Reciprocal" | "Relu" | "Sigmoid" | "Sign" | "Sqrt"
-        | "Tanh" => elementwise::unary(operator, node),
-        "Add" | "Div" | "Mul" | "Pow" | "Sub" => elementwise::arithmetic(operator, node),
-        "Max" | "Min" | "Sum" => elementwise::many(operator, node),
-        "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => elementwise::comparison(operator, node),
-        "And" | "Or" | "Xor" => elementwise::logic(operator, node),
-        "Not" => elementwise::not(node),
-        "IsNaN" => elementwise::is_nan(node),
-        "Where" => elementwise::choose(node),
-        "ArgMax" | "ArgMin" => reduce::arg(operator, node),
+        | "Tanh" => elementwise::unary,
+        "Add" | "Div" | "Mul" | "Pow" | "Sub" => elementwise::arithmetic,
+        "Max" | "Min" | "Sum" => elementwise::many,
+        "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => elementwise::comparison,
+        "And" | "Or" | "Xor" => elementwise::logic,
+        "Not" => |_, node| elementwise::not(node),
+        "IsNaN" => |_, node| elementwise::is_nan(node),
+        "Where" => |_, node| elementwise::choose(node),
+        "ArgMax" | "ArgMin" => reduce::arg,
         "ReduceL1" | "ReduceL2" | "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceSum" | "ReduceSumSquare" => {
-            reduce::reduce(operator, node)
+            reduce::reduce
         }
-        "Softmax" => reduce::softmax(node),
-        "Cast" => cast::cast(node),
-        "Concat" => layout::concat(node),
-        "Constant" => layout::constant(node),
-        "Flatten" => layout::flatten(node),
-        "Gather" => layout::gather(node),
-        "Identity" => layout::identity(node),
-        "Reshape" => layout::reshape(node),
-        "Shape" => layout::shape(node),
-        "Slice" => layout::slice(node),
-        "Squeeze" => layout::squeeze(node),
-        "Transpose" => layout::transpose(node),
-        "Unsqueeze" => layout::unsqueeze(node),
-        "Gemm" => matrix::gemm(node),
-        "MatMul" => matrix::matmul(node),
+        "Softmax" => |_, node| reduce::softmax(node),
+        "Cast" => |_, node| cast::cast(node),
+        "Concat" => |_, node| layout::concat(node),
+        "Constant" => |_, node| layout::constant(node),
+        "Flatten" => |_, node| layout::flatten(node),
+        "Gather" => |_, node| layout::gather(node),
+        "Identity" => |_, node| layout::identity(node),
+        "Reshape" => |_, node| layout::reshape(node),
+        "Shape" => |_, node| layout::shape(node),
+        "Slice" => |_, node| layout::slice(node),
+        "Squeeze" => |_, node| layout::squeeze(node),
+        "Transpose" => |_, node| layout::transpose(node),
+        "Unsqueeze" => |_, node| layout::unsqueeze(node),
+        "Gemm" => |_, node| matrix::gemm(node),
+        "MatMul" => |_, node| matrix::matmul(node),
         _ => return None,
     })
 }

@@ -275,12 +275,12 @@ impl Opsets {
 fn step<'a>(proto: &onnx::Node<'a>, opsets: &Opsets, slots: &mut Slots<'a>) -> Result<Step, LoadError> {
     let opset = if proto.domain == ML { opsets.ml } else { opsets.own };
     let node = Node::new(proto, opset);
-    let Some(operator) = operators::make(proto.domain, proto.operator, &node) else {
+    let Some(make) = operators::find(proto.domain, proto.operator) else {
         let operator = operator(proto);
         let node = describe(proto);
         return Err(LoadError::Operator { node, operator });
     };
-    let operator = operator?;
+    let operator = make(proto.operator, &node)?;
     node.finish()?;
     let mut inputs = Vec::with_capacity(proto.inputs.len());
     for name in &proto.inputs {

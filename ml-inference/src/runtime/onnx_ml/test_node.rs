@@ -65,8 +65,8 @@ impl TestNode {
 
     pub(super) fn make(&self) -> Result<Operator, LoadError> {
         let node = Node::new(&self.proto, self.opset);
-        let operator =
-            operators::make(self.proto.domain, self.proto.operator, &node).expect("the operator is known")?;
+        let make = operators::find(self.proto.domain, self.proto.operator).expect("the operator is known");
+        let operator = make(self.proto.operator, &node)?;
         node.finish()?;
         Ok(operator)
     }
