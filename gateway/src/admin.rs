@@ -103,7 +103,6 @@ impl Status {
     fn json(&self) -> String {
         let snapshot = Arc::clone(&self.snapshots.borrow());
         let clusters: Vec<_> = snapshot.clusters.iter().map(|cluster| cluster_json(cluster)).collect();
-        let reloads = self.reloads.state();
         let routes: Vec<_> = snapshot
             .routes
             .iter()
@@ -120,12 +119,7 @@ impl Status {
             "draining": self.phase.is_draining(),
             "uptime_seconds": self.started.elapsed().as_secs(),
             "workers": self.workers,
-            "config": {
-                "generation": reloads.generation,
-                "age_seconds": reloads.since.elapsed().as_secs(),
-                "refused": reloads.refused,
-                "at_restart": reloads.at_restart,
-            },
+            "config": self.reloads.state().json(),
             "clusters": clusters,
             "routes": routes,
         });

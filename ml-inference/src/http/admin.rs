@@ -123,7 +123,6 @@ impl Admin {
 
     fn status(&self) -> Value {
         let state = &self.state;
-        let reloads = self.reloads.state();
         let catalog = state.engine.catalog();
         let models: Vec<Value> = catalog
             .models
@@ -138,12 +137,7 @@ impl Admin {
             "draining": state.phase.is_draining(),
             "uptime_seconds": self.started.elapsed().as_secs(),
             "workers": self.workers,
-            "config": {
-                "generation": reloads.generation,
-                "age_seconds": reloads.since.elapsed().as_secs(),
-                "refused": reloads.refused,
-                "at_restart": reloads.at_restart,
-            },
+            "config": self.reloads.state().json(),
             "models": models,
             "registry": self.registry.as_ref().map(Followed::status),
         })

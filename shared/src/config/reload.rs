@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
@@ -160,6 +161,18 @@ pub struct State {
     pub at_restart: Vec<&'static str>,
     /// Why the files as they are now were refused.
     pub refused: Option<String>,
+}
+
+impl State {
+    /// As a status page shows it.
+    pub fn json(&self) -> serde_json::Value {
+        json!({
+            "generation": self.generation,
+            "age_seconds": self.since.elapsed().as_secs(),
+            "refused": self.refused,
+            "at_restart": self.at_restart,
+        })
+    }
 }
 
 impl Default for State {

@@ -21,9 +21,11 @@ use super::partial::Partial;
 use super::source::{Got, Object, Source, Want};
 use super::status::{Progress, Status};
 use crate::metrics::PullMetrics;
+use crate::repository::background;
 
-/// Written at once: few enough to hold two of them, enough to make the change of threads not matter.
-const BATCH: usize = 1 << 20;
+/// Written and hashed at once. So many take a fifth of a millisecond, after which whoever waits for the processor has it; with a
+/// megabyte the slowest of a hundred requests beside a pull waited twice as long.
+const BATCH: usize = 128 * 1024;
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -208,7 +210,7 @@ impl<'a> Writer<'a> {
 
     async fn write(&mut self, batch: Vec<Bytes>) -> Result<(), RegistryError> {
         let mut partial = self.idle().await?;
-        self.writing = Some(spawn_blocking(move || partial.append(&batch).map(|()| partial)));
+        self.writing = Some(beside(move || partial.append(&batch).map(|()| partial)));
         Ok(())
     }
 
@@ -296,5 +298,13 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, RegistryError> + Send + 'static,
 ) -> Result<T, RegistryError> {
     let given_up = |_panicked| RegistryError::GivenUp { path: path.to_owned() };
-    spawn_blocking(work).await.map_err(given_up)?
+    beside(work).await.map_err(given_up)?
+}
+
+/// Has a thread that may block do `work`, after requests.
+fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    spawn_blocking(|| {
+        background::give_way();
+        work()
+    })
 }

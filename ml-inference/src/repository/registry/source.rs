@@ -82,8 +82,8 @@ pub(super) enum Body {
     File(tokio::fs::File),
 }
 
-/// As much as is read from a file at once.
-const FILE_CHUNK: usize = 256 * 1024;
+/// As much as is read from a file at once: what is written at once.
+const FILE_CHUNK: usize = 128 * 1024;
 
 impl Body {
     /// The next bytes, or `None` at the end.
