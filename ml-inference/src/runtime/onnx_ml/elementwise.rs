@@ -74,15 +74,30 @@ pub(super) fn zip<A: Copy, B: Copy, C: Element>(
         a.iter().map(|a| f(*a, *b)).collect()
     } else if let ([a], true) = (a, count == b.len()) {
         b.iter().map(|b| f(*a, *b)).collect()
-    } else if count == a.len() && a_shape.ends_with(b_shape) && !b.is_empty() {
+    } else if count == a.len() && !b.is_empty() && a_shape.ends_with(without_leading_ones(b_shape)) {
         // A row onto rows: what a layer's bias is.
-        let rows = a.chunks_exact(b.len());
-        rows.flat_map(|row| row.iter().zip(b).map(|(a, b)| f(*a, *b))).collect()
+        let mut values = Vec::with_capacity(count);
+        for row in a.chunks_exact(b.len()) {
+            values.extend(row.iter().zip(b).map(|(a, b)| f(*a, *b)));
+        }
+        values
+    } else if count == b.len() && !a.is_empty() && b_shape.ends_with(without_leading_ones(a_shape)) {
+        let mut values = Vec::with_capacity(count);
+        for row in b.chunks_exact(a.len()) {
+            values.extend(a.iter().zip(row).map(|(a, b)| f(*a, *b)));
+        }
+        values
     } else {
         let places = places(a_shape, &shape).zip(places(b_shape, &shape));
         places.map(|(at, bt)| f(a[at], b[bt])).collect()
     };
     Ok(Tensor::of(shape, values)?)
+}
+
+/// Dimensions that broadcasting adds by itself: scikit-learn's biases have the shape `[1, n]`.
+fn without_leading_ones(shape: &[usize]) -> &[usize] {
+    let first = shape.iter().position(|length| *length != 1);
+    &shape[first.unwrap_or(shape.len())..]
 }
 
 fn pair(a: &Tensor, b: &Tensor) -> Fault {
@@ -412,9 +427,14 @@ mod tests {
             let count = |shape: &[usize]| shape.iter().product::<usize>();
             let a: Vec<i64> = (0..).take(count(&shape)).collect();
             let b: Vec<i64> = (0..).take(count(other)).map(|x: i64| x * 1000).collect();
-            let fast = zip((&shape, &a), (other, &b), |a, b| a + b).expect("go together");
-            let slow = places(&shape, &shape).zip(places(other, &shape)).map(|(at, bt)| a[at] + b[bt]);
-            prop_assert_eq!(fast.values::<i64>().expect("integers"), slow.collect::<Vec<i64>>());
+            let pairs = || places(&shape, &shape).zip(places(other, &shape)).map(|(at, bt)| (a[at], b[bt]));
+            let fast = zip((&shape, &a), (other, &b), |a, b| a - b).expect("go together");
+            let slow: Vec<i64> = pairs().map(|(a, b)| a - b).collect();
+            prop_assert_eq!(fast.values::<i64>().expect("integers"), slow);
+            let fast = zip((other, &b), (&shape, &a), |b, a| b - 2 * a).expect("go together");
+            let slow: Vec<i64> = pairs().map(|(a, b)| b - 2 * a).collect();
+            prop_assert_eq!(fast.values::<i64>().expect("integers"), slow);
+            prop_assert_eq!(fast.shape(), &shape);
         }
     }
 }
