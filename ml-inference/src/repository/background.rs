@@ -10,19 +10,19 @@
 //! once. Such a thread gets next to nothing for as long as requests keep every processor busy, and an ordinary process may not
 //! take the class back. Hence the second thread, which has a small share of a busy processor.
 
-use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, OnceLock};
-use std::thread;
-use std::time::Duration;
+mod task;
 
-use rustix::process::setpriority_process;
-use rustix::thread::{Pid, gettid};
-use thread_priority::{
-    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::Duration;
+use std::{io, thread};
+
 use tracing::{info, warn};
+
+pub(super) use task::give_way;
+use task::{Seen, Task};
 
 use crate::runtime::RunThreads;
 
@@ -33,115 +33,123 @@ const PATIENCE: u32 = 5;
 /// Less than this between two looks is hardly anything: a tenth of a processor, in hundredths of a second as the kernel counts.
 const LITTLE: u64 = 2;
 
-/// Why there is no outcome.
+/// There is no outcome; the panic hook has told why.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Lost {
-    #[error("no thread could be started for it: {0}")]
-    Thread(#[from] std::io::Error),
-    #[error("it panicked")]
-    Panicked,
+#[error("it panicked")]
+pub(super) struct Panicked;
+
+/// One piece of work, which two threads may be at. A clone is the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Attempt {
+    is_over: Arc<AtomicBool>,
 }
 
-/// Waits for `work`. It may be begun a second time while the first goes on: one outcome is given back and the other dropped.
-pub(super) fn run<T: Send + 'static>(work: impl Fn() -> T + Send + Sync + 'static) -> Result<T, Lost> {
-    let work = Arc::new(work);
-    let (outcome, outcomes) = mpsc::channel();
-    let task = Arc::new(OnceLock::new());
-    let watched = Arc::clone(&task);
-    let begin = move || {
-        if become_idle() {
-            // A thread of its own: nothing else can have set it.
-            let _first = watched.set(gettid());
-        }
-    };
-    start("load-idle", begin, Arc::clone(&work), outcome.clone())?;
-    let (mut starving, mut is_helped) = (Starving::default(), false);
-    loop {
-        match outcomes.recv_timeout(LOOK) {
-            Ok(outcome) => return outcome,
-            // Not before this function ends, which has a sender.
-            Err(RecvTimeoutError::Disconnected) => return Err(Lost::Panicked),
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-        let seen = task.get().and_then(|task| Seen::of(*task));
-        if starving.look(seen) && !is_helped {
-            info!(
-                "a model waits for a processor that is not busy: it is loaded by a thread that has a share of a busy one, too"
-            );
-            start("load-low", || {}, Arc::clone(&work), outcome.clone())?;
-            is_helped = true;
-        }
+impl Attempt {
+    /// Another thread was faster, so that nobody wants this one's outcome.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
     }
 }
 
-/// Does `work` on a thread after `begin`; both on the one that models are run on.
-fn start<T: Send + 'static>(
-    name: &str,
-    begin: impl FnOnce() + Send + 'static,
-    work: Arc<impl Fn() -> T + Send + Sync + 'static>,
-    outcome: Sender<Result<T, Lost>>,
-) -> std::io::Result<()> {
-    let run = move || {
-        let run = || {
-            RunThreads::new(1).within(|| {
-                begin();
-                work()
-            })
+/// What works one after the other in the background.
+#[derive(Debug, Default)]
+pub(super) struct Background {
+    /// An idle thread has one until it ends. One whose work another has done may need long to notice, and keeps its memory until then:
+    /// there is never a second.
+    idle: Arc<()>,
+}
+
+impl Background {
+    /// Waits for `work`. It may be begun a second time while the first goes on: one outcome is given back and the other dropped.
+    pub(super) fn run<T, W>(&self, work: W) -> Result<T, Panicked>
+    where
+        T: Send + 'static,
+        W: Fn(&Attempt) -> T + Send + Sync + 'static,
+    {
+        let (outcome, outcomes) = mpsc::channel();
+        let race = Race {
+            work: Arc::new(work),
+            attempt: Attempt::default(),
+            outcome,
         };
-        let done = catch_unwind(AssertUnwindSafe(run)).map_err(|_told_by_the_hook| Lost::Panicked);
-        // The other thread may have been faster.
-        let _unwanted = outcome.send(done);
-    };
-    let thread = thread::Builder::new().name(name.to_owned());
-    thread.spawn(run).map(|_detached| ())
-}
+        let task = Arc::new(Task::default());
+        let mut is_helped = !self.start_idle(&race, &task);
+        if is_helped && let Err(error) = race.start("load-low", || {}) {
+            warn!(%error, "a model is loaded by the thread that looks for models: no other can be started");
+            return Ok((race.work)(&race.attempt));
+        }
+        let mut starving = Starving::default();
+        let outcome = loop {
+            match outcomes.recv_timeout(LOOK) {
+                Ok(outcome) => break outcome,
+                // Not before this function ends, which has a sender.
+                Err(RecvTimeoutError::Disconnected) => break Err(Panicked),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if starving.look(task.seen()) && !is_helped {
+                is_helped = true;
+                match race.start("load-low", || {}) {
+                    Ok(()) => info!(
+                        "requests leave nothing to a model that is loaded: a thread with a share of its own begins too"
+                    ),
+                    Err(error) => warn!(%error, "a model that is loaded has to wait for requests"),
+                }
+            }
+        };
+        race.attempt.is_over.store(true, Ordering::Relaxed);
+        outcome
+    }
 
-/// From here on this thread, and those that it starts, get about a tenth of a processor where all are busy.
-pub(super) fn give_way() {
-    const NICE: i32 = 10;
-    if let Err(error) = setpriority_process(None, NICE) {
-        warn!(%error, "loading models will not give way to requests");
+    /// Not while there is one whose work another thread has done.
+    fn start_idle<T, W>(&self, race: &Race<T, W>, task: &Arc<Task>) -> bool
+    where
+        T: Send + 'static,
+        W: Fn(&Attempt) -> T + Send + Sync + 'static,
+    {
+        if Arc::strong_count(&self.idle) > 1 {
+            return false;
+        }
+        let (idle, task) = (Arc::clone(&self.idle), Arc::clone(task));
+        let begin = move || {
+            task.become_idle();
+            idle
+        };
+        race.start("load-idle", begin).is_ok()
     }
 }
 
-/// Whether this thread is of the idle class from here on: only where it can be seen whether it gets anything.
-fn become_idle() -> bool {
-    if Seen::of(gettid()).is_none() {
-        return false;
-    }
-    let class = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-    let outcome = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, class);
-    if let Err(error) = &outcome {
-        warn!(?error, "loading models gives way to requests only by a low priority");
-    }
-    outcome.is_ok()
+/// What the threads that work have in common.
+struct Race<T, W> {
+    work: Arc<W>,
+    attempt: Attempt,
+    outcome: Sender<Result<T, Panicked>>,
 }
 
-/// A thread as the kernel shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
-    /// It runs or could: it does not wait for a disk, a lock or for time to pass.
-    is_runnable: bool,
-    /// What it had of a processor, in hundredths of a second.
-    used: u64,
-}
-
-impl Seen {
-    fn of(task: Pid) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/self/task/{}/stat", task.as_raw_nonzero()));
-        Self::parse(&stat.ok()?)
-    }
-
-    /// A line of `proc_pid_stat(5)`: the name stands in parentheses and may have some of its own.
-    fn parse(stat: &str) -> Option<Self> {
-        const UTIME: usize = 14 - 3;
-        let (_id_and_name, fields) = stat.rsplit_once(')')?;
-        let fields: Vec<&str> = fields.split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
-        Some(Self {
-            is_runnable: *fields.first()? == "R",
-            used: ticks(UTIME)?.saturating_add(ticks(UTIME + 1)?),
-        })
+impl<T, W> Race<T, W>
+where
+    T: Send + 'static,
+    W: Fn(&Attempt) -> T + Send + Sync + 'static,
+{
+    /// Has a thread begin and work; it keeps what it began with to its end.
+    fn start<K: Send + 'static>(&self, name: &str, begin: impl FnOnce() -> K + Send + 'static) -> io::Result<()> {
+        let (work, attempt, outcome) = (Arc::clone(&self.work), self.attempt.clone(), self.outcome.clone());
+        let run = move || {
+            // Both on the thread that models are run on.
+            let run = || {
+                RunThreads::new(1).within(|| {
+                    let kept = begin();
+                    (work(&attempt), kept)
+                })
+            };
+            let (done, _kept) = match catch_unwind(AssertUnwindSafe(run)) {
+                Ok((done, kept)) => (Ok(done), Some(kept)),
+                Err(_told_by_the_hook) => (Err(Panicked), None),
+            };
+            // The other thread may have been faster.
+            let _unwanted = outcome.send(done);
+        };
+        let thread = thread::Builder::new().name(name.to_owned());
+        thread.spawn(run).map(|_detached| ())
     }
 }
 
@@ -165,85 +173,17 @@ impl Starving {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
     use proptest::prelude::*;
-    use rustix::thread::{CpuSet, sched_setaffinity};
-    use rustix::time::{ClockId, clock_gettime};
 
     use super::*;
-
-    const SCHED_IDLE: &str = "5";
-
-    /// The scheduling class of the thread that calls.
-    fn class() -> String {
-        let stat = fs::read_to_string("/proc/thread-self/stat").expect("is there");
-        let (_, fields) = stat.rsplit_once(')').expect("a name");
-        fields.split_whitespace().nth(41 - 3).expect("a class").to_owned()
-    }
-
-    #[test]
-    fn work_is_done_by_a_thread_of_the_idle_class() {
-        let before = class();
-        assert_eq!(run(class).expect("an outcome"), SCHED_IDLE);
-        assert_eq!(class(), before, "who waits is what it was");
-    }
 
     #[test]
     fn work_that_panics_has_no_outcome() {
         // Without the hook, whose backtrace takes long where every processor is busy.
-        let outcome = run(|| -> u8 { std::panic::resume_unwind(Box::new("as the test wants it")) });
-        assert!(matches!(outcome, Err(Lost::Panicked)), "{outcome:?}");
-    }
-
-    /// Computes for a third of a second.
-    fn compute() {
-        let used = || clock_gettime(ClockId::ThreadCPUTime);
-        let began = used();
-        let since = |now: rustix::time::Timespec| {
-            (now.tv_sec - began.tv_sec) * 1000 + (now.tv_nsec - began.tv_nsec) / 1_000_000
-        };
-        while since(used()) < 333 {}
-    }
-
-    #[test]
-    fn work_ends_where_the_processor_is_never_idle() {
-        // Threads keep to what the one that starts them may use.
-        let mut one = CpuSet::new();
-        one.set(rustix::thread::sched_getcpu());
-        sched_setaffinity(None, &one).expect("is allowed");
-        let ending = Arc::new(AtomicBool::new(false));
-        let busy = {
-            let ending = Arc::clone(&ending);
-            thread::spawn(move || while !ending.load(Ordering::Relaxed) {})
-        };
-        let begun = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&begun);
-        let outcome = thread::spawn(move || {
-            give_way();
-            run(move || {
-                counted.fetch_add(1, Ordering::Relaxed);
-                compute();
-                class()
-            })
-        });
-        let outcome = outcome.join().expect("waits").expect("an outcome");
-        ending.store(true, Ordering::Relaxed);
-        busy.join().expect("ends");
-        assert_ne!(outcome, SCHED_IDLE, "the second thread was first");
-        assert_eq!(begun.load(Ordering::Relaxed), 2);
-    }
-
-    #[test]
-    fn a_line_of_the_kernel_is_read() {
-        let line = "12 (a) R 1) R 1 2 3 4 5 6 7 8 9 10 30 12 0 0 20 0 1 0";
-        let expected = Seen {
-            is_runnable: true,
-            used: 42,
-        };
-        assert_eq!(Seen::parse(line), Some(expected));
-        assert_eq!(Seen::parse("12 (a) S 1 2"), None);
-        assert_eq!(Seen::parse(""), None);
+        let work = |_: &Attempt| -> u8 { std::panic::resume_unwind(Box::new("as the test wants it")) };
+        let background = Background::default();
+        assert!(background.run(work).is_err());
+        assert_eq!(background.run(|_| 7).expect("an outcome"), 7);
     }
 
     proptest! {
@@ -263,5 +203,107 @@ mod tests {
                 prop_assert_eq!(starving.look(Some(Seen { is_runnable, used })), is_kept);
             }
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests_of_linux {
+    use std::fs;
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Instant;
+
+    use rustix::thread::{CapabilitySet, CpuSet, capabilities, sched_setaffinity, set_capabilities};
+    use rustix::time::{ClockId, clock_gettime};
+    use shared::test_util::DEADLINE;
+
+    use super::*;
+
+    const SCHED_IDLE: &str = "5";
+
+    /// The scheduling class of the thread that calls.
+    fn class() -> String {
+        let stat = fs::read_to_string("/proc/thread-self/stat").expect("is there");
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        fields.split_whitespace().nth(41 - 3).expect("a class").to_owned()
+    }
+
+    /// On a thread of low priority that may not take a higher one, as in a pod.
+    fn as_in_a_pod<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let mut own = capabilities(None).expect("are told");
+                own.effective.remove(CapabilitySet::SYS_NICE);
+                own.permitted.remove(CapabilitySet::SYS_NICE);
+                set_capabilities(None, own).expect("fewer are allowed");
+                give_way();
+                work()
+            });
+            thread.join().expect("no panic")
+        })
+    }
+
+    #[test]
+    fn work_is_done_by_a_thread_of_the_idle_class() {
+        let (did, waits) = as_in_a_pod(|| (Background::default().run(|_| class()), class()));
+        assert_eq!(did.expect("an outcome"), SCHED_IDLE);
+        assert_ne!(waits, SCHED_IDLE);
+    }
+
+    /// Computes for a tenth of a second.
+    fn compute() {
+        let used = || clock_gettime(ClockId::ThreadCPUTime);
+        let began = used();
+        let milliseconds = || (used().tv_sec - began.tv_sec) * 1000 + (used().tv_nsec - began.tv_nsec) / 1_000_000;
+        while milliseconds() < 100 {}
+    }
+
+    #[test]
+    fn work_ends_where_the_processor_is_never_idle() {
+        let is_ending = Arc::new(AtomicBool::new(false));
+        let is_released = Arc::new(AtomicBool::new(false));
+        let was_over = Arc::new(AtomicBool::new(false));
+        let begun = Arc::new(AtomicUsize::new(0));
+        let background = Background::default();
+        let classes = as_in_a_pod(|| {
+            // Threads keep to the one processor of the one that starts them.
+            let mut one = CpuSet::new();
+            one.set(rustix::thread::sched_getcpu());
+            sched_setaffinity(None, &one).expect("is allowed");
+            let ending = Arc::clone(&is_ending);
+            let busy = thread::spawn(move || while !ending.load(Ordering::Relaxed) {});
+            let run = || {
+                let (begun, released, over) = (Arc::clone(&begun), Arc::clone(&is_released), Arc::clone(&was_over));
+                background.run(move |attempt| {
+                    begun.fetch_add(1, Ordering::Relaxed);
+                    if class() == SCHED_IDLE {
+                        while !released.load(Ordering::Relaxed) {}
+                        over.store(attempt.is_over(), Ordering::Relaxed);
+                    } else {
+                        compute();
+                    }
+                    class()
+                })
+            };
+            let classes = [run(), run()];
+            is_ending.store(true, Ordering::Relaxed);
+            busy.join().expect("ends");
+            classes
+        });
+        for class in classes {
+            assert_ne!(
+                class.expect("an outcome"),
+                SCHED_IDLE,
+                "the thread with a share was first"
+            );
+        }
+        let begun = begun.load(Ordering::Relaxed);
+        assert_eq!(begun, 3, "one idle thread, and none beside it when it is of no use");
+        is_released.store(true, Ordering::Relaxed);
+        let end = Instant::now() + DEADLINE;
+        while Arc::strong_count(&background.idle) > 1 {
+            assert!(Instant::now() < end, "the idle thread goes on");
+            thread::yield_now();
+        }
+        assert!(was_over.load(Ordering::Relaxed), "it could have known");
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tracing::{error, info};
 
-use super::background;
+use super::background::{Attempt, Background};
 use super::golden;
 use super::model_config::{Golden, ModelConfig};
 use crate::engine::{EngineError, LoadedModel, Statistics};
@@ -41,8 +41,8 @@ pub(super) struct Order {
 #[derive(Debug)]
 pub struct Loader {
     opener: Arc<Opener>,
-    /// Whether requests are answered, which are not to feel that a model is loaded.
-    defers: bool,
+    /// From when on requests are answered, which are not to feel that a model is loaded.
+    background: Option<Background>,
 }
 
 /// What every load has in common.
@@ -61,12 +61,17 @@ impl Loader {
             max_bytes,
             runtimes,
         });
-        Self { opener, defers: false }
+        Self {
+            opener,
+            background: None,
+        }
     }
 
     /// From here on loads take only what requests leave; whether that is new. What is loaded before is waited for.
     pub(super) fn defer_to_requests(&mut self) -> bool {
-        !std::mem::replace(&mut self.defers, true)
+        let is_new = self.background.is_none();
+        self.background.get_or_insert_default();
+        is_new
     }
 
     /// Tells what came of it in the log and the metrics.
@@ -74,12 +79,12 @@ impl Loader {
         let (started, memory) = (Instant::now(), resident_bytes());
         let opener = Arc::clone(&self.opener);
         let ordered = order.clone();
-        let outcome = match self.defers {
-            true => {
-                runtime::start_shared_threads();
-                background::run(move || opener.load(&ordered)).unwrap_or_else(|lost| Err(lost.to_string()))
+        let outcome = match &self.background {
+            Some(background) => {
+                let loaded = background.run(move |attempt| opener.load(&ordered, attempt));
+                loaded.unwrap_or_else(|panicked| Err(panicked.to_string()))
             }
-            false => opener.load(&ordered),
+            None => opener.load(&ordered, &Attempt::default()),
         };
         let seconds = started.elapsed().as_secs_f64();
         self.opener.metrics.load(&order.model, outcome.is_ok(), seconds);
@@ -108,14 +113,21 @@ impl Loader {
 }
 
 impl Opener {
-    fn load(&self, order: &Order) -> Result<LoadedModel, String> {
+    /// Between its steps it looks whether it is still wanted.
+    fn load(&self, order: &Order, attempt: &Attempt) -> Result<LoadedModel, String> {
         let config = &order.config;
+        let wanted = || match attempt.is_over() {
+            true => Err("another thread has loaded it".to_owned()),
+            false => Ok(()),
+        };
         let content = read(&order.path, self.max_bytes)?;
+        wanted()?;
         let open = AssertUnwindSafe(|| self.runtimes.open(content, config.runtime));
         let runtime = match catch_unwind(open) {
             Ok(opened) => opened.map_err(|error| error.to_string())?,
             Err(_panic) => return Err("opening it panicked".to_owned()),
         };
+        wanted()?;
         let example = runtime.signature().zeros(1).map_err(|error| error.to_string())?;
         let model = Model {
             name: order.model.clone(),
@@ -126,6 +138,7 @@ impl Opener {
         };
         let mut loaded = LoadedModel::new(model, &self.metrics);
         let mut samples = warm_up(&loaded, config)?;
+        wanted()?;
         let golden = config.golden.iter().filter(|golden| golden.is_for(order.version));
         for (at, golden) in golden.enumerate() {
             let sample = check(&loaded, golden).map_err(|problem| format!("golden request {at}: {problem}"))?;
@@ -183,13 +196,21 @@ fn run(loaded: &LoadedModel, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, String>
 
 fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, String> {
     let cannot = |error: std::io::Error| format!("cannot be read: {error}");
+    let too_large = || format!("the file is larger than MAX_MODEL_BYTES, {max_bytes}");
     let mut file = File::open(path).map_err(cannot)?;
-    let expected = file.metadata().map_err(cannot)?.len().min(max_bytes);
+    let length = file.metadata().map_err(cannot)?.len();
+    if length > max_bytes {
+        return Err(too_large());
+    }
+    let mut content = Vec::new();
     // One byte more than there should be, so that the end of the file is found without growing.
-    let mut content = Vec::with_capacity(usize::try_from(expected).unwrap_or_default().saturating_add(1));
+    let room = usize::try_from(length).unwrap_or(usize::MAX).saturating_add(1);
+    content
+        .try_reserve_exact(room)
+        .map_err(|error| format!("{length} bytes: {error}"))?;
     while file.by_ref().take(PIECE).read_to_end(&mut content).map_err(cannot)? > 0 {
         if content.len() as u64 > max_bytes {
-            return Err(format!("the file is larger than MAX_MODEL_BYTES, {max_bytes}"));
+            return Err(too_large());
         }
     }
     Ok(content)

@@ -176,6 +176,7 @@ impl Tracker {
         // Each turn loads one version or finds one that cannot be, so this ends.
         while let Some((number, file)) = self.next_to_load(steady) {
             self.loading = Some(number);
+            self.leaving.retain(is_used);
             load.progress(&self.name, self.servable());
             let outcome = load.load(&self.name, number, file, &self.config);
             self.loading = None;
@@ -287,7 +288,7 @@ impl Tracker {
     /// Tells of it if there are such, or something else `changed`.
     pub(super) fn forget_those_that_left(&mut self, changed: bool, load: &mut impl Load) {
         let leaving = self.leaving.len();
-        self.leaving.retain(|(_, loaded)| Arc::strong_count(loaded) > 1);
+        self.leaving.retain(is_used);
         if changed || leaving != self.leaving.len() {
             load.progress(&self.name, self.servable());
         }
@@ -342,6 +343,11 @@ impl Tracker {
         let nothing_found = self.seen.as_ref().is_none_or(|found| *found == Found::default());
         nothing_found && self.tried.is_empty() && self.leaving.is_empty()
     }
+}
+
+/// Whether anything else has it: a request, or the catalog before.
+fn is_used((_, loaded): &(u64, Arc<LoadedModel>)) -> bool {
+    Arc::strong_count(loaded) > 1
 }
 
 #[cfg(test)]

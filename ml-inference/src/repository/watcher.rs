@@ -24,7 +24,7 @@ use super::loader::{Loader, Order};
 use super::model_config::ModelConfig;
 use super::tracker::{Load, Tracker, Trust};
 use crate::engine::LoadedModel;
-use crate::runtime::RunThreads;
+use crate::runtime::{self, RunThreads};
 
 /// How long it may take to notice that the last request of a version that was let go has ended.
 const LETTING_GO: Duration = Duration::from_millis(100);
@@ -67,8 +67,17 @@ impl Watcher {
             told: Told::default(),
         };
         let thread = thread::Builder::new().name("repository".to_owned());
-        // Models are opened and warmed up with one thread: this one, or those of `background.rs`.
-        let thread = thread.spawn(move || RunThreads::new(1).within(move || watching.run(&commands, &looked)))?;
+        let low = thread::Builder::new().name("repository".to_owned());
+        let low = low.spawn(|| {
+            background::give_way();
+            runtime::start_shared_threads();
+        })?;
+        let thread = thread.spawn(move || {
+            // Whether it has started the threads or not, models can be loaded.
+            let _started = low.join();
+            // Models are opened and warmed up with one thread: this one, or those of `background.rs`.
+            RunThreads::new(1).within(move || watching.run(&commands, &looked));
+        })?;
         Ok(Self {
             looks,
             control,
@@ -173,6 +182,8 @@ impl Watching {
         if self.told.unseen.take().is_some() {
             info!("the models' directory can be read again");
         }
+        // Their memory may be what the next one needs.
+        self.forget_those_that_left();
         self.keep_built_ins(&mut listing);
         self.tell_oddities(&listing);
         for name in listing.models.keys() {
@@ -186,6 +197,7 @@ impl Watching {
     }
 
     fn obey(&mut self, command: Command) {
+        self.forget_those_that_left();
         match command {
             Command::Load(model, reply) => {
                 let outcome = self.load(&model);

@@ -132,7 +132,7 @@ fn open_without(file: Vec<u8>) -> Result<Box<dyn ModelRuntime>, LoadError> {
         Ok(signature) => signature,
         Err(refused) => return on_onnx_ml(&model).map_err(|_narrower| refused),
     };
-    // rten keeps the file. A large one is hardly ever made of what `onnx_ml` knows, and is then not in memory twice.
+    // rten takes the file. Only what `onnx_ml` knows whole is worth another in memory: few operators, so hardly ever a large model.
     let second = OnnxMl::knows(&model).then(|| file.clone());
     on_rten(file, signature).or_else(|refused| {
         let Some(file) = second else {

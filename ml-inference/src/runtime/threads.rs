@@ -24,16 +24,23 @@ impl RunThreads {
     /// Does `work` on one of the threads; models that it runs use this pool.
     pub fn within<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.0.run(|| {
-            let before = CURRENT.replace(Some(Arc::clone(&self.0)));
-            let done = work();
-            CURRENT.set(before);
-            done
+            let _within = Within(CURRENT.replace(Some(Arc::clone(&self.0))));
+            work()
         })
     }
 }
 
+/// What a thread was in before; it is again when this ends, also by a panic: a pool that its own thread has would never end.
+struct Within(Option<Arc<ThreadPool>>);
+
+impl Drop for Within {
+    fn drop(&mut self) {
+        CURRENT.set(self.0.take());
+    }
+}
+
 /// Starts rten's pool for the process, which it uses for what it can compute while a model is opened. Its threads keep the priority of
-/// who was first to need them, so that should not be one that gives way to everything.
+/// the thread that calls this.
 pub(crate) fn start_shared() {
     let _running = rten::thread_pool();
 }
