@@ -501,12 +501,15 @@ mod tests {
                 vec![(1, Unloading), (2, Available)],
             ]
         );
+        let version = Arc::downgrade(&in_use);
         drop(in_use);
+        assert!(version.strong_count() > 0, "no request takes it apart");
         assert_eq!(
             model.look_once(),
             [(1, Start), (2, Available)],
             "it is let go when nobody uses it"
         );
+        assert_eq!(version.strong_count(), 0);
         assert_eq!(model.fake.take_loads(), [1, 2]);
     }
 
