@@ -207,7 +207,7 @@ fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, String> {
     let room = usize::try_from(length).unwrap_or(usize::MAX).saturating_add(1);
     content
         .try_reserve_exact(room)
-        .map_err(|error| format!("{length} bytes: {error}"))?;
+        .map_err(|error| format!("there is no memory for its {length} bytes: {error}"))?;
     while file.by_ref().take(PIECE).read_to_end(&mut content).map_err(cannot)? > 0 {
         if content.len() as u64 > max_bytes {
             return Err(too_large());

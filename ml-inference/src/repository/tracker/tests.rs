@@ -1,0 +1,466 @@
+//! A model from look to look: files come, change and go, and each look says what serves.
+
+use std::fs;
+
+use proptest::prelude::*;
+use shared::test_util::Scratch;
+
+use super::*;
+use crate::metrics::Metrics;
+use crate::model::{BuiltIn, Model};
+use crate::repository::VersionPolicy;
+use crate::repository::layout::scan;
+use crate::version::ModelVersion;
+
+/// Loads files that say "good", and keeps what it was told.
+struct Fake {
+    metrics: Metrics,
+    loads: Vec<u64>,
+    stages: Vec<Vec<(u64, State)>>,
+}
+
+impl Fake {
+    fn new() -> Self {
+        Self {
+            metrics: Metrics::new().expect("registers"),
+            loads: Vec::new(),
+            stages: Vec::new(),
+        }
+    }
+
+    fn take_loads(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.loads)
+    }
+}
+
+impl Load for Fake {
+    fn load(&mut self, name: &str, number: u64, file: &Seen, _config: &ModelConfig) -> Result<LoadedModel, String> {
+        self.loads.push(number);
+        let text = fs::read_to_string(&file.path).expect("is there");
+        if !text.starts_with("good") {
+            return Err(format!("{text} cannot be loaded"));
+        }
+        let mut model = Model::built_in(BuiltIn::Sum, ModelVersion::of_repository(number));
+        model.name = name.to_owned();
+        Ok(LoadedModel::new(model, &self.metrics))
+    }
+
+    fn progress(&mut self, _name: &str, servable: Servable) {
+        self.stages.push(states(&servable));
+    }
+}
+
+fn states(servable: &Servable) -> Vec<(u64, State)> {
+    let states = servable.versions.iter().map(|version| (version.number, version.state));
+    states.collect()
+}
+
+struct Scene {
+    scratch: Scratch,
+    tracker: Tracker,
+    fake: Fake,
+    looks: usize,
+}
+
+/// A model named `m` in a directory of its own.
+fn model() -> Scene {
+    Scene {
+        scratch: Scratch::new("tracker"),
+        tracker: Tracker::new("m"),
+        fake: Fake::new(),
+        looks: 0,
+    }
+}
+
+impl Scene {
+    fn path(&self, version: u64) -> std::path::PathBuf {
+        self.scratch.path().join(format!("m/{version}/model.onnx"))
+    }
+
+    /// Puts a version there by renaming, so that each content is another file.
+    fn put(&self, version: u64, text: &str) {
+        let new = self.scratch.file("new", text);
+        fs::create_dir_all(self.path(version).parent().expect("below the root")).expect("makes directories");
+        fs::rename(new, self.path(version)).expect("renames");
+    }
+
+    fn remove(&self, version: u64) {
+        fs::remove_dir_all(self.path(version).parent().expect("below the root")).expect("removes");
+    }
+
+    fn look_once(&mut self) -> Vec<(u64, State)> {
+        let listing = scan(self.scratch.path()).expect("can be seen");
+        let trust = if self.looks == 0 { Trust::All } else { Trust::Steady };
+        self.tracker.look(listing.models.get("m"), trust, &mut self.fake);
+        self.looks += 1;
+        states(&self.tracker.servable())
+    }
+
+    /// What changed counts when two looks saw the same.
+    fn look(&mut self) -> Vec<(u64, State)> {
+        self.look_once();
+        self.look_once()
+    }
+
+    /// As somebody asks for it.
+    fn load(&mut self) -> Result<(), String> {
+        let listing = scan(self.scratch.path()).expect("can be seen");
+        self.tracker.load(&listing.models["m"], &mut self.fake)
+    }
+
+    fn problem(&self, number: u64) -> Option<String> {
+        let versions = self.tracker.servable().versions;
+        versions.into_iter().find(|version| version.number == number)?.problem
+    }
+
+    fn loaded(&self, number: u64) -> Arc<LoadedModel> {
+        let versions = self.tracker.servable().versions;
+        let version = versions.into_iter().find(|version| version.number == number);
+        version.and_then(|version| version.loaded).expect("available")
+    }
+}
+
+use State::{Available, End, Loading, Start, Unloading};
+
+#[test]
+fn a_new_version_takes_over_when_it_is_loaded_and_not_before() {
+    let mut model = model();
+    model.put(1, "good 1");
+    assert_eq!(
+        model.look_once(),
+        [(1, Available)],
+        "what is there at the start is complete"
+    );
+    let in_use = model.loaded(1);
+
+    model.put(2, "good 2");
+    assert_eq!(
+        model.look_once(),
+        [(1, Available), (2, Start)],
+        "it may still be written"
+    );
+    model.fake.stages.clear();
+    assert_eq!(model.look_once(), [(1, Unloading), (2, Available)]);
+    assert_eq!(
+        model.fake.stages,
+        [
+            vec![(1, Available), (2, Loading)],
+            vec![(1, Available), (2, Available)],
+            vec![(1, Unloading), (2, Available)],
+        ]
+    );
+    let version = Arc::downgrade(&in_use);
+    drop(in_use);
+    assert!(version.strong_count() > 0, "no request takes it apart");
+    assert_eq!(
+        model.look_once(),
+        [(1, Start), (2, Available)],
+        "it is let go when nobody uses it"
+    );
+    assert_eq!(version.strong_count(), 0);
+    assert_eq!(model.fake.take_loads(), [1, 2]);
+}
+
+#[test]
+fn a_broken_version_never_replaces_a_good_one_and_is_tried_once() {
+    let mut model = model();
+    model.put(1, "good 1");
+    model.look();
+    model.put(2, "broken");
+    assert_eq!(model.look(), [(1, Available), (2, End)]);
+    assert_eq!(model.problem(2).as_deref(), Some("broken cannot be loaded"));
+    model.look();
+    assert_eq!(model.fake.take_loads(), [1, 2], "no second try of the same file");
+
+    model.put(2, "good 2");
+    assert_eq!(model.look(), [(1, Start), (2, Available)]);
+    assert_eq!(model.problem(2), None);
+}
+
+#[test]
+fn the_next_lower_version_serves_when_the_highest_is_broken_at_the_start() {
+    let mut model = model();
+    for (version, text) in [(1, "good 1"), (2, "good 2"), (3, "broken")] {
+        model.put(version, text);
+    }
+    assert_eq!(model.look(), [(1, Start), (2, Available), (3, End)]);
+    assert_eq!(model.fake.take_loads(), [3, 2]);
+}
+
+#[test]
+fn a_file_that_is_replaced_by_a_broken_one_leaves_what_serves() {
+    let mut model = model();
+    model.put(1, "good 1");
+    model.look();
+    let before = model.loaded(1);
+    model.put(1, "broken");
+    assert_eq!(model.look(), [(1, Available)]);
+    assert!(Arc::ptr_eq(&before, &model.loaded(1)));
+    assert_eq!(model.problem(1).as_deref(), Some("broken cannot be loaded"));
+    model.put(1, "good again");
+    assert_eq!(model.look(), [(1, Available)]);
+    assert!(!Arc::ptr_eq(&before, &model.loaded(1)));
+    assert_eq!(model.problem(1), None);
+}
+
+#[test]
+fn a_file_that_is_being_written_is_left_alone() {
+    let mut model = model();
+    model.put(1, "good 1");
+    model.look();
+    for length in 1..5 {
+        model.put(2, &"half ".repeat(length));
+        assert_eq!(model.look_once(), [(1, Available), (2, Start)]);
+    }
+    model.put(2, "good 2");
+    model.look();
+    assert_eq!(model.fake.take_loads(), [1, 2], "no half of it was tried");
+}
+
+#[test]
+fn what_is_removed_is_unloaded_and_the_model_ends_with_its_last_version() {
+    let mut model = model();
+    model.put(1, "good 1");
+    model.put(2, "good 2");
+    assert_eq!(model.look(), [(1, Start), (2, Available)]);
+    model.remove(2);
+    assert_eq!(
+        model.look(),
+        [(1, Available)],
+        "the policy wants the latest that there is"
+    );
+    model.remove(1);
+    assert_eq!(model.look_once(), []);
+    assert!(model.tracker.is_gone());
+}
+
+#[test]
+fn labels_and_policy_come_from_the_configuration_as_it_is_now() {
+    let mut model = model();
+    for version in 1..=3 {
+        model.put(version, "good");
+    }
+    let config = model.scratch.path().join("m/config.yaml");
+    fs::write(
+        &config,
+        "version_policy: specific\nspecific: [1, 3]\nlabels: {stable: 1, canary: 3}\n",
+    )
+    .expect("writes");
+    assert_eq!(model.look(), [(1, Available), (2, Start), (3, Available)]);
+    let labels = BTreeSet::from_iter(model.tracker.servable().labels);
+    assert_eq!(
+        labels,
+        BTreeSet::from([("stable".to_owned(), 1), ("canary".to_owned(), 3)])
+    );
+
+    fs::write(&config, "version_policy: [").expect("writes");
+    assert_eq!(model.look(), [(1, Available), (2, Start), (3, Available)]);
+    let problem = model.tracker.config_problem.clone().expect("it is refused");
+    assert!(problem.contains("config.yaml:"), "{problem}");
+
+    fs::write(&config, "version_policy: all\n").expect("writes");
+    assert_eq!(model.look(), [(1, Available), (2, Available), (3, Available)]);
+    assert_eq!(model.tracker.config_problem, None);
+    assert!(model.tracker.servable().labels.is_empty());
+}
+
+#[test]
+fn a_model_whose_first_configuration_is_broken_waits_for_a_better_one() {
+    let mut model = model();
+    model.put(1, "good");
+    let config = model.scratch.path().join("m/config.yaml");
+    fs::write(&config, "labels: 3\n").expect("writes");
+    assert_eq!(model.look(), [(1, Start)]);
+    fs::write(&config, "labels: {stable: 1}\n").expect("writes");
+    assert_eq!(model.look(), [(1, Available)]);
+}
+
+#[test]
+fn what_is_asked_for_is_loaded_at_once_and_tried_again() {
+    let mut model = model();
+    model.put(1, "good 1");
+    assert_eq!(model.look(), [(1, Available)]);
+    let before = model.loaded(1);
+    assert_eq!(model.load(), Ok(()));
+    assert!(
+        Arc::ptr_eq(&before, &model.loaded(1)),
+        "what did not change is not loaded again"
+    );
+    assert_eq!(model.fake.take_loads(), [1]);
+
+    model.put(2, "broken");
+    let refused = Err("version 2: broken cannot be loaded".to_owned());
+    assert_eq!(model.load(), refused, "without a second look");
+    assert_eq!(model.look(), [(1, Available), (2, End)]);
+    assert_eq!(model.load(), refused);
+    assert_eq!(model.fake.take_loads(), [2, 2], "asked for twice, tried twice");
+
+    drop(before);
+    model.put(2, "good 2");
+    assert_eq!(model.load(), Ok(()));
+    assert_eq!(model.look(), [(1, Start), (2, Available)]);
+
+    model.put(2, "broken");
+    assert_eq!(model.load(), refused);
+    assert_eq!(model.look(), [(1, Start), (2, Available)], "what serves stays");
+    model.fake.take_loads();
+    assert_eq!(model.load(), refused);
+    assert_eq!(model.fake.take_loads(), [2], "and its new content is tried again");
+}
+
+#[test]
+fn why_a_model_cannot_be_loaded_is_said() {
+    let mut model = model();
+    fs::create_dir(model.scratch.path().join("m")).expect("makes directories");
+    assert_eq!(model.load(), Err("there is no version of it".to_owned()));
+    model.put(1, "good 1");
+    let config = model.scratch.path().join("m/config.yaml");
+    fs::write(&config, "version_policy: specific\nspecific: [7]\n").expect("writes");
+    let none = "its version policy wants none of the versions that are there";
+    assert_eq!(model.load(), Err(none.to_owned()));
+    fs::write(&config, "version_policy: [").expect("writes");
+    let refused = model.load().expect_err("the configuration is broken");
+    assert!(refused.contains("config.yaml:"), "{refused}");
+    fs::write(&config, "labels: {stable: 1}\n").expect("writes");
+    assert_eq!(model.load(), Ok(()));
+}
+
+#[test]
+fn what_is_unloaded_stays_so_until_it_is_asked_for() {
+    let mut model = model();
+    model.put(1, "good 1");
+    model.look();
+    let in_use = model.loaded(1);
+    model.tracker.unload(&mut model.fake);
+    assert_eq!(states(&model.tracker.servable()), [(1, Unloading)]);
+    drop(in_use);
+    assert_eq!(model.look(), [(1, End)]);
+    assert_eq!(model.problem(1).as_deref(), Some("unloaded"));
+    model.put(2, "good 2");
+    assert_eq!(model.look(), [(1, End), (2, End)], "nor is what is new loaded");
+    assert_eq!(model.fake.take_loads(), [1]);
+    assert_eq!(model.load(), Ok(()));
+    assert_eq!(model.look(), [(1, Start), (2, Available)]);
+    assert_eq!(model.problem(1), None);
+}
+
+#[test]
+fn what_was_withdrawn_makes_way_for_what_loads_and_for_nothing_else() {
+    let mut model = model();
+    model.put(1, "broken");
+    model.put(2, "good 2");
+    assert_eq!(model.look(), [(1, Start), (2, Available)]);
+    model.tracker.withdraw(BTreeSet::from([2]));
+    assert_eq!(model.look(), [(1, End), (2, Available)], "the other does not load");
+    model.put(1, "good 1");
+    assert_eq!(model.look(), [(1, Available), (2, Start)]);
+    model.remove(1);
+    assert_eq!(model.look(), [(2, Available)], "there is nothing else any more");
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Put(u64, bool),
+    Remove(u64),
+    Look,
+    Load,
+    Unload,
+    Withdraw(BTreeSet<u64>),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let number = || 1_u64..4;
+    prop_oneof![
+        3 => (number(), any::<bool>()).prop_map(|(number, is_good)| Step::Put(number, is_good)),
+        1 => number().prop_map(Step::Remove),
+        4 => Just(Step::Look),
+        1 => Just(Step::Load),
+        1 => Just(Step::Unload),
+        1 => prop::collection::btree_set(number(), 0..3).prop_map(Step::Withdraw),
+    ]
+}
+
+fn policy() -> impl Strategy<Value = VersionPolicy> {
+    prop_oneof![
+        (1_usize..3).prop_map(VersionPolicy::Latest),
+        Just(VersionPolicy::All),
+        prop::collection::btree_set(1_u64..4, 1..3).prop_map(VersionPolicy::Specific),
+    ]
+}
+
+/// Loads files whose path says "good".
+struct ByName {
+    metrics: Metrics,
+    loads: usize,
+}
+
+impl Load for ByName {
+    fn load(&mut self, _name: &str, number: u64, file: &Seen, _config: &ModelConfig) -> Result<LoadedModel, String> {
+        self.loads += 1;
+        match file.path.starts_with("good") {
+            true => {
+                let model = Model::built_in(BuiltIn::Sum, ModelVersion::of_repository(number));
+                Ok(LoadedModel::new(model, &self.metrics))
+            }
+            false => Err("broken".to_owned()),
+        }
+    }
+
+    fn progress(&mut self, _name: &str, _servable: Servable) {}
+}
+
+proptest! {
+    /// Whatever happens in whatever order: what serves goes only for its like, on request, or with its file; what is
+    /// unloaded stays so; and who asks for a model is told the truth.
+    #[test]
+    fn nothing_that_serves_is_lost(policy in policy(), steps in prop::collection::vec(step(), 0..40)) {
+        let config = Seen { path: "config.yaml".into(), print: Fingerprint::numbered(u64::MAX) };
+        let mut tracker = Tracker::new("m");
+        tracker.config.policy = policy.clone();
+        (tracker.config_print, tracker.config_tried) = (Some(config.print), Some(config.print));
+        let mut load = ByName { metrics: Metrics::new().expect("registers"), loads: 0 };
+        let mut found = Found { config: Some(config), ..Found::default() };
+        let serving = |tracker: &Tracker| -> BTreeSet<u64> {
+            let versions = tracker.servable().versions;
+            versions.iter().filter(|version| version.loaded.is_some()).map(|version| version.number).collect()
+        };
+        for (at, step) in steps.into_iter().enumerate() {
+            let (before, loads) = (serving(&tracker), load.loads);
+            match step {
+                Step::Put(number, is_good) => {
+                    let path = if is_good { "good" } else { "broken" }.into();
+                    found.versions.insert(number, Seen { path, print: Fingerprint::numbered(at as u64) });
+                }
+                Step::Remove(number) => {
+                    found.versions.remove(&number);
+                }
+                Step::Look => tracker.look(Some(&found), Trust::Steady, &mut load),
+                Step::Load => {
+                    let outcome = tracker.load(&found, &mut load);
+                    prop_assert!(!tracker.is_unloaded());
+                    let kept = found.versions.keys().filter(|number| !tracker.withdrawn.contains(number));
+                    let mut wanted = policy.choose(kept.copied());
+                    if wanted.is_empty() {
+                        wanted = policy.choose(found.versions.keys().copied());
+                    }
+                    let is_good = |number: &u64| found.versions[number].path.starts_with("good");
+                    prop_assert_eq!(outcome.is_ok(), !wanted.is_empty() && wanted.iter().all(is_good));
+                    if outcome.is_ok() {
+                        prop_assert_eq!(serving(&tracker), wanted.into_iter().collect());
+                    }
+                }
+                Step::Unload => {
+                    tracker.unload(&mut load);
+                    prop_assert!(serving(&tracker).is_empty());
+                }
+                Step::Withdraw(versions) => tracker.withdraw(versions),
+            }
+            if tracker.is_unloaded() {
+                prop_assert!(serving(&tracker).is_empty());
+                prop_assert_eq!(load.loads, loads);
+            } else if before.iter().any(|number| found.versions.contains_key(number)) {
+                prop_assert!(!serving(&tracker).is_empty(), "{before:?} served");
+            }
+        }
+    }
+}
