@@ -2,11 +2,17 @@
 //!
 //! The wait is in order and bounded three ways: by how many may wait, by the request's deadline, and by a forecast:
 //! who would still be waiting at the deadline is told so at once instead of then.
+//!
+//! A place that becomes free is offered to whoever waits longest. Who cannot use it, as a retry cannot that was at that
+//! endpoint already, passes it on to the next and stays where it is in the line.
 
+use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::ProxyError;
@@ -14,8 +20,56 @@ use crate::error::ProxyError;
 #[derive(Debug)]
 pub struct Queue {
     limit: AtomicUsize,
+    /// As many as are in the line, or come to it: who frees a place looks here without the lock.
     waiting: AtomicUsize,
-    freed: Notify,
+    line: Mutex<Line>,
+}
+
+/// Who waits, by ticket: the smallest has waited longest.
+#[derive(Debug, Default)]
+struct Line {
+    /// A waiter that was polled has left its waker.
+    waiters: BTreeMap<u64, Option<Waker>>,
+    next_ticket: u64,
+    /// From this ticket on nobody has looked for a place yet.
+    fresh_from: u64,
+    /// Whoever is to look for a place now. Nobody: no free place is known that someone in the line could use.
+    turn: Option<u64>,
+    /// Places that became free and were not taken yet, at most.
+    offers: usize,
+    /// Grows with every offer, so that who looks notices one that came meanwhile.
+    rounds: u64,
+}
+
+impl Line {
+    /// Offers `places` to the line from its front. Wake who is returned.
+    fn offer(&mut self, places: usize) -> Option<Waker> {
+        self.rounds += 1;
+        self.offers = self.offers.saturating_add(places);
+        self.give_turn(self.waiters.keys().next().copied())
+    }
+
+    /// `ticket` has had its turn, which goes to the next in line while there are offers, and then to those who have not
+    /// looked yet. Wake who is returned.
+    fn pass_on(&mut self, ticket: u64) -> Option<Waker> {
+        let from = match self.offers {
+            0 => self.fresh_from.max(ticket + 1),
+            _ => ticket + 1,
+        };
+        let next = self.waiters.range(from..).next().map(|(next, _)| *next);
+        self.give_turn(next)
+    }
+
+    fn give_turn(&mut self, turn: Option<u64>) -> Option<Waker> {
+        self.turn = turn;
+        let Some(turn) = turn else {
+            // Nobody can use what is left.
+            self.offers = 0;
+            return None;
+        };
+        self.fresh_from = self.fresh_from.max(turn + 1);
+        self.waiters.get_mut(&turn)?.take()
+    }
 }
 
 /// How fast the queue moves.
@@ -36,11 +90,61 @@ impl Pace {
 }
 
 /// A request in the queue; it leaves when this is dropped.
-struct Place<'a>(&'a Queue);
+struct Place<'a> {
+    queue: &'a Queue,
+    ticket: u64,
+    took: bool,
+}
+
+impl Place<'_> {
+    /// Waits for the turn to look for a place; the round it is in.
+    fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<u64> {
+        let mut line = self.queue.line();
+        if line.turn == Some(self.ticket) {
+            return Poll::Ready(line.rounds);
+        }
+        if let Some(waker) = line.waiters.get_mut(&self.ticket) {
+            match waker {
+                Some(known) => known.clone_from(cx.waker()),
+                None => *waker = Some(cx.waker().clone()),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Nothing was found in the turn that came with `round`.
+    fn looked_in_vain(&self, round: u64) {
+        let mut line = self.queue.line();
+        // Another offer came after the look: it went to the front of the line, which may be here.
+        if line.rounds == round && line.turn == Some(self.ticket) {
+            let wakes = line.pass_on(self.ticket);
+            drop(line);
+            wake(wakes);
+        }
+    }
+}
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        let mut line = self.queue.line();
+        line.waiters.remove(&self.ticket);
+        if self.took {
+            line.offers = line.offers.saturating_sub(1);
+        }
+        let wakes = match line.turn == Some(self.ticket) {
+            true => line.pass_on(self.ticket),
+            false => None,
+        };
+        drop(line);
+        // After it left the line: until then, who frees a place comes to the line with it.
+        self.queue.waiting.fetch_sub(1, Ordering::Relaxed);
+        wake(wakes);
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 
@@ -49,7 +153,7 @@ impl Queue {
         Self {
             limit: AtomicUsize::new(limit),
             waiting: AtomicUsize::new(0),
-            freed: Notify::new(),
+            line: Mutex::default(),
         }
     }
 
@@ -70,137 +174,69 @@ impl Queue {
     pub fn freed_one(&self) {
         fence(Ordering::SeqCst);
         if !self.is_empty() {
-            self.freed.notify_one();
+            let wakes = self.line().offer(1);
+            wake(wakes);
         }
     }
 
     /// There are other endpoints or limits: whoever waits looks again.
     pub fn freed_many(&self) {
-        self.freed.notify_waiters();
+        let wakes = self.line().offer(usize::MAX);
+        wake(wakes);
     }
 
     /// Waits until `take` takes a place.
     pub async fn wait<T>(&self, pace: Pace, deadline: Instant, take: impl Fn() -> Option<T>) -> Result<T, ProxyError> {
-        let ahead = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _place = Place(self);
-        let limit = self.limit.load(Ordering::Relaxed);
-        if ahead >= limit {
-            return Err(ProxyError::QueueFull(limit));
-        }
+        let (mut place, ahead) = self.enter()?;
         let forecast = pace.wait_behind(ahead);
         if Instant::now() + forecast > deadline {
             return Err(ProxyError::Overloaded(forecast));
         }
-        let mut freed = std::pin::pin!(self.freed.notified());
         loop {
-            // Registered before looking: a place that is freed in between is not missed.
-            freed.as_mut().enable();
+            let turn = timeout_at(deadline, poll_fn(|cx| place.poll_turn(cx)));
+            let Ok(round) = turn.await else {
+                return Err(ProxyError::Overloaded(pace.wait_behind(self.len())));
+            };
+            // In the line before looking: a place that is freed in between is offered to it.
             fence(Ordering::SeqCst);
             if let Some(taken) = take() {
+                place.took = true;
                 return Ok(taken);
             }
-            if timeout_at(deadline, freed.as_mut()).await.is_err() {
-                return Err(ProxyError::Overloaded(pace.wait_behind(self.len())));
-            }
-            if let Some(taken) = take() {
-                return Ok(taken);
-            }
-            freed.set(self.freed.notified());
+            place.looked_in_vain(round);
         }
+    }
+
+    /// Goes to the end of the line; how many are ahead there.
+    fn enter(&self) -> Result<(Place<'_>, usize), ProxyError> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let ahead = self.waiting.fetch_add(1, Ordering::Relaxed);
+        if ahead >= limit {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(ProxyError::QueueFull(limit));
+        }
+        let mut line = self.line();
+        let ticket = line.next_ticket;
+        line.next_ticket += 1;
+        line.waiters.insert(ticket, None);
+        if line.turn.is_none() {
+            // Nobody is overtaken who could use what is free.
+            line.give_turn(Some(ticket));
+        }
+        drop(line);
+        let place = Place {
+            queue: self,
+            ticket,
+            took: false,
+        };
+        Ok((place, ahead))
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        // No code that can panic runs with it.
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::cell::Cell;
-    use std::rc::Rc;
-
-    const PACE: Pace = Pace {
-        places: 2,
-        each: Duration::from_millis(100),
-    };
-
-    #[test]
-    fn the_forecast_grows_with_the_line_and_shrinks_with_the_places() {
-        assert_eq!(PACE.wait_behind(0), Duration::from_millis(50));
-        assert_eq!(PACE.wait_behind(9), Duration::from_millis(500));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_waits_gets_the_place_in_order() {
-        let queue = Rc::new(Queue::new(10));
-        let free = Rc::new(Cell::new(0));
-        let order = Rc::new(std::cell::RefCell::new(Vec::new()));
-        let local = tokio::task::LocalSet::new();
-        for name in 0..3 {
-            let (queue, free, order) = (Rc::clone(&queue), Rc::clone(&free), Rc::clone(&order));
-            local.spawn_local(async move {
-                let take = || (free.get() > 0).then(|| free.set(free.get() - 1));
-                let deadline = Instant::now() + Duration::from_secs(10);
-                queue.wait(PACE, deadline, take).await.expect("a place");
-                order.borrow_mut().push(name);
-            });
-        }
-        local.run_until(tokio::task::yield_now()).await;
-        assert_eq!(queue.len(), 3);
-        for served in 1..=3 {
-            free.set(1);
-            queue.freed_one();
-            local
-                .run_until(async { tokio::time::sleep(Duration::from_millis(1)).await })
-                .await;
-            assert_eq!(order.borrow().len(), served);
-        }
-        assert_eq!(*order.borrow(), [0, 1, 2]);
-        assert!(queue.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_cannot_be_served_in_time_is_told_at_once() {
-        let queue = Queue::new(10);
-        let started = Instant::now();
-        let deadline = started + Duration::from_millis(40);
-        let refused = queue.wait(PACE, deadline, || None::<()>).await;
-        assert!(matches!(refused, Err(ProxyError::Overloaded(_))), "{refused:?}");
-        assert_eq!(started.elapsed(), Duration::ZERO);
-        assert!(queue.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nobody_waits_past_the_deadline_or_in_a_full_queue() {
-        let queue = Queue::new(1);
-        let started = Instant::now();
-        let deadline = started + Duration::from_millis(60);
-        let (first, second) = tokio::join!(
-            queue.wait(PACE, deadline, || None::<()>),
-            queue.wait(PACE, deadline, || None::<()>),
-        );
-        assert!(matches!(first, Err(ProxyError::Overloaded(_))), "{first:?}");
-        assert!(matches!(second, Err(ProxyError::QueueFull(1))), "{second:?}");
-        assert!(started.elapsed() >= Duration::from_millis(60));
-        assert!(queue.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_place_offered_to_one_that_left_goes_to_the_next() {
-        let queue = Queue::new(10);
-        let free = Cell::new(false);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        let take = || free.replace(false).then_some(());
-        let mut first = Box::pin(queue.wait(PACE, deadline, take));
-        assert!(
-            futures_util::future::poll_immediate(&mut first).await.is_none(),
-            "it waits"
-        );
-        let second = queue.wait(PACE, deadline, take);
-        let leaves = async {
-            // The place is offered to the first in line, which leaves instead of taking it.
-            free.set(true);
-            queue.freed_one();
-            drop(first);
-        };
-        let (served, ()) = tokio::join!(second, leaves);
-        served.expect("the second got it");
-    }
-}
+mod tests;
