@@ -22,7 +22,7 @@ use crate::admin::{Admin, Status};
 use crate::config::Config;
 use crate::metrics::{EndpointCollector, Metrics};
 use crate::proxy::{CurrentWorker, Worker};
-use crate::reload::{Control, Snapshot};
+use crate::reload::{Adoption, Control, Snapshot};
 use crate::stack::stack;
 use crate::upstream::retry_budget::TICK;
 
@@ -75,7 +75,7 @@ async fn serve_until_stopped(config: Config, reloader: Reloader<Config>) -> Resu
 
     let connections = metrics.connections.clone();
     let reload_metrics = metrics.reloads.clone();
-    let mut workers = start_workers(&config, listeners, &lifecycle, snapshots.clone(), metrics)?;
+    let mut workers = start_workers(&config, listeners, &lifecycle, &control, metrics)?;
     let serve = async {
         // Ready means that requests will not fail for want of a look-up that is still under way.
         control.found().await;
@@ -101,9 +101,10 @@ fn start_workers(
     config: &Config,
     listeners: serve::Listeners,
     lifecycle: &Lifecycle,
-    snapshots: watch::Receiver<Arc<Snapshot>>,
+    control: &Control,
     metrics: Metrics,
 ) -> std::io::Result<Workers> {
+    let (snapshots, adoption) = (control.subscribe(), control.adoption());
     let connection_metrics = metrics.connections.clone();
     serve::spawn(
         listeners,
@@ -114,8 +115,10 @@ fn start_workers(
             let mut snapshots = snapshots.clone();
             let snapshot = Arc::clone(&snapshots.borrow_and_update());
             let worker = CurrentWorker::new(Worker::new(&snapshot, &metrics, None));
+            adoption.note(&snapshot);
             tokio::task::spawn_local(tend(Rc::clone(&worker)));
-            tokio::task::spawn_local(follow(snapshots, Rc::clone(&worker), metrics.clone()));
+            let follow = follow(snapshots, Rc::clone(&worker), metrics.clone(), adoption.clone());
+            tokio::task::spawn_local(follow);
             move |peer, takeover| stack(&worker, peer, takeover)
         },
     )
@@ -135,11 +138,17 @@ async fn tend(worker: Rc<CurrentWorker>) {
 }
 
 /// Has a worker's new requests use the settings that hold.
-async fn follow(mut snapshots: watch::Receiver<Arc<Snapshot>>, worker: Rc<CurrentWorker>, metrics: Metrics) {
+async fn follow(
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    worker: Rc<CurrentWorker>,
+    metrics: Metrics,
+    adoption: Adoption,
+) {
     while snapshots.changed().await.is_ok() {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
         let before = worker.get();
         worker.set(Worker::new(&snapshot, &metrics, Some(&before)));
+        adoption.note(&snapshot);
     }
 }
 

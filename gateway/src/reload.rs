@@ -9,6 +9,7 @@
 //! settings stayed is the same object in both, with its endpoints, its connections and what is known of them; one whose
 //! settings changed begins with the endpoints of the one before.
 
+use std::cmp::Ordering;
 use std::error::Error;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,10 +35,14 @@ use crate::upstream::{Cluster, health_check};
 /// How long new settings, and readiness at the start, wait for the endpoints of new clusters. An API
 /// server that does not answer makes way for DNS within it.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
+/// New settings are said to hold when every worker has them, or after this.
+const ADOPTION: Duration = Duration::from_secs(1);
 
 /// The settings that may change, as requests use them.
 #[derive(Debug)]
 pub struct Snapshot {
+    /// Each has a greater one than those before.
+    pub version: u64,
     pub routes: Arc<RouteTable>,
     /// In the order of the configuration, as routes refer to them.
     pub clusters: Vec<Arc<Cluster>>,
@@ -61,6 +66,39 @@ impl Drop for Tended {
     }
 }
 
+/// How many workers use the newest snapshot that any of them uses.
+#[derive(Debug, Clone, Default)]
+pub struct Adoption(watch::Sender<Adopted>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Adopted {
+    version: u64,
+    workers: usize,
+}
+
+impl Adoption {
+    /// Notes that one more worker uses `snapshot`, for requests that come from now on.
+    pub fn note(&self, snapshot: &Snapshot) {
+        let version = snapshot.version;
+        self.0.send_modify(|adopted| match version.cmp(&adopted.version) {
+            Ordering::Less => {}
+            Ordering::Equal => adopted.workers += 1,
+            Ordering::Greater => *adopted = Adopted { version, workers: 1 },
+        });
+    }
+
+    async fn by_all(&self, version: u64, workers: usize) {
+        let mut adopted = self.0.subscribe();
+        let all = adopted.wait_for(|adopted| *adopted == Adopted { version, workers });
+        if timeout(ADOPTION, all).await.is_err() {
+            warn!(
+                seconds = ADOPTION.as_secs(),
+                "the settings hold, though not every worker has taken them up"
+            );
+        }
+    }
+}
+
 /// Makes snapshots and publishes them.
 pub struct Control {
     metrics: Metrics,
@@ -68,6 +106,8 @@ pub struct Control {
     tended: Vec<Rc<Tended>>,
     level: LevelFilter,
     snapshots: watch::Sender<Arc<Snapshot>>,
+    workers: usize,
+    adoption: Adoption,
 }
 
 impl Control {
@@ -79,8 +119,10 @@ impl Control {
             metrics: metrics.clone(),
             discoverer,
             level: config.logging.level,
-            snapshots: watch::Sender::new(snapshot(config, metrics, &tended)),
+            snapshots: watch::Sender::new(snapshot(0, config, metrics, &tended)),
             tended,
+            workers: config.workers,
+            adoption: Adoption::default(),
         })
     }
 
@@ -89,17 +131,24 @@ impl Control {
         self.snapshots.subscribe()
     }
 
+    /// Where workers note which snapshot they use.
+    pub fn adoption(&self) -> Adoption {
+        self.adoption.clone()
+    }
+
     /// Returns when discovery has looked for every cluster, or has taken too long.
     pub async fn found(&self) {
         found(&self.tended).await;
     }
 
-    /// Takes up other settings, whole or not at all.
+    /// Takes up other settings, whole or not at all. When this returns, all requests that come have them.
     pub async fn apply(&mut self, config: &Config) -> Result<(), Box<dyn Error>> {
         let tended = tend(config, &self.metrics, &mut self.discoverer, &self.tended)?;
         // Requests for a new cluster would fail until there are endpoints; those before it still serve.
         found(&tended).await;
-        self.snapshots.send_replace(snapshot(config, &self.metrics, &tended));
+        let version = self.snapshots.borrow().version + 1;
+        let snapshot = snapshot(version, config, &self.metrics, &tended);
+        self.snapshots.send_replace(snapshot);
         for before in std::mem::replace(&mut self.tended, tended) {
             let cluster = &before.cluster;
             match find(&self.tended, &cluster.config.name) {
@@ -114,6 +163,7 @@ impl Control {
         if std::mem::replace(&mut self.level, config.logging.level) != self.level {
             logging::set_level(self.level);
         }
+        self.adoption.by_all(version, self.workers).await;
         Ok(())
     }
 }
@@ -169,10 +219,11 @@ fn tend(
     Ok(tended.collect())
 }
 
-fn snapshot(config: &Config, metrics: &Metrics, tended: &[Rc<Tended>]) -> Arc<Snapshot> {
+fn snapshot(version: u64, config: &Config, metrics: &Metrics, tended: &[Rc<Tended>]) -> Arc<Snapshot> {
     let timeout = config.upstream.request_timeout;
     let routes = RouteTable::new(&config.routes, &config.clusters, timeout, metrics);
     Arc::new(Snapshot {
+        version,
         routes: Arc::new(routes),
         clusters: tended.iter().map(|tended| Arc::clone(&tended.cluster)).collect(),
         upstream: config.upstream,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use e2e::{Pair, Replica};
-use shared::test_util::{DEADLINE, Signal};
+use shared::test_util::{DEADLINE, Signal, eventually};
 
 const LAB_LINE: &str = "{\"predictions\": [2.5, 3.0, 4.5], \"model\": \"half_plus_two\", \"version\": \"1.0\"}\n";
 
@@ -143,14 +143,17 @@ async fn one_request_id_names_the_request_in_the_answer_and_in_both_logs() {
 #[tokio::test]
 async fn requests_are_spread_evenly() {
     let pair = Pair::start(3).await;
-    let mut served: BTreeMap<String, usize> = BTreeMap::new();
-    for _ in 0..60 {
-        let response = pair.get("/predict").await;
-        let pod = response.headers()["x-served-by"].to_str().expect("text").to_owned();
-        *served.entry(pod).or_default() += 1;
-    }
-    assert_eq!(served.len(), 3, "{served:?}");
-    assert!(served.values().all(|count| (15..=25).contains(count)), "{served:?}");
+    // A replica that the machine kept waiting gets less until that is forgotten.
+    eventually("60 requests are spread evenly", DEADLINE, async || {
+        let mut served: BTreeMap<String, usize> = BTreeMap::new();
+        for _ in 0..60 {
+            let response = pair.get("/predict").await;
+            let pod = response.headers()["x-served-by"].to_str().expect("text").to_owned();
+            *served.entry(pod).or_default() += 1;
+        }
+        served.len() == 3 && served.values().all(|count| (15..=25).contains(count))
+    })
+    .await;
 }
 
 #[tokio::test]
