@@ -17,14 +17,16 @@
 
 mod answer;
 mod binary;
+mod control;
 mod describe;
 mod path;
 mod request;
 
 pub use answer::{Answer, Signed, answer};
+pub use control::{parse_index, parse_load, parse_unload};
 pub use describe::{Counted, config, index, live, metadata, model_ready, ready, server, statistics};
 pub(crate) use path::Call;
-pub use request::{Question, Requested, parse_index, parse_infer, parse_load, parse_unload};
+pub use request::{Question, Requested, parse_infer};
 
 use super::dense::ReadError;
 use super::scanner::SyntaxError;
