@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the zoo: models as ONNX files, with inputs and what Python's onnxruntime answers to them.
 
-    python3 -m venv /tmp/zoo && /tmp/zoo/bin/pip install onnx skl2onnx scikit-learn onnxruntime
+    python3 -m venv /tmp/zoo && /tmp/zoo/bin/pip install onnx skl2onnx scikit-learn onnxruntime pandas
     /tmp/zoo/bin/python ml-inference/tests/zoo/make.py ml-inference/tests/zoo/small            # the models that are checked in
     /tmp/zoo/bin/python ml-inference/tests/zoo/make.py --large /tmp/zoo/large                  # those that are not
     /tmp/zoo/bin/python ml-inference/tests/zoo/make.py --only-onnxruntime ml-inference/tests/zoo/only_onnxruntime
@@ -24,9 +24,14 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import StringTensorType
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_iris, make_classification, make_regression
+from sklearn.decomposition import PCA
 from sklearn.ensemble import (
+    AdaBoostClassifier,
+    BaggingClassifier,
     ExtraTreesClassifier,
     GradientBoostingClassifier,
     GradientBoostingRegressor,
@@ -34,13 +39,15 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
+    StackingClassifier,
 )
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Binarizer, MinMaxScaler, Normalizer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import Binarizer, MinMaxScaler, Normalizer, OneHotEncoder, PolynomialFeatures, StandardScaler
 from sklearn.svm import SVC, SVR, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -145,6 +152,14 @@ def small(directory):
     learned("svc_probability_two", SVC(probability=True, kernel="sigmoid", random_state=1), x[::3], words[::3] == "setosa")
     learned("svr", SVR(), x[::4], y[::4])
     learned("linear_svc", LinearSVC(random_state=1))
+    learned("naive_bayes", GaussianNB())
+    learned("ada_boost", AdaBoostClassifier(n_estimators=5, random_state=1), y=words)
+    learned("polynomial", make_pipeline(PolynomialFeatures(2), Ridge()), y=y + 1.0)
+    learned("stacking", StackingClassifier([("logistic", LogisticRegression()), ("bayes", GaussianNB())]))
+    learned("bagging", BaggingClassifier(n_estimators=3, random_state=1))
+    learned("calibrated", CalibratedClassifierCV(LogisticRegression(), cv=2))
+    learned("principal_components", make_pipeline(PCA(2, random_state=1), LogisticRegression()))
+    learned("clusters", KMeans(3, n_init=2, random_state=1))
     learned("imputer", make_pipeline(SimpleImputer(), LogisticRegression()), holes)
     save_mixed_columns(directory)
     by_hand(directory)

@@ -75,6 +75,25 @@ pub(super) fn constant(node: &Node<'_>) -> Result<Operator, LoadError> {
     Ok(Box::new(move |_inputs| Ok(vec![value.clone()])))
 }
 
+pub(super) fn constant_of_shape(node: &Node<'_>) -> Result<Operator, LoadError> {
+    let value = match node.tensor("value")? {
+        Some(value) => value,
+        None => Tensor::of(vec![1], vec![0.0_f32]).map_err(|error| node.fault(error.to_string()))?,
+    };
+    if value.data().len() != 1 {
+        return Err(node.fault(format!("the value is {}, not one element", value.describe())));
+    }
+    Ok(Box::new(move |inputs| {
+        let wanted = indices(input(inputs, 0)?)?;
+        let lengths = wanted.iter().map(|length| usize::try_from(*length));
+        let shape: Vec<usize> = lengths
+            .collect::<Result<_, _>>()
+            .map_err(|_negative| Fault::Value(format!("there is no shape {wanted:?}")))?;
+        let count = allowed(&shape)?;
+        at(&value, shape, std::iter::repeat_n(0, count))
+    }))
+}
+
 pub(super) fn shape(node: &Node<'_>) -> Result<Operator, LoadError> {
     let (start, end) = (node.int("start")?.unwrap_or(0), node.int("end")?);
     Ok(Box::new(move |inputs| {

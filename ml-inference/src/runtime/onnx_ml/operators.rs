@@ -45,13 +45,13 @@ fn own(operator: &str) -> Option<Make> {
         "IsNaN" => |_, node| elementwise::is_nan(node),
         "Where" => |_, node| elementwise::choose(node),
         "ArgMax" | "ArgMin" => reduce::arg,
-        "ReduceL1" | "ReduceL2" | "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceSum" | "ReduceSumSquare" => {
-            reduce::reduce
-        }
+        "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceMax" | "ReduceMean" | "ReduceMin"
+        | "ReduceProd" | "ReduceSum" | "ReduceSumSquare" => reduce::reduce,
         "Softmax" => |_, node| reduce::softmax(node),
         "Cast" => |_, node| cast::cast(node),
         "Concat" => |_, node| layout::concat(node),
         "Constant" => |_, node| layout::constant(node),
+        "ConstantOfShape" => |_, node| layout::constant_of_shape(node),
         "Flatten" => |_, node| layout::flatten(node),
         "Gather" => |_, node| layout::gather(node),
         "Identity" => |_, node| layout::identity(node),

@@ -83,9 +83,12 @@ pub(super) fn arg(operator: &str, node: &Node<'_>) -> Result<Operator, LoadError
 enum Reduction {
     L1,
     L2,
+    LogSum,
+    LogSumExp,
     Max,
     Mean,
     Min,
+    Prod,
     Sum,
     SumSquare,
 }
@@ -94,9 +97,12 @@ pub(super) fn reduce(operator: &str, node: &Node<'_>) -> Result<Operator, LoadEr
     let reduction = match operator {
         "ReduceL1" => Reduction::L1,
         "ReduceL2" => Reduction::L2,
+        "ReduceLogSum" => Reduction::LogSum,
+        "ReduceLogSumExp" => Reduction::LogSumExp,
         "ReduceMax" => Reduction::Max,
         "ReduceMean" => Reduction::Mean,
         "ReduceMin" => Reduction::Min,
+        "ReduceProd" => Reduction::Prod,
         "ReduceSum" => Reduction::Sum,
         "ReduceSumSquare" => Reduction::SumSquare,
         _ => return Err(node.fault("is no reduction")),
@@ -131,7 +137,7 @@ pub(super) fn reduce(operator: &str, node: &Node<'_>) -> Result<Operator, LoadEr
         match x.data() {
             Data::Fp32(values) => reduce_floats(x, values, &reduced, keep, reduction),
             Data::Fp64(values) => reduce_floats(x, values, &reduced, keep, reduction),
-            Data::Int64(values) if reduction == Reduction::Sum => sum_ints(x, values, &reduced, keep),
+            Data::Int64(values) => reduce_ints(x, values, &reduced, keep, reduction),
             _ => Err(unsupported(x)),
         }
     }))
@@ -161,9 +167,15 @@ fn result_places(x: &Tensor, reduced: &[bool], keep: bool) -> (Vec<usize>, usize
 trait Float: Element + Copy + PartialOrd + std::ops::Add<Output = Self> + std::ops::Mul<Output = Self> {
     const LEAST: Self;
     const MOST: Self;
+    const ONE: Self;
     fn absolute(self) -> Self;
     fn root(self) -> Self;
     fn shared_by(self, count: usize) -> Self;
+    fn ln(self) -> Self;
+    /// e to how much this is more than `other`.
+    fn exp_above(self, other: Self) -> Self;
+    /// Itself, or zero when it has no end.
+    fn or_zero(self) -> Self;
 }
 
 macro_rules! float {
@@ -171,6 +183,7 @@ macro_rules! float {
         impl Float for $type {
             const LEAST: Self = Self::NEG_INFINITY;
             const MOST: Self = Self::INFINITY;
+            const ONE: Self = 1.0;
 
             fn absolute(self) -> Self {
                 self.abs()
@@ -183,6 +196,18 @@ macro_rules! float {
             fn shared_by(self, count: usize) -> Self {
                 self / count as $type
             }
+
+            fn ln(self) -> Self {
+                <$type>::ln(self)
+            }
+
+            fn exp_above(self, other: Self) -> Self {
+                (self - other).exp()
+            }
+
+            fn or_zero(self) -> Self {
+                if self.is_infinite() { 0.0 } else { self }
+            }
         }
     };
 }
@@ -192,9 +217,14 @@ float!(f64);
 fn reduce_floats<T: Float>(x: &Tensor, values: &[T], reduced: &[bool], keep: bool, reduction: Reduction) -> Outputs {
     let (shape, count, places) = result_places(x, reduced, keep);
     allowed(&shape)?;
+    if reduction == Reduction::LogSumExp {
+        let places: Vec<usize> = places.collect();
+        return one(Tensor::of(shape, log_sum_exp(values, &places, count)));
+    }
     let start = match reduction {
         Reduction::Max => T::LEAST,
         Reduction::Min => T::MOST,
+        Reduction::Prod => T::ONE,
         _ => T::default(),
     };
     let mut results = vec![start; count];
@@ -206,11 +236,13 @@ fn reduce_floats<T: Float>(x: &Tensor, values: &[T], reduced: &[bool], keep: boo
             Reduction::Max if *value > so_far => *value,
             Reduction::Min if *value < so_far => *value,
             Reduction::Max | Reduction::Min => so_far,
-            Reduction::Mean | Reduction::Sum => so_far + *value,
+            Reduction::Prod => so_far * *value,
+            Reduction::LogSum | Reduction::LogSumExp | Reduction::Mean | Reduction::Sum => so_far + *value,
         };
     }
     match reduction {
         Reduction::L2 => results.iter_mut().for_each(|result| *result = result.root()),
+        Reduction::LogSum => results.iter_mut().for_each(|result| *result = result.ln()),
         Reduction::Mean => {
             let shared = values.len() / count.max(1);
             results.iter_mut().for_each(|result| *result = result.shared_by(shared));
@@ -220,14 +252,40 @@ fn reduce_floats<T: Float>(x: &Tensor, values: &[T], reduced: &[bool], keep: boo
     one(Tensor::of(shape, results))
 }
 
-fn sum_ints(x: &Tensor, values: &[i64], reduced: &[bool], keep: bool) -> Outputs {
+/// The largest of each sum is taken out of it first, so that none overflows.
+fn log_sum_exp<T: Float>(values: &[T], places: &[usize], count: usize) -> Vec<T> {
+    let mut largest = vec![T::LEAST; count];
+    for (value, place) in values.iter().zip(places) {
+        if *value > largest[*place] {
+            largest[*place] = *value;
+        }
+    }
+    let taken_out: Vec<T> = largest.into_iter().map(T::or_zero).collect();
+    let mut sums = vec![T::default(); count];
+    for (value, place) in values.iter().zip(places) {
+        sums[*place] = sums[*place] + value.exp_above(taken_out[*place]);
+    }
+    sums.into_iter()
+        .zip(taken_out)
+        .map(|(sum, taken_out)| sum.ln() + taken_out)
+        .collect()
+}
+
+fn reduce_ints(x: &Tensor, values: &[i64], reduced: &[bool], keep: bool, reduction: Reduction) -> Outputs {
+    let (start, join): (i64, fn(i64, i64) -> i64) = match reduction {
+        Reduction::Sum => (0, i64::wrapping_add),
+        Reduction::Prod => (1, i64::wrapping_mul),
+        Reduction::Max => (i64::MIN, i64::max),
+        Reduction::Min => (i64::MAX, i64::min),
+        _ => return Err(unsupported(x)),
+    };
     let (shape, count, places) = result_places(x, reduced, keep);
     allowed(&shape)?;
-    let mut sums = vec![0_i64; count];
+    let mut results = vec![start; count];
     for (value, place) in values.iter().zip(places) {
-        sums[place] = sums[place].wrapping_add(*value);
+        results[place] = join(results[place], *value);
     }
-    one(Tensor::of(shape, sums))
+    one(Tensor::of(shape, results))
 }
 
 pub(super) fn softmax(node: &Node<'_>) -> Result<Operator, LoadError> {
@@ -300,6 +358,8 @@ mod tests {
         assert_eq!(reduce("ReduceMin"), tensor(&[2, 1], &[1.0_f32, -4.0]));
         assert_eq!(reduce("ReduceSumSquare"), tensor(&[2, 1], &[19.0_f32, 77.0]));
         assert_eq!(reduce("ReduceL1"), tensor(&[2, 1], &[7.0_f32, 15.0]));
+        assert_eq!(reduce("ReduceProd"), tensor(&[2, 1], &[9.0_f32, -120.0]));
+        assert_eq!(reduce("ReduceLogSum"), tensor(&[2, 1], &[7.0_f32.ln(); 2]));
         assert_eq!(
             TestNode::own("ReduceMean").int("keepdims", 0).run(&[&six()]),
             tensor(&[], &[14.0_f32 / 6.0])
@@ -309,6 +369,30 @@ mod tests {
             .ints("axes", &[0])
             .int("keepdims", 0);
         assert_eq!(old.run(&[&six()]), tensor(&[3], &[-1.0_f32, 6.0, 9.0]));
+    }
+
+    #[test]
+    fn large_exponents_do_not_overflow() {
+        let far = tensor(&[2, 2], &[1000.0_f64, 1000.0, f64::NEG_INFINITY, f64::NEG_INFINITY]);
+        let axes = tensor(&[1], &[1_i64]);
+        let sums = TestNode::own("ReduceLogSumExp").run(&[&far, &axes]);
+        let expected = [1000.0 + 2.0_f64.ln(), f64::NEG_INFINITY];
+        assert_eq!(sums.values::<f64>(), Some(&expected[..]));
+    }
+
+    #[test]
+    fn whole_numbers_are_reduced() {
+        let x = tensor(&[2, 2], &[3_i64, -4, 5, 6]);
+        let axes = tensor(&[1], &[0_i64]);
+        for (operator, expected) in [
+            ("ReduceSum", [8_i64, 2]),
+            ("ReduceProd", [15, -24]),
+            ("ReduceMax", [5, 6]),
+            ("ReduceMin", [3, -4]),
+        ] {
+            let reduced = TestNode::own(operator).run(&[&x, &axes]);
+            assert_eq!(reduced, tensor(&[1, 2], &expected), "{operator}");
+        }
     }
 
     #[test]
