@@ -141,7 +141,8 @@ impl Control {
         found(&self.tended).await;
     }
 
-    /// Takes up other settings, whole or not at all. When this returns, all requests that come have them.
+    /// Takes up other settings, whole or not at all. When this returns, all requests that come have them,
+    /// but for those of a worker that takes longer than [`ADOPTION`].
     pub async fn apply(&mut self, config: &Config) -> Result<(), Box<dyn Error>> {
         let tended = tend(config, &self.metrics, &mut self.discoverer, &self.tended)?;
         // Requests for a new cluster would fail until there are endpoints; those before it still serve.

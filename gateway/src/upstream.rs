@@ -82,6 +82,16 @@ impl EndpointSet {
         }
     }
 
+    /// Whether a request could have a place at one of the endpoints, or learns that there is none.
+    fn has_place(&self, limit: u32, now: Moment) -> bool {
+        let mut admitted = self.endpoints.iter().filter(|endpoint| endpoint.admits(now)).peekable();
+        let is_free = |endpoint: &Arc<Endpoint>| endpoint.load().in_flight() < limit;
+        match admitted.peek() {
+            Some(_) => admitted.any(is_free),
+            None => self.endpoints.is_empty() || self.endpoints.iter().any(is_free),
+        }
+    }
+
     /// What a new endpoint is expected to take, in nanoseconds: as long as the middle one of those that are there, or of
     /// all but one.
     fn median_latency(&self, except: Option<SocketAddr>, now: Moment) -> u64 {
@@ -149,9 +159,9 @@ impl Cluster {
             if cluster.config.health_check.is_none() {
                 // Nobody would find out that it is well again.
                 let now = Moment::now();
-                set.endpoints
-                    .iter()
-                    .for_each(|endpoint| endpoint.set_healthy(true, now));
+                for endpoint in &set.endpoints {
+                    endpoint.set_healthy(true, now);
+                }
             }
             cluster.version.store(set.version, Ordering::Release);
             cluster.set.store(set);
@@ -183,7 +193,7 @@ impl Cluster {
         // A cluster is replaced once.
         let _only = self.successor.set(Arc::clone(successor));
         successor.queue.set_limit(successor.config.max_queue);
-        successor.queue.freed_many();
+        successor.queue.freed();
     }
 
     /// Notes that discovery has an answer, be it that there is nothing.
@@ -251,7 +261,7 @@ impl Cluster {
         let version = current.version + 1;
         self.set.store(Arc::new(EndpointSet::new(version, endpoints)));
         self.version.store(version, Ordering::Release);
-        self.queue.freed_many();
+        self.queue.freed();
     }
 
     /// Judges the success rate of every endpoint; called once a second.
@@ -317,12 +327,7 @@ impl ClusterWorker {
         let config = &cluster.config;
         Self {
             pool: Pool::new(Arc::clone(&cluster), limits),
-            balancer: Balancer::new(
-                config.balancer,
-                config.slow_start,
-                config.max_concurrency,
-                fastrand::usize(..=usize::MAX / 2),
-            ),
+            balancer: Balancer::new(config.balancer, config.slow_start, fastrand::usize(..=usize::MAX / 2)),
             retry_budget: RetryBudget::new(config.retry_budget),
             cluster,
             limits,
@@ -385,29 +390,30 @@ impl ClusterWorker {
         }
         let view = self.pool.view();
         let now = attempts.now.take().unwrap_or_else(Instant::now);
+        // One limit for the choice and for taking the place: with two, what the one allows the other might refuse for ever.
+        let limit = cluster.config.max_concurrency;
         loop {
-            let place = match self.balancer.pick(&view.set, &attempts.tried, Moment::from(now)) {
+            let place = match self.balancer.pick(&view.set, &attempts.tried, limit, Moment::from(now)) {
                 Pick::Endpoint(place) => place,
                 Pick::Full => return Ok(None),
                 Pick::Nothing => return Err(ProxyError::NoEndpoint),
             };
             // Another worker may have taken the last place since it was looked at.
-            if let Some(in_flight) = InFlight::begin(&view.shelves[place], cluster.config.max_concurrency, now) {
+            if let Some(in_flight) = InFlight::begin(&view.shelves[place], limit, now) {
                 return Ok(Some(in_flight));
             }
         }
     }
 
     async fn wait_for_place(&self, attempts: &Attempts) -> Result<InFlight, ProxyError> {
-        let take = || {
-            self.balancer.set_limit(self.cluster.latest().config.max_concurrency);
-            self.pick(attempts).transpose()
+        let take = || self.pick(attempts).transpose();
+        let more = || {
+            let cluster = self.cluster.latest();
+            let limit = cluster.config.max_concurrency;
+            cluster.set.load().has_place(limit, Moment::now())
         };
-        let waited = self
-            .cluster
-            .queue
-            .wait(self.cluster.latest().pace(), attempts.wait_until, take);
-        waited.await?
+        let pace = self.cluster.latest().pace();
+        self.cluster.queue.wait(pace, attempts.wait_until, take, more).await?
     }
 
     fn pooled(&self, in_flight: &InFlight, attempts: &Attempts) -> Option<Carrier> {

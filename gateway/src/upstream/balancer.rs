@@ -65,42 +65,36 @@ pub enum Pick {
 pub struct Balancer {
     policy: Policy,
     slow_start: Duration,
-    /// Requests that one endpoint may have in hand.
-    limit: Cell<u32>,
     cursor: Cell<usize>,
 }
 
 impl Balancer {
-    pub fn new(policy: Policy, slow_start: Duration, limit: u32, start: usize) -> Self {
+    pub fn new(policy: Policy, slow_start: Duration, start: usize) -> Self {
         Self {
             policy,
             slow_start,
-            limit: Cell::new(limit),
             cursor: Cell::new(start),
         }
     }
 
-    pub fn set_limit(&self, limit: u32) {
-        self.limit.set(limit);
-    }
-
     /// Chooses among the endpoints that are in and were not tried before; when all of those are gone among the ones
-    /// that were not tried, in or not; and when all were tried among them all.
-    pub fn pick(&self, set: &EndpointSet, tried: &[SocketAddr], now: Moment) -> Pick {
+    /// that were not tried, in or not; and when all were tried among them all. Each may have
+    /// `limit` requests in hand.
+    pub fn pick(&self, set: &EndpointSet, tried: &[SocketAddr], limit: u32, now: Moment) -> Pick {
         let untried = |endpoint: &Endpoint| !tried.contains(&endpoint.address);
-        let pick = self.among(set, now, |endpoint| endpoint.admits(now) && untried(endpoint));
+        let pick = self.among(set, limit, now, |endpoint| endpoint.admits(now) && untried(endpoint));
         if pick != Pick::Nothing {
             return pick;
         }
-        match self.among(set, now, untried) {
-            Pick::Nothing => self.among(set, now, |_| true),
+        match self.among(set, limit, now, untried) {
+            Pick::Nothing => self.among(set, limit, now, |_| true),
             pick => pick,
         }
     }
 
-    fn among(&self, set: &EndpointSet, now: Moment, usable: impl Fn(&Endpoint) -> bool) -> Pick {
+    fn among(&self, set: &EndpointSet, limit: u32, now: Moment, usable: impl Fn(&Endpoint) -> bool) -> Pick {
         let endpoints = &set.endpoints;
-        let fit = |at: usize| usable(&endpoints[at]) && endpoints[at].load().in_flight() < self.limit.get();
+        let fit = |at: usize| usable(&endpoints[at]) && endpoints[at].load().in_flight() < limit;
         let Some(first) = self.next_in_turn(set, now, fit) else {
             let any = endpoints.iter().any(|endpoint| usable(endpoint));
             return if any { Pick::Full } else { Pick::Nothing };
@@ -211,11 +205,11 @@ mod tests {
     }
 
     fn balancer(policy: Policy) -> Balancer {
-        Balancer::new(policy, Duration::ZERO, u32::MAX, 0)
+        Balancer::new(policy, Duration::ZERO, 0)
     }
 
     fn chosen(balancer: &Balancer, set: &EndpointSet, tried: &[SocketAddr], now: Moment) -> usize {
-        match balancer.pick(set, tried, now) {
+        match balancer.pick(set, tried, u32::MAX, now) {
             Pick::Endpoint(place) => place,
             pick => panic!("{pick:?}"),
         }
@@ -259,7 +253,7 @@ mod tests {
 
     #[test]
     fn no_endpoint_is_no_choice() {
-        assert_eq!(balancer(Policy::PeakEwma).pick(&set(&[]), &[], at(0)), Pick::Nothing);
+        assert_eq!(balancer(Policy::PeakEwma).pick(&set(&[]), &[], 1, at(0)), Pick::Nothing);
     }
 
     #[test]
@@ -313,7 +307,7 @@ mod tests {
         let mut endpoints = set(&[1, 1]).endpoints;
         endpoints[1] = Arc::new(Endpoint::new(([127, 0, 0, 1], 9).into(), 1, 0, at(100_000)));
         let set = EndpointSet::new(1, endpoints);
-        let balancer = Balancer::new(Policy::PeakEwma, Duration::from_secs(10), u32::MAX, 0);
+        let balancer = Balancer::new(Policy::PeakEwma, Duration::from_secs(10), 0);
         let share = |millis: u64| {
             (0..10_000)
                 .filter(|_| chosen(&balancer, &set, &[], at(millis)) == 1)
@@ -360,18 +354,18 @@ mod tests {
     #[test]
     fn a_full_endpoint_is_no_choice() {
         let set = set(&[1, 1]);
-        let balancer = Balancer::new(Policy::PeakEwma, Duration::ZERO, 1, 0);
+        let balancer = Balancer::new(Policy::PeakEwma, Duration::ZERO, 0);
         assert!(set.endpoints[0].load().begin(1, at(0)));
         assert_eq!(chosen(&balancer, &set, &[], at(0)), 1);
         assert!(set.endpoints[1].load().begin(1, at(0)));
-        assert_eq!(balancer.pick(&set, &[], at(0)), Pick::Full);
+        assert_eq!(balancer.pick(&set, &[], 1, at(0)), Pick::Full);
     }
 
     proptest! {
         #[test]
         fn in_turn_every_endpoint_gets_the_same_share(count in 1usize..20, rounds in 1usize..10, start: usize) {
             let set = set(&vec![1; count]);
-            let balancer = Balancer::new(Policy::RoundRobin, Duration::ZERO, u32::MAX, start);
+            let balancer = Balancer::new(Policy::RoundRobin, Duration::ZERO, start);
             let places: Vec<usize> = (0..rounds * count).map(|_| chosen(&balancer, &set, &[], at(0))).collect();
             for place in 0..count {
                 prop_assert_eq!(places.iter().filter(|chosen| **chosen == place).count(), rounds);

@@ -208,10 +208,10 @@ impl Endpoint {
         self.ejections.load(Ordering::Relaxed)
     }
 
-    /// Notes what the active health check found.
-    pub fn set_healthy(&self, healthy: bool, now: Moment) {
+    /// Notes what the active health check found; true when that brings the endpoint back.
+    pub fn set_healthy(&self, healthy: bool, now: Moment) -> bool {
         if self.healthy.swap(healthy, Ordering::Relaxed) == healthy {
-            return;
+            return false;
         }
         match healthy {
             true => {
@@ -220,6 +220,7 @@ impl Endpoint {
             }
             false => warn!(endpoint = %self.address, "an endpoint fails its health check: it gets no requests"),
         }
+        healthy
     }
 
     fn eject(&self, config: &EjectionConfig, now: Moment, why: &'static str) {

@@ -78,7 +78,9 @@ pub async fn run(cluster: Arc<Cluster>, config: HealthCheckConfig, client: reqwe
             let Ok((endpoint, passed)) = checked else { continue };
             let mut streak = streaks.remove(&endpoint.address).unwrap_or_default();
             if let Some(healthy) = streak.take(passed, &config) {
-                endpoint.set_healthy(healthy, Moment::now());
+                if endpoint.set_healthy(healthy, Moment::now()) {
+                    cluster.queue.freed();
+                }
             }
             seen.insert(endpoint.address, streak);
         }

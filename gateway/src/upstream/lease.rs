@@ -58,6 +58,7 @@ impl InFlight {
                 // The answer that brought it back may itself have waited for the end of what was wrong.
                 let latency = cluster.latest().endpoints().median_latency(Some(endpoint.address), now);
                 endpoint.load().start_over(latency, now);
+                cluster.queue.freed();
             }
         }
     }
@@ -73,7 +74,7 @@ impl Drop for InFlight {
             }
         }
         endpoint.load().ended();
-        self.shelf.owner.cluster.queue.freed_one();
+        self.shelf.owner.cluster.queue.freed();
     }
 }
 

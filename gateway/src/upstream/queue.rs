@@ -3,8 +3,9 @@
 //! The wait is in order and bounded three ways: by how many may wait, by the request's deadline, and by a forecast:
 //! who would still be waiting at the deadline is told so at once instead of then.
 //!
-//! A place that becomes free is offered to whoever waits longest. Who cannot use it, as a retry cannot that was at that
-//! endpoint already, passes it on to the next and stays where it is in the line.
+//! When a place becomes free, whoever waits longest has its turn to look. Who cannot use what is free, as a retry cannot that
+//! was at that endpoint already, passes the turn on and stays where it is in the line; who takes a place while more are free
+//! gives the turn to the front again.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -31,44 +32,30 @@ struct Line {
     /// A waiter that was polled has left its waker.
     waiters: BTreeMap<u64, Option<Waker>>,
     next_ticket: u64,
-    /// From this ticket on nobody has looked for a place yet.
-    fresh_from: u64,
     /// Whoever is to look for a place now. Nobody: no free place is known that someone in the line could use.
     turn: Option<u64>,
-    /// Places that became free and were not taken yet, at most.
-    offers: usize,
     /// Grows with every offer, so that who looks notices one that came meanwhile.
     rounds: u64,
 }
 
 impl Line {
-    /// Offers `places` to the line from its front. Wake who is returned.
-    fn offer(&mut self, places: usize) -> Option<Waker> {
+    /// Something is free: the turn is that of the front. Wake who is returned.
+    fn offer(&mut self) -> Option<Waker> {
         self.rounds += 1;
-        self.offers = self.offers.saturating_add(places);
-        self.give_turn(self.waiters.keys().next().copied())
+        self.give_turn(self.front())
     }
 
-    /// `ticket` has had its turn, which goes to the next in line while there are offers, and then to those who have not
-    /// looked yet. Wake who is returned.
-    fn pass_on(&mut self, ticket: u64) -> Option<Waker> {
-        let from = match self.offers {
-            0 => self.fresh_from.max(ticket + 1),
-            _ => ticket + 1,
-        };
-        let next = self.waiters.range(from..).next().map(|(next, _)| *next);
-        self.give_turn(next)
+    fn front(&self) -> Option<u64> {
+        self.waiters.keys().next().copied()
+    }
+
+    fn behind(&self, ticket: u64) -> Option<u64> {
+        self.waiters.range(ticket + 1..).next().map(|(next, _)| *next)
     }
 
     fn give_turn(&mut self, turn: Option<u64>) -> Option<Waker> {
         self.turn = turn;
-        let Some(turn) = turn else {
-            // Nobody can use what is left.
-            self.offers = 0;
-            return None;
-        };
-        self.fresh_from = self.fresh_from.max(turn + 1);
-        self.waiters.get_mut(&turn)?.take()
+        self.waiters.get_mut(&turn?)?.take()
     }
 }
 
@@ -93,7 +80,15 @@ impl Pace {
 struct Place<'a> {
     queue: &'a Queue,
     ticket: u64,
-    took: bool,
+    /// Once it took what it waited for.
+    took: Option<Took>,
+}
+
+#[derive(Clone, Copy)]
+struct Took {
+    round: u64,
+    /// Whether other places were free then.
+    more: bool,
 }
 
 impl Place<'_> {
@@ -112,12 +107,13 @@ impl Place<'_> {
         Poll::Pending
     }
 
-    /// Nothing was found in the turn that came with `round`.
-    fn looked_in_vain(&self, round: u64) {
+    /// Nothing was found in the turn that came with `round`, though there may be `more` that others can use.
+    fn looked_in_vain(&self, round: u64, more: bool) {
         let mut line = self.queue.line();
         // Another offer came after the look: it went to the front of the line, which may be here.
         if line.rounds == round && line.turn == Some(self.ticket) {
-            let wakes = line.pass_on(self.ticket);
+            let next = if more { line.behind(self.ticket) } else { None };
+            let wakes = line.give_turn(next);
             drop(line);
             wake(wakes);
         }
@@ -127,15 +123,19 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut line = self.queue.line();
-        line.waiters.remove(&self.ticket);
-        if self.took {
-            line.offers = line.offers.saturating_sub(1);
+        let own = line.waiters.remove(&self.ticket);
+        let mut wakes = None;
+        if line.turn == Some(self.ticket) {
+            let next = match self.took {
+                Some(Took { round, more: false }) if round == line.rounds => None,
+                // Some of what is free may be there without an offer: the front has not looked for it yet.
+                Some(_) => line.front(),
+                None => line.behind(self.ticket),
+            };
+            wakes = line.give_turn(next);
         }
-        let wakes = match line.turn == Some(self.ticket) {
-            true => line.pass_on(self.ticket),
-            false => None,
-        };
         drop(line);
+        drop(own);
         // After it left the line: until then, who frees a place comes to the line with it.
         self.queue.waiting.fetch_sub(1, Ordering::Relaxed);
         wake(wakes);
@@ -170,23 +170,23 @@ impl Queue {
         self.len() == 0
     }
 
-    /// A place became free. Nearly always nobody waits for it.
-    pub fn freed_one(&self) {
+    /// A place became free, or there are other endpoints or limits. Nearly always nobody waits for that.
+    pub fn freed(&self) {
         fence(Ordering::SeqCst);
         if !self.is_empty() {
-            let wakes = self.line().offer(1);
+            let wakes = self.line().offer();
             wake(wakes);
         }
     }
 
-    /// There are other endpoints or limits: whoever waits looks again.
-    pub fn freed_many(&self) {
-        let wakes = self.line().offer(usize::MAX);
-        wake(wakes);
-    }
-
-    /// Waits until `take` takes a place.
-    pub async fn wait<T>(&self, pace: Pace, deadline: Instant, take: impl Fn() -> Option<T>) -> Result<T, ProxyError> {
+    /// Waits until `take` takes a place; `more` says whether anyone else could.
+    pub async fn wait<T>(
+        &self,
+        pace: Pace,
+        deadline: Instant,
+        take: impl Fn() -> Option<T>,
+        more: impl Fn() -> bool,
+    ) -> Result<T, ProxyError> {
         let (mut place, ahead) = self.enter()?;
         let forecast = pace.wait_behind(ahead);
         if Instant::now() + forecast > deadline {
@@ -199,11 +199,15 @@ impl Queue {
             };
             // In the line before looking: a place that is freed in between is offered to it.
             fence(Ordering::SeqCst);
-            if let Some(taken) = take() {
-                place.took = true;
+            let taken = take();
+            // What is freed from here on brings another round.
+            fence(Ordering::SeqCst);
+            let more = more();
+            if let Some(taken) = taken {
+                place.took = Some(Took { round, more });
                 return Ok(taken);
             }
-            place.looked_in_vain(round);
+            place.looked_in_vain(round, more);
         }
     }
 
@@ -220,14 +224,14 @@ impl Queue {
         line.next_ticket += 1;
         line.waiters.insert(ticket, None);
         if line.turn.is_none() {
-            // Nobody is overtaken who could use what is free.
-            line.give_turn(Some(ticket));
+            // What is free now, nobody in the line could use.
+            line.turn = Some(ticket);
         }
         drop(line);
         let place = Place {
             queue: self,
             ticket,
-            took: false,
+            took: None,
         };
         Ok((place, ahead))
     }

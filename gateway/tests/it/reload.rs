@@ -22,10 +22,19 @@ struct Live {
 
 impl Live {
     async fn start(yaml: &str, environment: &[(&str, &str)]) -> Self {
+        Self::start_as(yaml, &[environment, &[("WORKERS", "2")]].concat()).await
+    }
+
+    /// For what two workers would share.
+    async fn start_alone(yaml: &str) -> Self {
+        Self::start_as(yaml, &[("WORKERS", "1")]).await
+    }
+
+    async fn start_as(yaml: &str, environment: &[(&str, &str)]) -> Self {
         let mount = Mount::new("gateway-config", &[("gateway.yaml", yaml)]);
         let file = mount.file("gateway.yaml");
         let file = file.to_str().expect("UTF-8");
-        let environment = [environment, &[("CONFIG_FILE", file), OFTEN, ("WORKERS", "2")]].concat();
+        let environment = [environment, &[("CONFIG_FILE", file), OFTEN]].concat();
         let gateway = Gateway::start("", &environment).await;
         Self { gateway, mount }
     }
@@ -102,7 +111,7 @@ async fn weights_move_requests_and_what_stays_keeps_its_connections() {
         let text = yaml(&[]).replace("endpoints: []", &list);
         text + "  - { prefix: /same, cluster: \"backend:5000\" }\n"
     };
-    let mut live = Live::start(&weighted(1, 1), &[("WORKERS", "1")]).await;
+    let mut live = Live::start_alone(&weighted(1, 1)).await;
     let share = async |gateway: &Gateway| {
         let mut firsts = 0;
         for _ in 0..400 {
@@ -461,7 +470,7 @@ async fn a_request_that_lasts_keeps_no_idle_connections_open() {
         let text = yaml(&[upstream.address]);
         text.replace("    endpoints:", &format!("    balancer: {balancer}\n    endpoints:"))
     };
-    let mut live = Live::start(&with("peak_ewma"), &[("WORKERS", "1")]).await;
+    let mut live = Live::start_alone(&with("peak_ewma")).await;
     let lasting = tokio::spawn(live.gateway.client.get(live.gateway.url("/raw/lasts")).send());
     eventually("it is asked", DEADLINE, async || upstream.accepted() == 1).await;
     assert_eq!(live.gateway.get("/raw").await.status(), 200);
@@ -473,4 +482,45 @@ async fn a_request_that_lasts_keeps_no_idle_connections_open() {
     })
     .await;
     lasting.abort();
+}
+
+#[tokio::test]
+async fn a_limit_that_is_lowered_below_what_is_in_flight_stops_no_worker() {
+    let (breaks, seen) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+    let start = || {
+        let (breaks, seen) = (Arc::clone(&breaks), Arc::clone(&seen));
+        Upstream::start(move |mut connection| {
+            let (breaks, seen) = (Arc::clone(&breaks), Arc::clone(&seen));
+            async move {
+                while connection.read_request().await.is_some() {
+                    seen.fetch_add(1, Ordering::SeqCst);
+                    breaks.acquire().await.expect("it stays open").forget();
+                    // The connection breaks: a request that is idempotent is sent again.
+                    return;
+                }
+            }
+        })
+    };
+    let (one, two) = (start().await, start().await);
+    let with = |limit: u32| {
+        let text = yaml(&[one.address, two.address]);
+        text.replace(
+            "    endpoints:",
+            &format!("    max_concurrency: {limit}\n    endpoints:"),
+        )
+    };
+    let mut live = Live::start_alone(&with(4)).await;
+    let url = live.gateway.url("/predict");
+    let asked = [(); 3].map(|()| tokio::spawn(live.gateway.client.get(&url).send()));
+    eventually("three are asked", DEADLINE, async || seen.load(Ordering::SeqCst) == 3).await;
+    live.publish(&with(1)).await;
+    breaks.add_permits(1);
+    // It is sent again as soon as there is a place; the worker has time for others meanwhile.
+    let waits = "gateway_cluster_queue{cluster=\"backend:5000\"}";
+    eventually("it waits for a place", DEADLINE, async || {
+        live.gateway.metric(waits).await == 1.0
+    })
+    .await;
+    assert_eq!(live.gateway.get("/health").await.status(), 200);
+    asked.iter().for_each(tokio::task::JoinHandle::abort);
 }
