@@ -11,7 +11,10 @@ fn differ(path: &str, expected: &Value, found: &Value, tolerance: f64) -> Option
     let whole = || Some(format!("{}expected {expected}, found {found}", prefix(path)));
     match (expected, found) {
         (Value::Number(expected), Value::Number(found)) => {
+            let whole_numbers = |number: &serde_json::Number| number.is_i64() || number.is_u64();
             let close = match (expected.as_f64(), found.as_f64()) {
+                // Labels and counts are right or wrong.
+                _ if whole_numbers(expected) && whole_numbers(found) => expected == found,
                 (Some(one), Some(other)) => is_close(one, other, tolerance),
                 _ => expected == found,
             };

@@ -72,11 +72,13 @@ pub(super) struct Found {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Listing {
     pub models: BTreeMap<String, Found>,
+    /// Models that could not be looked at, with the reason: that says nothing about what is there.
+    pub unseen: BTreeMap<String, String>,
     /// What lies there and is no model, with the reason.
     pub oddities: Vec<String>,
 }
 
-/// Looks at the whole directory. An error means that it could not be seen as a whole, and says nothing about what is in it.
+/// Looks at the whole directory. An error means that it could not be listed, and says nothing about what is in it.
 pub(super) fn scan(root: &Path) -> io::Result<Listing> {
     let mut listing = Listing::default();
     for (name, path) in entries(root)? {
@@ -84,16 +86,27 @@ pub(super) fn scan(root: &Path) -> io::Result<Listing> {
             Ok(metadata) => metadata,
             // Gone between the two looks, or a link to nothing.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
+            Err(error) => {
+                let problem = format!("{}: {error}", path.display());
+                listing.unseen.insert(model_name(&path).to_owned(), problem);
+                continue;
+            }
         };
         if metadata.is_dir() {
             if let Err(problem) = check_name(&name) {
                 listing.oddities.push(format!("{}: {problem}", path.display()));
                 continue;
             }
-            listing.models.insert(name, scan_model(&path)?);
-        } else if path.extension().is_some_and(|extension| extension == MODEL_EXTENSION) {
-            let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            match scan_model(&path) {
+                Ok(found) => {
+                    listing.models.insert(name, found);
+                }
+                Err(error) => {
+                    listing.unseen.insert(name, error.to_string());
+                }
+            }
+        } else if is_model_file(&path) {
+            let name = model_name(&path);
             if let Err(problem) = check_name(name) {
                 listing.oddities.push(format!("{}: {problem}", path.display()));
                 continue;
@@ -105,13 +118,32 @@ pub(super) fn scan(root: &Path) -> io::Result<Listing> {
                 ..Found::default()
             };
             // A directory of this name was, or will be, seen too: the directory wins, as it can say more.
-            listing.models.entry(name).or_insert(found);
+            if !listing.unseen.contains_key(&name) {
+                listing.models.entry(name).or_insert(found);
+            }
         }
     }
-    if listing.models.len() > MOST_MODELS {
-        return Err(io::Error::other(format!("more than {MOST_MODELS} models")));
+    while listing.models.len() > MOST_MODELS
+        && let Some((name, _)) = listing.models.pop_last()
+    {
+        let problem = format!("{name}: there are more than {MOST_MODELS} models");
+        listing.unseen.insert(name, problem);
     }
     Ok(listing)
+}
+
+fn is_model_file(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == MODEL_EXTENSION)
+}
+
+/// The name of the model that this would be.
+fn model_name(path: &Path) -> &str {
+    let name = if is_model_file(path) {
+        path.file_stem()
+    } else {
+        path.file_name()
+    };
+    name.and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 fn scan_model(directory: &Path) -> io::Result<Found> {
@@ -135,9 +167,12 @@ fn scan_model(directory: &Path) -> io::Result<Found> {
                 .push(format!("{}: there is no {MODEL_FILE}", path.display())),
         }
     }
-    if found.versions.len() > MOST_VERSIONS {
-        let problem = format!("{}: more than {MOST_VERSIONS} versions", directory.display());
-        return Err(io::Error::other(problem));
+    while found.versions.len() > MOST_VERSIONS
+        && let Some((number, _)) = found.versions.pop_first()
+    {
+        let path = directory.join(number.to_string());
+        let problem = format!("{}: there are {MOST_VERSIONS} newer versions", path.display());
+        found.oddities.push(problem);
     }
     Ok(found)
 }
@@ -263,6 +298,41 @@ mod tests {
         let scratch = Scratch::new("missing");
         let error = scan(&scratch.path().join("nowhere")).expect_err("there is none");
         assert!(error.to_string().contains("nowhere"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_hides_nothing_else() {
+        let scratch = Scratch::new("loops");
+        let root = scratch.path();
+        put(root, "iris/1/model.onnx", "one");
+        put(root, "wine/config.yaml", "");
+        for (link, target) in [("self", "self"), ("wine/2", "2"), ("file.onnx", "file.onnx")] {
+            std::os::unix::fs::symlink(target, root.join(link)).expect("links");
+        }
+        let listing = scan(root).expect("can be seen");
+        assert_eq!(listing.models.keys().collect::<Vec<_>>(), ["iris"]);
+        assert_eq!(listing.unseen.keys().collect::<Vec<_>>(), ["file", "self", "wine"]);
+    }
+
+    #[test]
+    fn beyond_the_limits_the_rest_is_seen() {
+        let scratch = Scratch::new("many");
+        let root = scratch.path();
+        for number in 0..=MOST_MODELS {
+            put(root, &format!("m{number:03}.onnx"), "");
+        }
+        for number in 1..=MOST_VERSIONS + 1 {
+            put(root, &format!("a/{number}/model.onnx"), "");
+        }
+        let listing = scan(root).expect("can be seen");
+        assert_eq!(listing.models.len(), MOST_MODELS);
+        assert_eq!(listing.unseen.keys().collect::<Vec<_>>(), ["m255", "m256"]);
+        let newest = &listing.models["a"];
+        assert_eq!(
+            (newest.versions.len(), newest.versions.contains_key(&1)),
+            (MOST_VERSIONS, false)
+        );
+        assert!(newest.oddities[0].ends_with("a/1: there are 1024 newer versions"));
     }
 
     #[test]

@@ -128,6 +128,7 @@ impl Opener {
             Err(_panic) => return Err("opening it panicked".to_owned()),
         };
         wanted()?;
+        runtime.signature().check_one_row()?;
         let example = runtime.signature().zeros(1).map_err(|error| error.to_string())?;
         let model = Model {
             name: order.model.clone(),

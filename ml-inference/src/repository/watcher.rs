@@ -191,6 +191,10 @@ impl Watching {
         }
         let names: Vec<String> = self.trackers.keys().cloned().collect();
         for name in names {
+            if listing.unseen.contains_key(&name) {
+                // What serves stays.
+                continue;
+            }
             let found = listing.models.get(&name);
             self.with_tracker(&name, |tracker, loading| tracker.look(found, trust, loading));
         }
@@ -265,6 +269,9 @@ impl Watching {
         let mut listing = listing.map_err(|error| ControlError::Unreadable {
             problem: error.to_string(),
         })?;
+        if let Some(problem) = listing.unseen.remove(model) {
+            return Err(ControlError::Unreadable { problem });
+        }
         self.keep_built_ins(&mut listing);
         Ok(listing.models.remove(model))
     }
@@ -312,7 +319,8 @@ impl Watching {
 
     fn tell_oddities(&mut self, listing: &Listing) {
         let of_models = listing.models.values().flat_map(|found| &found.oddities);
-        let oddities: Vec<String> = listing.oddities.iter().chain(of_models).cloned().collect();
+        let all = listing.oddities.iter().chain(listing.unseen.values()).chain(of_models);
+        let oddities: Vec<String> = all.cloned().collect();
         for oddity in &oddities {
             if !self.told.oddities.contains(oddity) {
                 warn!(problem = oddity, "not a model");

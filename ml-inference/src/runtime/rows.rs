@@ -3,6 +3,8 @@
 //! Only then may a request be cut into batches, or requests be put together: a model that subtracts the mean of its batch gives
 //! a row another answer in other company. A file does not say which kind it is, so it is tried: two rows together, and each alone.
 
+use bytes::Bytes;
+
 use super::{Dim, ModelRuntime, Signature, TensorSpec};
 use crate::tensor::{Data, DataType, Element, Tensor, element_count};
 
@@ -97,29 +99,33 @@ fn make_up(signature: &Signature, length: usize) -> Option<Vec<Tensor>> {
     signature.inputs.iter().map(make_up).collect()
 }
 
-/// Numbers that differ and are small: they may be indices.
+/// Numbers that differ, between neighbours and between the rows at each place, and are small: they may be indices.
 fn values(data_type: DataType, shape: Vec<usize>) -> Option<Tensor> {
-    fn whole<T: Element + From<u8>>(count: usize) -> Data {
-        T::wrap((0..count).map(|at| T::from(u8::from(at % 3 == 1))).collect())
+    fn all<T: Element>(length: usize, count: usize, value: impl Fn(usize, usize) -> T) -> Data {
+        let place = |at: usize| (at / length, at % length);
+        let values = (0..count).map(place).map(|(row, column)| value(row, column));
+        T::wrap(values.collect())
     }
-    fn real<T: Element + From<f32>>(count: usize) -> Data {
-        let number = |at: usize| (at * 7919 % 1000) as f32 / 500.0 - 1.0;
-        T::wrap((0..count).map(|at| T::from(number(at))).collect())
-    }
+    let bit = |row: usize, column: usize| (column % 3 == 1) != (row % 2 == 1);
+    // The rows are half of a prime apart.
+    let number = |row: usize, column: usize| ((column * 7919 + row * 498) % 997) as f32 / 498.0 - 1.0;
     let count = element_count(&shape).ok().filter(|count| *count <= MOST_ELEMENTS)?;
+    let length = (count / shape.first().copied().unwrap_or(1).max(1)).max(1);
     let data = match data_type {
-        DataType::Bool => Data::Bool((0..count).map(|at| at % 3 == 1).collect()),
-        DataType::Uint8 => whole::<u8>(count),
-        DataType::Uint16 => whole::<u16>(count),
-        DataType::Uint32 => whole::<u32>(count),
-        DataType::Uint64 => whole::<u64>(count),
-        DataType::Int8 => Data::Int8((0..count).map(|at| i8::from(at % 3 == 1)).collect()),
-        DataType::Int16 => whole::<i16>(count),
-        DataType::Int32 => whole::<i32>(count),
-        DataType::Int64 => whole::<i64>(count),
-        DataType::Fp32 => real::<f32>(count),
-        DataType::Fp64 => real::<f64>(count),
-        DataType::Bytes => Data::Bytes(vec![bytes::Bytes::new(); count]),
+        DataType::Bool => all(length, count, bit),
+        DataType::Uint8 => all(length, count, |row, column| u8::from(bit(row, column))),
+        DataType::Uint16 => all(length, count, |row, column| u16::from(bit(row, column))),
+        DataType::Uint32 => all(length, count, |row, column| u32::from(bit(row, column))),
+        DataType::Uint64 => all(length, count, |row, column| u64::from(bit(row, column))),
+        DataType::Int8 => all(length, count, |row, column| i8::from(bit(row, column))),
+        DataType::Int16 => all(length, count, |row, column| i16::from(bit(row, column))),
+        DataType::Int32 => all(length, count, |row, column| i32::from(bit(row, column))),
+        DataType::Int64 => all(length, count, |row, column| i64::from(bit(row, column))),
+        DataType::Fp32 => all(length, count, number),
+        DataType::Fp64 => all(length, count, |row, column| f64::from(number(row, column))),
+        DataType::Bytes => all(length, count, |row, column| {
+            Bytes::from_static(if bit(row, column) { b"b" } else { b"a" })
+        }),
     };
     Tensor::new(shape, data).ok()
 }
@@ -176,11 +182,43 @@ mod tests {
         Some(values.iter().map(|value| value - mean).collect())
     }
 
+    fn less_the_mean_of_columns(values: &[f32], columns: usize) -> Option<Vec<f32>> {
+        let rows = values.len() / columns;
+        let mean = |column: usize| values.iter().skip(column).step_by(columns).sum::<f32>() / rows as f32;
+        let less = |(at, value): (usize, &f32)| value - mean(at % columns);
+        Some(values.iter().enumerate().map(less).collect())
+    }
+
     #[test]
     fn rows_that_have_nothing_to_do_with_each_other_are_seen_to() {
         assert!(stand_alone(&model(Dim::Fixed(4), twice), &[]));
         assert!(stand_alone(&model(Dim::Free(None), twice), &[]));
         assert!(!stand_alone(&model(Dim::Fixed(1), less_the_mean), &[]));
+    }
+
+    #[test]
+    fn made_up_rows_differ_at_every_place() {
+        for data_type in DataType::ALL {
+            for length in (1..=40).chain([997, 998, 999, 1000, 1001, 1994]) {
+                let pair = values(data_type, vec![2, length]).expect("is made");
+                let flat = pair.reshape(vec![2 * length]).expect("as many");
+                for column in 0..length {
+                    let below = column + length;
+                    let (one, other) = (flat.part(column, column + 1), flat.part(below, below + 1));
+                    assert_ne!(one, other, "{data_type} {length} {column}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_row_does_not_hide_what_its_company_does() {
+        for columns in [3, 999, 1000, 1001] {
+            assert!(
+                !stand_alone(&model(Dim::Fixed(columns), less_the_mean_of_columns), &[]),
+                "{columns}"
+            );
+        }
     }
 
     #[test]

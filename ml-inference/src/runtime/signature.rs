@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// A model whose one row is larger is not one that this server is for.
+const MOST_ROW_ELEMENTS: usize = 1 << 24;
+
 use crate::tensor::{DataType, Tensor, TensorError};
 
 /// One dimension of a model's input or output.
@@ -147,6 +150,24 @@ impl Signature {
     pub fn has_free_rows(&self) -> bool {
         let all = self.inputs.iter().chain(&self.outputs);
         !self.inputs.is_empty() && all.into_iter().all(TensorSpec::rows_are_free)
+    }
+
+    /// Whether one row is small enough to be made up, as the first run at load does.
+    pub fn check_one_row(&self) -> Result<(), String> {
+        let elements = |spec: &TensorSpec| {
+            let lengths = spec.shape.iter().map(|dim| match dim {
+                Dim::Fixed(length) => *length,
+                Dim::Free(_) => 1,
+            });
+            lengths.fold(1_usize, usize::saturating_mul)
+        };
+        match self.inputs.iter().find(|spec| elements(spec) > MOST_ROW_ELEMENTS) {
+            None => Ok(()),
+            Some(spec) => Err(format!(
+                "the input `{}` has more than {MOST_ROW_ELEMENTS} elements a row",
+                spec.name
+            )),
+        }
     }
 
     /// Inputs of zeros with `length` in every free dimension, to warm a model up or to show it.

@@ -153,6 +153,12 @@ fn check_room(room: &mut Room, name: &str, data_type: DataType, count: usize) ->
 fn read_tensor<'b>(reader: &mut Reader<'b>, binary: &mut Bytes, input: &Described<'b>) -> Result<Tensor, Error> {
     let problem = |problem: String| input_error(&input.name, problem);
     let count = element_count(&input.shape).map_err(|error| problem(error.to_string()))?;
+    if count == 0 {
+        // A row without elements costs the client nothing, and the model as much as any other.
+        let lengths: Vec<usize> = input.shape.iter().map(|length| (*length).max(1)).collect();
+        let rows = element_count(&lengths).map_err(|error| problem(error.to_string()))?;
+        check_room(reader.room(), &input.name, input.data_type, rows)?;
+    }
     let data = match input.elements {
         Elements::Binary(size) => {
             if size > binary.len() {

@@ -160,13 +160,17 @@ pub(super) fn one_hot_encoder(node: &Node<'_>) -> Result<Operator, LoadError> {
     let places = index(&categories).ok_or_else(|| node.fault("the categories are of no known type"))?;
     Ok(Box::new(move |inputs| {
         let x = input(inputs, 0)?;
+        // Categories are whole numbers: what stands behind the point does not count, and what is no number is none of them.
+        let truncated = |value: f64| match value.is_finite() {
+            true => Key::Whole(value as i64),
+            false => Key::float(value),
+        };
         let keys: Vec<Key> = match x.data() {
             Data::Bytes(texts) if are_texts => texts.iter().cloned().map(Key::Text).collect(),
             Data::Int64(values) if !are_texts => values.iter().copied().map(Key::Whole).collect(),
             Data::Int32(values) if !are_texts => values.iter().map(|value| Key::Whole((*value).into())).collect(),
-            // Categories are whole numbers: what stands behind the point does not count.
-            Data::Fp32(values) if !are_texts => values.iter().map(|value| Key::Whole(*value as i64)).collect(),
-            Data::Fp64(values) if !are_texts => values.iter().map(|value| Key::Whole(*value as i64)).collect(),
+            Data::Fp32(values) if !are_texts => values.iter().map(|value| truncated((*value).into())).collect(),
+            Data::Fp64(values) if !are_texts => values.iter().copied().map(truncated).collect(),
             _ => return Err(unsupported(x)),
         };
         let mut shape = x.shape().to_vec();

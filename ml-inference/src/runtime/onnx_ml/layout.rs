@@ -434,11 +434,11 @@ fn cut(length: usize, start: i64, end: i64, step: i64) -> Result<(usize, usize),
             (first, (end - first).max(0).unsigned_abs().div_ceil(step.unsigned_abs()))
         }
         _ => {
-            let (first, end) = (counted(start).clamp(-1, length - 1), counted(end).clamp(-1, length - 1));
-            (
-                first.max(0),
-                (first - end).max(0).unsigned_abs().div_ceil(step.unsigned_abs()),
-            )
+            // Of nothing, nothing; else the first is one of its places, and the end may stand before all of them.
+            let first = counted(start).clamp(0, (length - 1).max(0));
+            let end = counted(end).clamp(-1, length - 1);
+            let count = if length == 0 { 0 } else { (first - end).max(0) };
+            (first, count.unsigned_abs().div_ceil(step.unsigned_abs()))
         }
     };
     Ok((usize::try_from(first).unwrap_or(0), usize::try_from(count).unwrap_or(0)))
@@ -466,6 +466,7 @@ mod tests {
         );
         assert_eq!(slice(&[0, 0], &[1, 3], &[0, 1], &[1, 2]), tensor(&[1, 2], &[0_i64, 2]));
         assert_eq!(slice(&[5], &[9], &[0], &[1]), tensor::<i64>(&[0, 3], &[]));
+        assert_eq!(slice(&[-100], &[i64::MIN], &[1], &[-1]), tensor(&[2, 1], &[0_i64, 3]));
         assert_eq!(slice(&[0], &[2], &[1], &[i64::MAX]), tensor(&[2, 1], &[0_i64, 3]));
         let old = TestNode::own("Slice")
             .opset(9)

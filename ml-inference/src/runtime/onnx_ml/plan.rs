@@ -18,9 +18,6 @@ const OLDEST_ML_OPSET: i64 = 1;
 const NEWEST_OPSET: i64 = 26;
 const NEWEST_ML_OPSET: i64 = 5;
 
-/// A model whose one row is larger is not one that this runtime is for.
-const MOST_TRIAL_ELEMENTS: usize = 1 << 24;
-
 pub(super) struct Plan {
     pub(super) signature: Signature,
     /// What is in each slot before a run: the constants.
@@ -195,25 +192,7 @@ impl Plan {
     /// One run on zeros: types and shapes that do not go together show now. A model may refuse zeros for what they are, and
     /// where more than the number of rows is free, no length that is chosen here need be right.
     fn try_out(&mut self) -> Result<(), LoadError> {
-        let elements = |spec: &TensorSpec| {
-            let lengths = spec.shape.iter().map(|dim| match dim {
-                Dim::Fixed(length) => *length,
-                Dim::Free(_) => 1,
-            });
-            lengths.fold(1_usize, usize::saturating_mul)
-        };
-        if let Some(spec) = self
-            .signature
-            .inputs
-            .iter()
-            .find(|spec| elements(spec) > MOST_TRIAL_ELEMENTS)
-        {
-            let problem = format!(
-                "the input `{}` has more than {MOST_TRIAL_ELEMENTS} numbers a row",
-                spec.name
-            );
-            return Err(LoadError::Graph(problem));
-        }
+        self.signature.check_one_row().map_err(LoadError::Graph)?;
         let open =
             |spec: &TensorSpec| spec.any_shape || spec.shape.iter().skip(1).any(|dim| matches!(dim, Dim::Free(_)));
         if self.signature.inputs.iter().any(open) {

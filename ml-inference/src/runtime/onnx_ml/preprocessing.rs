@@ -30,11 +30,23 @@ pub(super) fn scaler(node: &Node<'_>) -> Result<Operator, LoadError> {
     let scales = per_feature(node, "scale", node.floats("scale")?)?;
     Ok(Box::new(move |inputs| {
         let x = input(inputs, 0)?;
+        let at = |values: &[f32], index: usize| if values.len() == 1 { values[0] } else { values[index] };
+        if let Data::Fp64(values) = x.data() {
+            // Narrowed when the offset is off: what is left of a date is small.
+            let (_, length) = row_shape(x)?;
+            check_length(x, offsets.len(), length)?;
+            check_length(x, scales.len(), length)?;
+            let feature = |(place, value): (usize, &f64)| {
+                let index = place % length;
+                ((value - f64::from(at(&offsets, index))) * f64::from(at(&scales, index))) as f32
+            };
+            let scaled = values.iter().enumerate().map(feature).collect();
+            return one(Tensor::of(x.shape().to_vec(), scaled));
+        }
         let rows = as_rows(x)?;
         check_length(x, offsets.len(), rows.length)?;
         check_length(x, scales.len(), rows.length)?;
         let mut scaled = Vec::with_capacity(rows.values.len());
-        let at = |values: &[f32], index: usize| if values.len() == 1 { values[0] } else { values[index] };
         for row in rows.values.chunks_exact(rows.length.max(1)) {
             let feature = |(index, value): (usize, &f32)| (value - at(&offsets, index)) * at(&scales, index);
             scaled.extend(row.iter().enumerate().map(feature));

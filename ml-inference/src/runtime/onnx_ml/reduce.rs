@@ -174,6 +174,9 @@ trait Float: Element + Copy + PartialOrd + std::ops::Add<Output = Self> + std::o
     fn ln(self) -> Self;
     /// e to how much this is more than `other`.
     fn exp_above(self, other: Self) -> Self;
+    /// Whether it is a number.
+    fn is_ordered(&self) -> bool;
+
     /// Itself, or zero when it has no end.
     fn or_zero(self) -> Self;
 }
@@ -205,6 +208,10 @@ macro_rules! float {
                 (self - other).exp()
             }
 
+            fn is_ordered(&self) -> bool {
+                !self.is_nan()
+            }
+
             fn or_zero(self) -> Self {
                 if self.is_infinite() { 0.0 } else { self }
             }
@@ -233,8 +240,9 @@ fn reduce_floats<T: Float>(x: &Tensor, values: &[T], reduced: &[bool], keep: boo
         results[place] = match reduction {
             Reduction::L1 => so_far + value.absolute(),
             Reduction::L2 | Reduction::SumSquare => so_far + *value * *value,
-            Reduction::Max if *value > so_far => *value,
-            Reduction::Min if *value < so_far => *value,
+            // What is no number stays.
+            Reduction::Max if *value > so_far || !value.is_ordered() => *value,
+            Reduction::Min if *value < so_far || !value.is_ordered() => *value,
             Reduction::Max | Reduction::Min => so_far,
             Reduction::Prod => so_far * *value,
             Reduction::LogSum | Reduction::LogSumExp | Reduction::Mean | Reduction::Sum => so_far + *value,
@@ -378,6 +386,17 @@ mod tests {
         let sums = TestNode::own("ReduceLogSumExp").run(&[&far, &axes]);
         let expected = [1000.0 + 2.0_f64.ln(), f64::NEG_INFINITY];
         assert_eq!(sums.values::<f64>(), Some(&expected[..]));
+    }
+
+    #[test]
+    fn what_is_no_number_is_neither_largest_nor_lost() {
+        let x = tensor(&[2, 3], &[f32::NAN, 1.0, 2.0, 2.0, 1.0, f32::NAN]);
+        let axes = tensor(&[1], &[1_i64]);
+        for operator in ["ReduceMax", "ReduceMin"] {
+            let reduced = TestNode::own(operator).run(&[&x, &axes]);
+            let values = reduced.values::<f32>().expect("floats");
+            assert!(values.iter().all(|value| value.is_nan()), "{operator}: {values:?}");
+        }
     }
 
     #[test]

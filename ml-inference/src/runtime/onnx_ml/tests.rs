@@ -183,7 +183,7 @@ fn a_small_file_does_not_get_much_memory() {
         bytes(11, value("x", FLOAT, &[None, Some(1 << 40)])),
         bytes(12, value("y", FLOAT, &[None, Some(1 << 40)])),
     ];
-    assert!(problem(&file(&wide.concat(), 21)).contains("numbers a row"));
+    assert!(problem(&file(&wide.concat(), 21)).contains("elements a row"));
     let ones = |name: &str, dims: &[u64]| constant(name, FLOAT, dims, &bytes(9, vec![0; 4 << 14]));
     let outer = model(&[
         ones("a", &[1 << 14, 1]),

@@ -16,6 +16,7 @@ use std::ops::{Add, Div, Sub};
 
 use super::Aggregate;
 use super::listing::{Plain, Test, Trees};
+use crate::runtime::onnx_ml::elementwise::allowed;
 use crate::runtime::onnx_ml::node::{Fault, LoadError, Node as OnnxNode};
 use crate::tensor::Element;
 
@@ -182,14 +183,11 @@ impl<T: Number> Forest<T> {
             )));
         }
         let dense = matches!(self.leaves, Leaves::Dense(_));
+        let count = allowed(&[rows, self.targets])?;
         let mut sums = Sums {
-            values: vec![T::default(); rows * self.targets],
+            values: vec![T::default(); count],
             targets: self.targets,
-            seen: if dense {
-                Vec::new()
-            } else {
-                vec![false; rows * self.targets]
-            },
+            seen: if dense { Vec::new() } else { vec![false; count] },
         };
         let walk = Walk { x, length, rows };
         match (&self.leaves, aggregate) {
