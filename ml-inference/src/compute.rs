@@ -18,7 +18,7 @@ use prometheus::IntGauge;
 use tokio::sync::oneshot;
 use tracing::error;
 
-use crate::engine::{EngineError, LoadedModel};
+use crate::engine::{EngineError, LoadedModel, RunLimits};
 use crate::runtime::RunThreads;
 use crate::tensor::Tensor;
 
@@ -29,7 +29,7 @@ pub(crate) type Outcome = Result<Vec<Tensor>, EngineError>;
 pub(crate) struct Job {
     pub(crate) model: Arc<LoadedModel>,
     pub(crate) inputs: Vec<Tensor>,
-    pub(crate) batch_size: usize,
+    pub(crate) limits: RunLimits,
     pub(crate) queued: Instant,
     pub(crate) answer: oneshot::Sender<Outcome>,
 }
@@ -128,12 +128,12 @@ impl Shared {
             let Job {
                 model,
                 inputs,
-                batch_size,
+                limits,
                 queued,
                 answer,
             } = job;
             model.statistics.queue.add(queued.elapsed());
-            let run = || model.run(inputs, batch_size, || answer.is_closed());
+            let run = || model.run(inputs, limits, || answer.is_closed());
             let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_panic| {
                 // The panic hook has written what and where.
                 error!(

@@ -135,6 +135,13 @@ const MAX_BODY_BYTES: Setting = Setting::new(
     "largest request body, and the most memory its elements may take; larger ones are answered 413",
 )
 .live();
+const MAX_RESPONSE_BYTES: Setting = Setting::new(
+    "MAX_RESPONSE_BYTES",
+    "64Mi",
+    BYTES,
+    "the most memory the elements of an answer may take; a request that would get more is answered 413",
+)
+.live();
 const REQUEST_TIMEOUT: Setting = Setting {
     about: "longest time a request's body may take to arrive; later ones are answered 408",
     ..common::REQUEST_TIMEOUT
@@ -156,6 +163,7 @@ pub const SETTINGS: &[Setting] = &[
     INTRA_OP_PARALLELISM,
     INTER_OP_PARALLELISM,
     MAX_BODY_BYTES,
+    MAX_RESPONSE_BYTES,
     REQUEST_TIMEOUT,
     common::ENVIRONMENT,
     common::LOG_LEVEL,
@@ -278,6 +286,7 @@ pub fn parse(settings: &mut Settings) -> Config {
             run: RunLimits {
                 batch_size: settings.get(&BATCH_SIZE, units::number),
                 most_waiting: settings.get(&MAX_QUEUE, units::number),
+                most_response_bytes: settings.get(&MAX_RESPONSE_BYTES, units::bytes),
             },
             max_body_bytes: settings.get(&MAX_BODY_BYTES, units::bytes),
             request_timeout: settings.get(&REQUEST_TIMEOUT, units::seconds),

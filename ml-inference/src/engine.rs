@@ -42,6 +42,8 @@ pub struct RunLimits {
     pub batch_size: usize,
     /// Requests that may wait for a compute thread.
     pub most_waiting: usize,
+    /// Memory that the elements of one answer may take.
+    pub most_response_bytes: usize,
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +56,8 @@ pub enum EngineError {
     BadOutput,
     #[error("{limit} requests wait for a model already")]
     Busy { limit: usize },
+    #[error("the answer takes more than the limit of {limit} bytes in memory (MAX_RESPONSE_BYTES); ask for fewer rows")]
+    TooLarge { limit: usize },
     #[error("the model failed at this request")]
     Panicked,
     /// Nobody is told: who could be has left.
@@ -105,13 +109,13 @@ impl Engine {
     ) -> Result<Vec<Tensor>, EngineError> {
         loaded.model.runtime.signature().check(&inputs)?;
         match loaded.model.runtime.cost() {
-            Cost::Inline => loaded.run(inputs, limits.batch_size, || false),
+            Cost::Inline => loaded.run(inputs, limits, || false),
             Cost::Compute => {
                 let (answer, outcome) = oneshot::channel();
                 let job = Job {
                     model: Arc::clone(loaded),
                     inputs,
-                    batch_size: limits.batch_size,
+                    limits,
                     queued: Instant::now(),
                     answer,
                 };
@@ -136,12 +140,38 @@ impl LoadedModel {
     pub(crate) fn run(
         &self,
         inputs: Vec<Tensor>,
-        batch_size: usize,
+        limits: RunLimits,
         abandoned: impl Fn() -> bool,
     ) -> Result<Vec<Tensor>, EngineError> {
         let started = Instant::now();
-        let outputs = match self.rows_to_cut(&inputs, batch_size) {
-            None => self.model.runtime.run(&inputs)?,
+        let outputs = self.compute(&inputs, limits, abandoned)?;
+        let took = started.elapsed();
+        self.duration.observe(took.as_secs_f64());
+        let (rows, runs) = self.rows_and_runs(&inputs, limits.batch_size);
+        self.statistics.ran(rows, runs, took);
+        Ok(outputs)
+    }
+
+    /// A run that no client asked for, of any size: nothing counts it.
+    pub(crate) fn try_out(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError> {
+        let outputs = self.model.runtime.run(inputs)?;
+        self.check(inputs, &outputs)?;
+        Ok(outputs)
+    }
+
+    fn compute(
+        &self,
+        inputs: &[Tensor],
+        limits: RunLimits,
+        abandoned: impl Fn() -> bool,
+    ) -> Result<Vec<Tensor>, EngineError> {
+        let RunLimits {
+            batch_size,
+            most_response_bytes: limit,
+            ..
+        } = limits;
+        let outputs = match self.rows_to_cut(inputs, batch_size) {
+            None => self.model.runtime.run(inputs)?,
             Some(rows) => {
                 let mut whole: Option<Vec<Tensor>> = None;
                 for first in (0..rows).step_by(batch_size) {
@@ -154,18 +184,23 @@ impl LoadedModel {
                         .collect();
                     let outputs = self.model.runtime.run(&batch)?;
                     match &mut whole {
-                        None => whole = Some(outputs),
+                        None => {
+                            // As many as the first batch has, for each that follows.
+                            if bytes(&outputs).saturating_mul(rows) / batch_size > limit {
+                                return Err(EngineError::TooLarge { limit });
+                            }
+                            whole = Some(outputs);
+                        }
                         Some(whole) => append(whole, outputs)?,
                     }
                 }
                 whole.unwrap_or_default()
             }
         };
-        self.check(&inputs, &outputs)?;
-        let took = started.elapsed();
-        self.duration.observe(took.as_secs_f64());
-        let (rows, runs) = self.rows_and_runs(&inputs, batch_size);
-        self.statistics.ran(rows, runs, took);
+        if bytes(&outputs) > limit {
+            return Err(EngineError::TooLarge { limit });
+        }
+        self.check(inputs, &outputs)?;
         Ok(outputs)
     }
 
@@ -206,6 +241,12 @@ impl LoadedModel {
     }
 }
 
+/// What tensors take in memory.
+fn bytes(tensors: &[Tensor]) -> usize {
+    let bytes = |tensor: &Tensor| tensor.data().len().saturating_mul(tensor.data_type().size_in_memory());
+    tensors.iter().map(bytes).fold(0, usize::saturating_add)
+}
+
 /// Puts the outputs of one batch behind those of the batches before.
 fn append(whole: &mut [Tensor], outputs: Vec<Tensor>) -> Result<(), EngineError> {
     if whole.len() != outputs.len() {
@@ -233,6 +274,7 @@ mod tests {
     const LIMITS: RunLimits = RunLimits {
         batch_size: 32,
         most_waiting: 1,
+        most_response_bytes: 1 << 20,
     };
 
     fn engine() -> Engine {
@@ -328,6 +370,30 @@ mod tests {
     #[tokio::test]
     async fn no_call_of_the_runtime_sees_more_rows_than_the_batch_size() {
         assert_eq!(calls(rows(DataType::Fp32, DataType::Fp32)).await, [32, 32, 32, 4]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_has_a_limit_that_is_seen_with_the_first_batch() {
+        let limits = |most_response_bytes| RunLimits {
+            most_response_bytes,
+            ..LIMITS
+        };
+        let input = tensor(&[100], &[1.0_f32; 100]);
+        for (rows_stand_alone, seen) in [(true, [32].as_slice()), (false, &[100])] {
+            let calls = Arc::default();
+            let recorder = Recorder {
+                signature: rows(DataType::Fp32, DataType::Fp32),
+                calls: Arc::clone(&calls),
+            };
+            let mut model = built_in(BuiltIn::HalfPlusTwo);
+            model.runtime = Box::new(recorder);
+            model.rows_stand_alone = rows_stand_alone;
+            let (engine, model) = (engine(), load(model));
+            let run = async |limit| engine.run(&model, vec![input.clone()], limits(limit)).await;
+            assert_eq!(run(399).await, Err(EngineError::TooLarge { limit: 399 }));
+            assert_eq!(*calls.lock().unwrap(), seen);
+            assert!(run(400).await.is_ok());
+        }
     }
 
     #[tokio::test]

@@ -82,6 +82,7 @@ impl RequestError {
             Self::Input(InputError::TooMany { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Input(_) => StatusCode::BAD_REQUEST,
             Self::Engine(EngineError::Input(_) | EngineError::Runtime(_)) => StatusCode::BAD_REQUEST,
+            Self::Engine(EngineError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TfServing(error) => match error {
                 tf_serving::Error::NoServable { .. }
                 | tf_serving::Error::NoVersions { .. }
@@ -137,6 +138,7 @@ impl RequestError {
             Self::Input(InputError::TooMany { field, limit }) => problem.field(field).limit(limit as u64),
             Self::Input(InputError::Member { field, .. }) => problem.field(field),
             Self::Engine(EngineError::Input(misfit)) => problem.field(misfit.input()),
+            Self::Engine(EngineError::TooLarge { limit }) => problem.limit(limit as u64),
             Self::Engine(EngineError::Busy { limit }) => {
                 problem.limit(limit as u64).retry_after_seconds(RETRY_AFTER_SECONDS)
             }

@@ -98,17 +98,6 @@ impl Room {
     }
 }
 
-/// What one element takes in memory.
-pub(super) fn element_size(data_type: DataType) -> usize {
-    match data_type {
-        DataType::Bool | DataType::Uint8 | DataType::Int8 => 1,
-        DataType::Uint16 | DataType::Int16 => 2,
-        DataType::Uint32 | DataType::Int32 | DataType::Fp32 => 4,
-        DataType::Uint64 | DataType::Int64 | DataType::Fp64 => 8,
-        DataType::Bytes => size_of::<Bytes>(),
-    }
-}
-
 /// The lengths of nested lists, outermost first.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Shape {
@@ -218,7 +207,7 @@ impl<'b> Reader<'b> {
 
     fn element(&mut self, data: &mut Data) -> Result<(), ReadError> {
         let data_type = data.data_type();
-        self.room.take(1, element_size(data_type))?;
+        self.room.take(1, data_type.size_in_memory())?;
         match data {
             Data::Bool(values) => values.push(self.truth()?),
             Data::Uint8(values) => values.push(self.whole(data_type)?),

@@ -14,7 +14,7 @@ use tracing::{error, info};
 use super::background::{Attempt, Background};
 use super::golden;
 use super::model_config::{Golden, ModelConfig};
-use crate::engine::{EngineError, LoadedModel, Statistics};
+use crate::engine::{EngineError, LoadedModel};
 use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::protocol::tf_serving;
@@ -148,8 +148,6 @@ impl Opener {
         let try_rows = AssertUnwindSafe(|| runtime::stand_alone(loaded.model.runtime.as_ref(), &samples));
         // A model that panics at two rows serves single ones; it is never cut.
         loaded.model.rows_stand_alone = catch_unwind(try_rows).unwrap_or(false);
-        // No client has asked yet.
-        loaded.statistics = Statistics::default();
         Ok(loaded)
     }
 }
@@ -190,7 +188,7 @@ fn ask(loaded: &LoadedModel, body: &str) -> Result<(Vec<Tensor>, Bytes), String>
 
 /// One run here and now. A model that panics is refused, not the end of the thread.
 fn run(loaded: &LoadedModel, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, String> {
-    let run = AssertUnwindSafe(|| loaded.run(inputs, usize::MAX, || false));
+    let run = AssertUnwindSafe(|| loaded.try_out(&inputs));
     let outcome = catch_unwind(run).unwrap_or(Err(EngineError::Panicked));
     outcome.map_err(|error| error.to_string())
 }

@@ -75,6 +75,17 @@ impl DataType {
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|data_type| data_type.name() == name)
     }
+
+    /// Bytes that one element takes in memory; a text's own bytes are not counted.
+    pub fn size_in_memory(self) -> usize {
+        match self {
+            Self::Bool | Self::Uint8 | Self::Int8 => 1,
+            Self::Uint16 | Self::Int16 => 2,
+            Self::Uint32 | Self::Int32 | Self::Fp32 => 4,
+            Self::Uint64 | Self::Int64 | Self::Fp64 => 8,
+            Self::Bytes => size_of::<bytes::Bytes>(),
+        }
+    }
 }
 
 impl fmt::Display for DataType {

@@ -639,6 +639,8 @@ async fn elements_may_take_no_more_memory_than_a_body() {
     let mut service = Service::new(&[("MAX_BODY_BYTES", "4Ki")]);
     let specs = [spec("a", DataType::Bytes, &[]), spec("b", DataType::Fp64, &[])];
     service.insert(model("m", 1, Echo::new(&specs)));
+    let free = TensorSpec::new("b", DataType::Fp64, vec![Dim::Free(None), Dim::Free(None)]);
+    service.insert(model("rows", 1, Echo::new(&[free])));
     service.serve();
     let ask = async |texts: usize, numbers: usize| {
         let body = json!({ "inputs": [
@@ -656,4 +658,16 @@ async fn elements_may_take_no_more_memory_than_a_body() {
         ask(129, 0).await.refusal(413),
         "inputs[a].data: the elements take more than the limit of 4096 bytes in memory"
     );
+    // A row of nothing is a row: the model answers for each.
+    let rows = async |rows: u64| {
+        let body = json!({ "inputs": [{ "name": "b", "shape": [rows, 0], "datatype": "FP64", "data": [] }] });
+        infer(&service, "rows", &body).await
+    };
+    assert_eq!(rows(512).await.status, 200);
+    for many in [513, 2_000_000_000] {
+        assert_eq!(
+            rows(many).await.refusal(413),
+            "inputs[b]: the elements take more than the limit of 4096 bytes in memory"
+        );
+    }
 }

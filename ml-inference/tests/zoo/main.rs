@@ -50,6 +50,7 @@ async fn ask(engine: &Engine, loaded: &Arc<LoadedModel>, body: &str) -> Result<S
     let limits = RunLimits {
         batch_size: 2,
         most_waiting: 1,
+        most_response_bytes: 1 << 20,
     };
     let Ok(Question::Instances(instances)) = lab::parse(body.as_bytes(), 1 << 20) else {
         panic!("these are no instances: {body}");
@@ -97,6 +98,7 @@ async fn a_zip_maps_classes_are_the_labels_of_its_column() {
     let limits = RunLimits {
         batch_size: 32,
         most_waiting: 1,
+        most_response_bytes: 1 << 20,
     };
     let outputs = engine
         .run(&loaded, loaded.model.example.clone(), limits)

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::super::dense::{Reader, Room, Rules, element_size, shorten, solve};
+use super::super::dense::{Reader, Room, Rules, shorten, solve};
 use super::super::scanner::{Kind, Scanner};
 use super::binary::{decode, fixed_size};
 use super::{Error, HEADER_LENGTH, known_types};
@@ -146,7 +146,7 @@ fn input_error(name: &str, problem: impl Into<String>) -> Error {
 }
 
 fn check_room(room: &mut Room, name: &str, data_type: DataType, count: usize) -> Result<(), Error> {
-    let taken = room.take(count, element_size(data_type));
+    let taken = room.take(count, data_type.size_in_memory());
     taken.map_err(|error| Error::of_reading(format!("inputs[{}]", shorten(name)), error))
 }
 

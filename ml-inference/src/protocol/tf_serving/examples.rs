@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::super::dense::{Reader, element_size, solve};
+use super::super::dense::{Reader, solve};
 use super::super::scanner::Kind;
 use super::predict::{given_twice, misformed, tensor};
 use super::{Error, SIGNATURE_NAME, check_signature_name, open};
@@ -100,7 +100,7 @@ impl<'s> Feature<'s> {
             return Err(Error::argument(format!("Feature: {name} is missing")));
         };
         let length = context.len();
-        reader.room().take(length, element_size(self.spec.data_type))?;
+        reader.room().take(length, self.spec.data_type.size_in_memory())?;
         // Both are of the input's type.
         self.data.append(context.clone());
         self.count(length)

@@ -240,6 +240,9 @@ mod tests {
             node.run(&[&tensor(&[2, 1], &[1.0_f32, 2.0])]),
             tensor(&[2, 1, 2], &[0.0_f32, 1.0, 0.0, 0.0])
         );
+        let zero = TestNode::ml("OneHotEncoder").ints("cats_int64s", &[0]);
+        let none = tensor(&[4], &[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.5]);
+        assert_eq!(zero.run(&[&none]), tensor(&[4, 1], &[0.0_f32, 0.0, 0.0, 1.0]));
         let strict = TestNode::ml("OneHotEncoder")
             .texts("cats_strings", &["x"])
             .int("zeros", 0);

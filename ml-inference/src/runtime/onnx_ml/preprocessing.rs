@@ -229,6 +229,10 @@ mod tests {
         assert_eq!(each.run(&[&x]), tensor(&[2, 2], &[0.0_f32, 0.0, 4.0, 1.0]));
         let all = TestNode::ml("Scaler").floats("offset", &[1.0]).floats("scale", &[2.0]);
         assert_eq!(all.run(&[&x]), tensor(&[2, 2], &[0.0_f32, 2.0, 4.0, 6.0]));
+        // The offset is off before a double becomes a float.
+        let dates = tensor(&[2, 1], &[100_000_001.0_f64, 99_999_999.0]);
+        let since = TestNode::ml("Scaler").floats("offset", &[1e8]).floats("scale", &[2.0]);
+        assert_eq!(since.run(&[&dates]), tensor(&[2, 1], &[2.0_f32, -2.0]));
         let scaler = each.make().expect("is made");
         assert!(matches!(
             scaler(&[Some(&tensor(&[1, 3], &[0.0_f32; 3]))]),

@@ -302,3 +302,12 @@ fn a_long_loop_and_a_shared_branch_are_no_trees() {
     let x = tensor(&[2, 1], &[0.0_f32, 1.0]);
     assert_eq!(chain.node(1).run(&[&x]), tensor(&[2, 1], &[2.0_f32, 1.0]));
 }
+
+#[test]
+fn a_forest_of_more_targets_than_there_is_memory_for_does_not_run() {
+    let mut lists = Lists::default();
+    lists.leaf(0, 0, &[(0, 1.0)]);
+    let forest = lists.node(1 << 44).make().expect("is made");
+    let row = tensor(&[1, 1], &[0.0_f32]);
+    assert!(matches!(forest(&[Some(&row)]), Err(Fault::Kind(_))));
+}
