@@ -98,6 +98,14 @@ impl<'a> TensorProto<'a> {
         Tensor::new(shape, data).map_err(|error| fault(error.to_string()))
     }
 
+    /// Its elements if they are 64-bit integers; of others nothing is copied.
+    pub fn read_int64(&self) -> Result<Option<Tensor>, OnnxError> {
+        match data_type(self.fields()?.data_type) {
+            Some(DataType::Int64) => self.read().map(Some),
+            _ => Ok(None),
+        }
+    }
+
     fn fields(&self) -> Result<Fields<'a>, OnnxError> {
         let mut fields = Fields::default();
         let mut message = self.message;

@@ -7,7 +7,8 @@
 //!
 //! Operators of `ai.onnx.ml` are what classical models are made of: `onnx_ml` is faster at them than onnxruntime, and rten has
 //! none. Where there is no onnxruntime, other models are rten's, except those it would compute otherwise than they mean:
-//! `onnx_ml` knows the operators around classical models in 64 bits too, and what they meant in older operator sets.
+//! `onnx_ml` knows the operators around classical models in 64 bits too, and what they meant in older operator sets. rten counts
+//! in 32 bits: what takes, gives or makes 64-bit integers is first tried there, and a constant beyond 32 bits is refused here.
 
 use std::path::Path;
 
@@ -17,11 +18,14 @@ use super::onnx_ml::{LoadError, OnnxMl, output_spec};
 use super::onnxruntime::{self, OnnxRuntime, OnnxRuntimeError, Parallelism};
 use super::rten::Rten;
 use super::{ModelRuntime, Signature};
-use crate::onnx::{self, Graph, OnnxModel};
+use crate::onnx::{self, Attribute, Graph, Node, OnnxModel};
+use crate::tensor::DataType;
 
 const ML: &str = "ai.onnx.ml";
 const OLDEST_OPSET: i64 = 11;
 const NEW_SOFTMAX: i64 = 13;
+/// From here on a whole number stands for an end that is never reached.
+const ENDS: u64 = 1 << 62;
 
 /// The runtime that a model's configuration asks for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -128,6 +132,13 @@ fn open_without(file: Vec<u8>) -> Result<Box<dyn ModelRuntime>, LoadError> {
     if is_classical(&model) {
         return on_onnx_ml(&model);
     }
+    // What counts in 64 bits is counted in 64 bits wherever that can be.
+    if has_int64(&model)
+        && OnnxMl::knows(&model)
+        && let Ok(opened) = on_onnx_ml(&model)
+    {
+        return Ok(opened);
+    }
     let signature = match rten_signature(&model) {
         Ok(signature) => signature,
         Err(refused) => return on_onnx_ml(&model).map_err(|_narrower| refused),
@@ -150,8 +161,45 @@ fn on_rten(file: Vec<u8>, signature: Signature) -> Result<Box<dyn ModelRuntime>,
     Ok(Box::new(Rten::load(file, signature)?))
 }
 
+/// Whether the model takes, gives or makes 64-bit integers as values, and not just as shapes.
+fn has_int64(model: &OnnxModel<'_>) -> bool {
+    let makes = |node: &Node<'_>| {
+        let to_int64 = |(name, to): &(&str, Attribute<'_>)| match to {
+            Attribute::Int(to) => *name == "to" && onnx::data_type(*to) == Some(DataType::Int64),
+            _ => false,
+        };
+        node.operator == "Cast" && node.attributes.iter().any(to_int64)
+    };
+    let ends = model.graph.inputs.iter().chain(&model.graph.outputs);
+    let is_int64 = |value: &onnx::ValueInfo<'_>| value.spec().is_ok_and(|spec| spec.data_type == DataType::Int64);
+    ends.into_iter().any(is_int64) || model.graph.nodes.iter().any(makes)
+}
+
+/// rten counts in 32 bits. The ends of what 64 bits hold stand for "all of it" in slices, which it knows.
+fn check_constants(graph: &Graph<'_>) -> Result<(), LoadError> {
+    let of_nodes = graph.nodes.iter().flat_map(|node| &node.attributes);
+    let of_nodes = of_nodes.filter_map(|(_, attribute)| match attribute {
+        Attribute::Tensor(tensor) => Some(tensor),
+        _ => None,
+    });
+    for constant in graph.initializers.iter().chain(of_nodes) {
+        let Some(tensor) = constant.read_int64()? else { continue };
+        let mut values = tensor.values::<i64>().unwrap_or_default().iter();
+        let is_wide = |value: &&i64| i32::try_from(**value).is_err() && value.unsigned_abs() < ENDS;
+        if let Some(value) = values.find(is_wide) {
+            let problem = format!(
+                "the constant `{}` has the number {value}, and rten computes with 32-bit integers",
+                constant.name
+            );
+            return Err(LoadError::Graph(problem));
+        }
+    }
+    Ok(())
+}
+
 fn rten_signature(model: &OnnxModel<'_>) -> Result<Signature, LoadError> {
     check_opset(model)?;
+    check_constants(&model.graph)?;
     graph_signature(&model.graph)
 }
 

@@ -34,6 +34,17 @@ fn the_large_models_answer_as_onnxruntime_does() {
     }
 }
 
+#[test]
+fn what_would_be_counted_otherwise_is_refused() {
+    let file = small().join("../only_onnxruntime/wide_constant.onnx");
+    let file = std::fs::read(file).expect("is checked in");
+    let refused = open(&file).expect_err("rten counts in 32 bits").to_string();
+    assert!(
+        refused.ends_with("has the number 5000000000, and rten computes with 32-bit integers"),
+        "{refused}"
+    );
+}
+
 /// A model of the zoo among those of an engine.
 fn engine(name: &str) -> (Engine, Arc<LoadedModel>) {
     let metrics = Metrics::new().expect("registers");

@@ -475,6 +475,23 @@ def comparisons():
     return net.model("comparisons", inputs, outputs)
 
 
+def wide_integers():
+    """Counts beyond 32 bits, in and out and on the way."""
+    net = Net()
+    x = net.add("Add", net.add("Mul", "count", net.constant(np.int64(100_000))), net.constant(np.int64(5_000_000_000)))
+    net.add("ReduceSum", x, net.constant(np.array([1], np.int64)), keepdims=0, output="sums")
+    inputs = [tensor("count", TensorProto.INT64, "n", 2)]
+    return net.model("wide_integers", inputs, [tensor("sums", TensorProto.INT64, "n")])
+
+
+def wide_constant():
+    """The same beside an operator that only rten has, which cannot count so far."""
+    net = Net()
+    far = net.add("Cast", net.add("Add", "count", net.constant(np.int64(5_000_000_000))), to=TensorProto.FLOAT)
+    net.add("Erf", net.add("Mul", far, net.constant(np.float32(1e-10))), output="share")
+    return net.model("wide_constant", [tensor("count", TensorProto.INT64, "n", 2)], [tensor("share", TensorProto.FLOAT, "n", 2)])
+
+
 def centred():
     """Rows that have to do with each other: each less the mean of all."""
     net = Net()
@@ -516,6 +533,7 @@ def neural(directory):
     save(directory, "neural_transformer", transformer(), sentences(3, 11, 50))
     numbers = {"numbers": np.array([-5, 3, 4, 2**31 - 1], np.int64), "wanted": np.array([True, True, True, False])}
     save(directory, "neural_comparisons", comparisons(), numbers)
+    save(directory, "wide_integers", wide_integers(), {"count": np.array([[1, -2], [10**5, 10**9]], np.int64)})
     save(directory, "together_centred", centred(), {"x": np.arange(12, dtype=np.float32).reshape(4, 3) ** 2})
     every_type(directory)
 
@@ -532,6 +550,7 @@ def only_onnxruntime(directory):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     save(directory, "determinant", model, {"matrix": random.standard_normal((4, 3, 3)).astype(np.float32)})
+    save(directory, "wide_constant", wide_constant(), {"count": np.array([[1, -2], [10**10, 0]], np.int64)})
     # No dimensions, and no rows.
     nodes = [helper.make_node("Det", ["matrix"], ["determinant"])]
     nodes += [helper.make_node("Identity", [name], [f"same_{name}"]) for name in ("none", "one")]
