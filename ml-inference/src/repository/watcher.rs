@@ -28,7 +28,7 @@ use crate::runtime::{self, RunThreads};
 
 /// How long it may take to notice that the last request of a version that was let go has ended.
 const LETTING_GO: Duration = Duration::from_millis(100);
-/// Models that are unloaded and whose directories are gone are remembered too, so there must be an end to them.
+/// Models that are unloaded and whose directories are gone are remembered too, until there are so many.
 const MOST_UNLOADED: usize = 256;
 
 /// Hands a catalog to the requests.
@@ -254,13 +254,21 @@ impl Watching {
             Some(tracker) if tracker.is_unloaded() => return Ok(()),
             _ => {}
         }
-        let unloaded = self.trackers.values().filter(|tracker| tracker.is_unloaded());
-        if unloaded.count() >= MOST_UNLOADED {
+        if self.unloaded() >= MOST_UNLOADED {
+            // Of those whose directories are gone nothing is left that could be loaded again.
+            self.trackers
+                .retain(|_, tracker| !(tracker.is_unloaded() && tracker.is_gone()));
+        }
+        if self.unloaded() >= MOST_UNLOADED {
             return Err(ControlError::TooManyUnloaded { limit: MOST_UNLOADED });
         }
         self.with_tracker(model, |tracker, loading| tracker.unload(loading));
         info!(model, "the model is unloaded as asked for");
         Ok(())
+    }
+
+    fn unloaded(&self) -> usize {
+        self.trackers.values().filter(|tracker| tracker.is_unloaded()).count()
     }
 
     /// What lies in the directory under a name that is not taken.

@@ -214,6 +214,27 @@ async fn what_is_unloaded_is_not_loaded_again_by_itself() {
 }
 
 #[tokio::test]
+async fn what_is_unloaded_and_gone_makes_room_for_others() {
+    let names: Vec<String> = (0..256).map(|number| format!("m{number}")).collect();
+    let files: Vec<String> = names.iter().map(|name| format!("{name}.onnx")).collect();
+    let models: Vec<(&str, &str)> = files.iter().map(|file| (file.as_str(), "linear_regression")).collect();
+    let scene = Scene::start(&models, &[("MODELS_INTERVAL", OFTEN)]).await.ready().await;
+    for name in &names {
+        assert_done(&scene.unload(name).await);
+    }
+    for file in &files {
+        fs::remove_file(scene.scratch.path().join(file)).expect("removes");
+    }
+    scene.put("late.onnx", &zoo("linear_regression"));
+    eventually("the late one serves", DEADLINE, async || {
+        scene.predict("late").await.status == 200
+    })
+    .await;
+    assert_done(&scene.unload("late").await);
+    assert_eq!(scene.predict("late").await.status, 404);
+}
+
+#[tokio::test]
 async fn a_pod_whose_model_is_unloaded_is_alive_and_not_ready() {
     let models = [
         ("wine/1/model.onnx", "linear_regression"),

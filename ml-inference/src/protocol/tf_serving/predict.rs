@@ -157,7 +157,13 @@ fn named_row(reader: &mut Reader<'_>, columns: &mut [Column<'_>], row: usize) ->
     let mut given = 0;
     let mut member = reader.scanner.open_object()?;
     while let Some(name) = member {
-        let added = match columns.iter_mut().find(|column| column.spec.name == name) {
+        let is_it = |column: &Column<'_>| column.spec.name == name;
+        // Members mostly come in the signature's order.
+        let found = match columns.get(given).is_some_and(is_it) {
+            true => Some(given),
+            false => columns.iter().position(is_it),
+        };
+        let added = match found.map(|place| &mut columns[place]) {
             None => Err(unknown_input(&name)),
             Some(column) if column.rows > row => Err(given_twice(&name)),
             Some(column) => column.add(reader),

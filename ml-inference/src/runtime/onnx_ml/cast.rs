@@ -32,9 +32,9 @@ fn convert(data: &Data, to: DataType) -> Result<Data, Fault> {
         (Data::Fp32(values), DataType::Fp64) => return Ok(Data::Fp64(values.iter().map(|x| f64::from(*x)).collect())),
         (Data::Fp64(values), DataType::Fp32) => return Ok(Data::Fp32(values.iter().map(|x| *x as f32).collect())),
         (Data::Fp32(values), DataType::Bytes) => {
-            return Ok(texts(values, |x| float_text(f64::from(*x), x.to_string())));
+            return Ok(texts(values, |x| float_text(f64::from(*x))));
         }
-        (Data::Fp64(values), DataType::Bytes) => return Ok(texts(values, |x| float_text(*x, x.to_string()))),
+        (Data::Fp64(values), DataType::Bytes) => return Ok(texts(values, |x| float_text(*x))),
         (Data::Bool(values), DataType::Bytes) => return Ok(texts(values, |x| u8::from(*x).to_string())),
         _ => {}
     }
@@ -99,12 +99,27 @@ fn texts<T>(values: &[T], text: impl Fn(&T) -> String) -> Data {
     Data::Bytes(values.iter().map(|value| Bytes::from(text(value))).collect())
 }
 
-/// Floats as the standard writes them where it differs from Rust.
-fn float_text(value: f64, plain: String) -> String {
+/// Floats as onnxruntime writes them: like C's `%.8g`, and what is no number as the standard says.
+fn float_text(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "INF" } else { "-INF" }.to_owned();
     }
-    plain
+    let digits = format!("{value:.7e}");
+    let Some((mantissa, exponent)) = digits.split_once('e') else {
+        return digits;
+    };
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    let without_zeros = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
+    };
+    match usize::try_from(7 - exponent) {
+        Ok(decimals) if exponent >= -4 => without_zeros(&format!("{value:.decimals$}")),
+        _ => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{}e{sign}{:02}", without_zeros(mantissa), exponent.abs())
+        }
+    }
 }
 
 fn parse(text: &[u8], to: DataType) -> Result<Number, Fault> {
@@ -143,6 +158,28 @@ mod tests {
         assert_eq!(
             cast(STRING, &tensor(&[1], &[7_i64])),
             tensor(&[1], &[Bytes::from_static(b"7")])
+        );
+        for (value, text) in [
+            (0.0, "0"),
+            (1.5, "1.5"),
+            (-2.0, "-2"),
+            (100.0, "100"),
+            (99_999_999.0, "99999999"),
+            (123_456_789.0, "1.2345679e+08"),
+            (1.0 / 3.0, "0.33333333"),
+            (0.0001, "0.0001"),
+            (1e-7, "1e-07"),
+            (-1.5e300, "-1.5e+300"),
+            (9.999_999_999, "10"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-INF"),
+        ] {
+            let text = tensor(&[1], &[Bytes::from_static(text.as_bytes())]);
+            assert_eq!(cast(STRING, &tensor(&[1], &[value])), text);
+        }
+        assert_eq!(
+            cast(STRING, &tensor(&[1], &[0.1_f32])),
+            tensor(&[1], &[Bytes::from_static(b"0.1")])
         );
         assert!(
             TestNode::own("Cast").int("to", 10).make().is_err(),

@@ -201,8 +201,11 @@ fn general<T: Real>(
         if broadcast_shape(c.shape(), &shape)? != shape {
             return Err(Fault::Kind(format!("{} does not go onto {shape:?}", c.describe())));
         }
-        for (value, place) in out.iter_mut().zip(elementwise::places(c.shape(), &shape)) {
-            *value += added[place] * beta;
+        // Nothing of it, not even what is no number, counts zero times.
+        if beta != T::default() {
+            for (value, place) in out.iter_mut().zip(elementwise::places(c.shape(), &shape)) {
+                *value += added[place] * beta;
+            }
         }
     }
     one(Tensor::of(shape, out))
@@ -298,5 +301,8 @@ mod tests {
         assert_eq!(outputs, [tensor(&[1, 2], &[7.0_f64, 20.0])]);
         let outputs = gemm(&[Some(&a), Some(&b)]).expect("runs");
         assert_eq!(outputs, [tensor(&[1, 2], &[2.0_f64, 10.0])]);
+        let none_of_it = TestNode::own("Gemm").float("beta", 0.0);
+        let (one, nan) = (tensor(&[1, 1], &[1.0_f64]), tensor(&[1], &[f64::NAN]));
+        assert_eq!(none_of_it.run(&[&one, &one, &nan]), one);
     }
 }

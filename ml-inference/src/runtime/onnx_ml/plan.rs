@@ -186,7 +186,19 @@ impl Plan {
             }
         }
         self.steps = left;
+        self.forget_unread_constants();
         Ok(())
+    }
+
+    /// What only folded steps read is of no more use.
+    fn forget_unread_constants(&mut self) {
+        let mut read = vec![false; self.constants.len()];
+        let by_steps = self.steps.iter().flat_map(|step| step.inputs.iter().flatten());
+        for slot in by_steps.chain(&self.outputs) {
+            read[*slot] = true;
+        }
+        let unread = self.constants.iter_mut().zip(read).filter(|(_, read)| !read);
+        unread.for_each(|(constant, _)| *constant = None);
     }
 
     /// One run on zeros: types and shapes that do not go together show now. A model may refuse zeros for what they are, and
