@@ -77,10 +77,10 @@ pub async fn run(cluster: Arc<Cluster>, config: HealthCheckConfig, client: reqwe
             // A check that panicked has shown it already; it says nothing about its endpoint.
             let Ok((endpoint, passed)) = checked else { continue };
             let mut streak = streaks.remove(&endpoint.address).unwrap_or_default();
-            if let Some(healthy) = streak.take(passed, &config) {
-                if endpoint.set_healthy(healthy, Moment::now()) {
-                    cluster.queue.freed();
-                }
+            if let Some(healthy) = streak.take(passed, &config)
+                && endpoint.set_healthy(healthy, Moment::now())
+            {
+                cluster.queue.freed();
             }
             seen.insert(endpoint.address, streak);
         }
