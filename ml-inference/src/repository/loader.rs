@@ -212,6 +212,9 @@ fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, String> {
             return Err(too_large());
         }
     }
+    if content.is_empty() {
+        return Err("the file is empty".to_owned());
+    }
     Ok(content)
 }
 

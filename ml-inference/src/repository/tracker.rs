@@ -5,7 +5,7 @@
 //!            └─ still being written: next time   └─ no: the next lower one, and what serves stays
 //! ```
 //!
-//! A version that could not be loaded is not tried again until its file changes or somebody asks for it. One that serves is let
+//! A version that could not be loaded is not tried again until its file or the configuration changes or somebody asks for it. One that serves is let
 //! go only for versions that are loaded, on request, or because its file is gone. A model that was unloaded on request is only
 //! looked at until somebody asks for it.
 
@@ -23,6 +23,8 @@ mod tests;
 
 /// What is said of the versions of a model that was unloaded on request.
 const UNLOADED: &str = "unloaded";
+/// And of versions that the policy leaves out.
+const NOT_CHOSEN: &str = "the version policy does not choose it";
 
 /// Makes a version of a model ready to serve, or says why it cannot.
 pub(super) trait Load {
@@ -99,9 +101,7 @@ impl Tracker {
             self.config_tried = None;
         }
         self.tried.retain(|_, tried| tried.loaded.is_some());
-        for tried in self.tried.values_mut().filter(|tried| tried.problem.is_some()) {
-            tried.print = None;
-        }
+        self.try_the_refused_again();
         self.look(Some(found), Trust::All, load);
         self.outcome(found)
     }
@@ -141,9 +141,9 @@ impl Tracker {
         if self.unloaded {
             return self.forget_those_that_left(false, load);
         }
-        if self.config_print.is_none() && found.config.is_some() {
+        if self.is_unconfigured() {
             // Without its configuration it is not known what should serve.
-            return;
+            return self.forget_those_that_left(false, load);
         }
         let steady: BTreeMap<u64, &Seen> = found
             .versions
@@ -155,9 +155,17 @@ impl Tracker {
         self.let_go(&found, load);
     }
 
+    /// Whether there is a configuration, and none was read yet that could be.
+    fn is_unconfigured(&self) -> bool {
+        self.config_print.is_none() && self.seen.as_ref().is_some_and(|found| found.config.is_some())
+    }
+
     fn configure(&mut self, steady: Option<&Seen>, found: &Found) {
         if found.config.is_none() {
-            self.config = ModelConfig::default();
+            if self.config_print.is_some() {
+                self.config = ModelConfig::default();
+                self.try_the_refused_again();
+            }
             (self.config_print, self.config_tried, self.config_problem) = (None, None, None);
             return;
         }
@@ -168,10 +176,18 @@ impl Tracker {
         match ModelConfig::read(&seen.path) {
             Ok(config) => {
                 self.config = config;
+                self.try_the_refused_again();
                 self.config_print = Some(seen.print);
                 self.config_problem = None;
             }
             Err(problem) => self.config_problem = Some(problem),
+        }
+    }
+
+    /// What was wrong may have been a golden request, or one to warm up with.
+    fn try_the_refused_again(&mut self) {
+        for tried in self.tried.values_mut().filter(|tried| tried.problem.is_some()) {
+            tried.print = None;
         }
     }
 
@@ -309,11 +325,21 @@ impl Tracker {
             };
             versions.insert(number, version);
         };
-        for number in self.seen.iter().flat_map(|found| found.versions.keys()) {
-            let (state, problem) = match self.unloaded {
-                true => (State::End, Some(UNLOADED.to_owned())),
-                false if self.tried.contains_key(number) => (State::End, None),
-                false => (State::Start, None),
+        let there = self.seen.iter().flat_map(|found| &found.versions);
+        let there: BTreeMap<u64, &Seen> = there.map(|(number, seen)| (*number, seen)).collect();
+        let wanted = self.wanted(&there);
+        for number in there.keys() {
+            let (state, problem) = if self.unloaded {
+                (State::End, Some(UNLOADED.to_owned()))
+            } else if self.tried.contains_key(number) {
+                (State::End, None)
+            } else if let (Some(problem), None) = (&self.config_problem, self.config_print) {
+                // None holds, so nothing is loaded.
+                (State::End, Some(problem.clone()))
+            } else if wanted.contains(number) || self.is_unconfigured() {
+                (State::Start, None)
+            } else {
+                (State::End, Some(NOT_CHOSEN.to_owned()))
             };
             add(*number, state, problem, None);
         }

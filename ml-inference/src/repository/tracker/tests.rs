@@ -154,7 +154,7 @@ fn a_new_version_takes_over_when_it_is_loaded_and_not_before() {
     assert!(version.strong_count() > 0, "no request takes it apart");
     assert_eq!(
         model.look_once(),
-        [(1, Start), (2, Available)],
+        [(1, End), (2, Available)],
         "it is let go when nobody uses it"
     );
     assert_eq!(version.strong_count(), 0);
@@ -173,7 +173,7 @@ fn a_broken_version_never_replaces_a_good_one_and_is_tried_once() {
     assert_eq!(model.fake.take_loads(), [1, 2], "no second try of the same file");
 
     model.put(2, "good 2");
-    assert_eq!(model.look(), [(1, Start), (2, Available)]);
+    assert_eq!(model.look(), [(1, End), (2, Available)]);
     assert_eq!(model.problem(2), None);
 }
 
@@ -183,7 +183,7 @@ fn the_next_lower_version_serves_when_the_highest_is_broken_at_the_start() {
     for (version, text) in [(1, "good 1"), (2, "good 2"), (3, "broken")] {
         model.put(version, text);
     }
-    assert_eq!(model.look(), [(1, Start), (2, Available), (3, End)]);
+    assert_eq!(model.look(), [(1, End), (2, Available), (3, End)]);
     assert_eq!(model.fake.take_loads(), [3, 2]);
 }
 
@@ -222,7 +222,7 @@ fn what_is_removed_is_unloaded_and_the_model_ends_with_its_last_version() {
     let mut model = model();
     model.put(1, "good 1");
     model.put(2, "good 2");
-    assert_eq!(model.look(), [(1, Start), (2, Available)]);
+    assert_eq!(model.look(), [(1, End), (2, Available)]);
     model.remove(2);
     assert_eq!(
         model.look(),
@@ -246,7 +246,7 @@ fn labels_and_policy_come_from_the_configuration_as_it_is_now() {
         "version_policy: specific\nspecific: [1, 3]\nlabels: {stable: 1, canary: 3}\n",
     )
     .expect("writes");
-    assert_eq!(model.look(), [(1, Available), (2, Start), (3, Available)]);
+    assert_eq!(model.look(), [(1, Available), (2, End), (3, Available)]);
     let labels = BTreeSet::from_iter(model.tracker.servable().labels);
     assert_eq!(
         labels,
@@ -254,7 +254,7 @@ fn labels_and_policy_come_from_the_configuration_as_it_is_now() {
     );
 
     fs::write(&config, "version_policy: [").expect("writes");
-    assert_eq!(model.look(), [(1, Available), (2, Start), (3, Available)]);
+    assert_eq!(model.look(), [(1, Available), (2, End), (3, Available)]);
     let problem = model.tracker.config_problem.clone().expect("it is refused");
     assert!(problem.contains("config.yaml:"), "{problem}");
 
@@ -270,9 +270,27 @@ fn a_model_whose_first_configuration_is_broken_waits_for_a_better_one() {
     model.put(1, "good");
     let config = model.scratch.path().join("m/config.yaml");
     fs::write(&config, "labels: 3\n").expect("writes");
-    assert_eq!(model.look(), [(1, Start)]);
+    assert_eq!(model.look(), [(1, End)]);
+    let problem = model.problem(1).expect("it says why");
+    assert!(problem.contains("config.yaml:1:9: labels: expected"), "{problem}");
     fs::write(&config, "labels: {stable: 1}\n").expect("writes");
     assert_eq!(model.look(), [(1, Available)]);
+}
+
+#[test]
+fn what_was_refused_is_tried_again_with_another_configuration() {
+    let mut model = model();
+    model.put(1, "broken");
+    assert_eq!(model.look(), [(1, End)]);
+    let config = model.scratch.path().join("m/config.yaml");
+    fs::write(&config, "labels: {stable: 1}\n").expect("writes");
+    model.look();
+    assert_eq!(model.fake.take_loads(), [1, 1]);
+    model.look();
+    assert!(model.fake.take_loads().is_empty(), "once with each");
+    fs::remove_file(&config).expect("removes");
+    model.look();
+    assert_eq!(model.fake.take_loads(), [1]);
 }
 
 #[test]
@@ -298,11 +316,11 @@ fn what_is_asked_for_is_loaded_at_once_and_tried_again() {
     drop(before);
     model.put(2, "good 2");
     assert_eq!(model.load(), Ok(()));
-    assert_eq!(model.look(), [(1, Start), (2, Available)]);
+    assert_eq!(model.look(), [(1, End), (2, Available)]);
 
     model.put(2, "broken");
     assert_eq!(model.load(), refused);
-    assert_eq!(model.look(), [(1, Start), (2, Available)], "what serves stays");
+    assert_eq!(model.look(), [(1, End), (2, Available)], "what serves stays");
     model.fake.take_loads();
     assert_eq!(model.load(), refused);
     assert_eq!(model.fake.take_loads(), [2], "and its new content is tried again");
@@ -340,8 +358,8 @@ fn what_is_unloaded_stays_so_until_it_is_asked_for() {
     assert_eq!(model.look(), [(1, End), (2, End)], "nor is what is new loaded");
     assert_eq!(model.fake.take_loads(), [1]);
     assert_eq!(model.load(), Ok(()));
-    assert_eq!(model.look(), [(1, Start), (2, Available)]);
-    assert_eq!(model.problem(1), None);
+    assert_eq!(model.look(), [(1, End), (2, Available)]);
+    assert_eq!(model.problem(1).as_deref(), Some(NOT_CHOSEN));
 }
 
 #[test]
@@ -349,11 +367,11 @@ fn what_was_withdrawn_makes_way_for_what_loads_and_for_nothing_else() {
     let mut model = model();
     model.put(1, "broken");
     model.put(2, "good 2");
-    assert_eq!(model.look(), [(1, Start), (2, Available)]);
+    assert_eq!(model.look(), [(1, End), (2, Available)]);
     model.tracker.withdraw(BTreeSet::from([2]));
     assert_eq!(model.look(), [(1, End), (2, Available)], "the other does not load");
     model.put(1, "good 1");
-    assert_eq!(model.look(), [(1, Available), (2, Start)]);
+    assert_eq!(model.look(), [(1, Available), (2, End)]);
     model.remove(1);
     assert_eq!(model.look(), [(2, Available)], "there is nothing else any more");
 }
