@@ -71,6 +71,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn whole_numbers_are_right_or_wrong() {
+        assert!(difference(&json!(200_001), &json!(200_000), 1e-5).is_some());
+        assert_eq!(difference(&json!(200_001), &json!(200_001), 1e-5), None);
+        assert_eq!(difference(&json!(200_001), &json!(200_000.9), 1e-5), None);
+    }
+
+    #[test]
     fn the_place_of_a_difference_is_named() {
         let expected = json!({ "predictions": [[0.1, 0.9], [0.5, 0.5]] });
         let found = json!({ "predictions": [[0.1, 0.9], [0.5, 0.7]], "model": "iris" });
