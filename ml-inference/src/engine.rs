@@ -353,6 +353,18 @@ mod tests {
         }
     }
 
+    /// A recorder as a model, and what it notes.
+    fn recording(rows_stand_alone: bool) -> (Arc<LoadedModel>, Arc<Mutex<Vec<usize>>>) {
+        let calls = Arc::default();
+        let mut model = built_in(BuiltIn::HalfPlusTwo);
+        model.runtime = Box::new(Recorder {
+            signature: rows(DataType::Fp32, DataType::Fp32),
+            calls: Arc::clone(&calls),
+        });
+        model.rows_stand_alone = rows_stand_alone;
+        (load(model), calls)
+    }
+
     async fn calls(signature: Signature) -> Vec<usize> {
         let engine = engine();
         let calls = Arc::default();
@@ -380,15 +392,7 @@ mod tests {
         };
         let input = tensor(&[100], &[1.0_f32; 100]);
         for (rows_stand_alone, seen) in [(true, [32].as_slice()), (false, &[100])] {
-            let calls = Arc::default();
-            let recorder = Recorder {
-                signature: rows(DataType::Fp32, DataType::Fp32),
-                calls: Arc::clone(&calls),
-            };
-            let mut model = built_in(BuiltIn::HalfPlusTwo);
-            model.runtime = Box::new(recorder);
-            model.rows_stand_alone = rows_stand_alone;
-            let (engine, model) = (engine(), load(model));
+            let (engine, (model, calls)) = (engine(), recording(rows_stand_alone));
             let run = async |limit| engine.run(&model, vec![input.clone()], limits(limit)).await;
             assert_eq!(run(399).await, Err(EngineError::TooLarge { limit: 399 }));
             assert_eq!(*calls.lock().unwrap(), seen);
@@ -405,17 +409,9 @@ mod tests {
 
     #[tokio::test]
     async fn rows_that_have_to_do_with_each_other_stay_together() {
-        let engine = engine();
-        let calls = Arc::default();
-        let recorder = Recorder {
-            signature: rows(DataType::Fp32, DataType::Fp32),
-            calls: Arc::clone(&calls),
-        };
-        let mut model = built_in(BuiltIn::HalfPlusTwo);
-        model.runtime = Box::new(recorder);
-        model.rows_stand_alone = false;
+        let (engine, (model, calls)) = (engine(), recording(false));
         let input = tensor(&[100], &[1.5_f32; 100]);
-        let output = engine.run(&load(model), vec![input.clone()], LIMITS).await;
+        let output = engine.run(&model, vec![input.clone()], LIMITS).await;
         assert_eq!(output, Ok(vec![input]));
         assert_eq!(*calls.lock().unwrap(), [100]);
     }

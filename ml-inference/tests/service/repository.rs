@@ -260,6 +260,14 @@ async fn a_new_version_takes_over_and_a_bad_one_does_not() {
     assert_eq!(third.header("x-model-version"), "3");
     assert_ne!(third.body, first);
     assert_eq!(scene.predict("/v1/models/m/versions/1:predict").await.status, 404);
+    let left_out = scene.until("m", "1", "END").await;
+    assert_eq!(
+        left_out["status"]["error_message"],
+        "the version policy does not choose it"
+    );
+    scene.put("m/4/model.onnx", b"");
+    let empty = scene.until("m", "4", "END").await;
+    assert_eq!(empty["status"]["error_message"], "the file is empty");
 }
 
 #[tokio::test]
