@@ -31,6 +31,8 @@ mod test_node;
 mod tests;
 mod trees;
 
+use std::ops::RangeInclusive;
+
 pub use node::LoadError;
 use plan::Plan;
 pub(super) use plan::output_spec;
@@ -60,6 +62,23 @@ impl OnnxMl {
     pub(super) fn knows(model: &OnnxModel<'_>) -> bool {
         let mut nodes = model.graph.nodes.iter();
         nodes.all(|node| operators::find(node.domain, node.operator).is_some())
+    }
+
+    /// Each domain, the operator sets of it that are known, from the first to the last, and the names of its operators.
+    pub fn operators() -> [(&'static str, RangeInclusive<i64>, Vec<&'static str>); 2] {
+        use plan::{NEWEST_ML_OPSET, NEWEST_OPSET, OLDEST_ML_OPSET, OLDEST_OPSET};
+        [
+            (
+                "ai.onnx.ml",
+                OLDEST_ML_OPSET..=NEWEST_ML_OPSET,
+                operators::ml_names().collect(),
+            ),
+            (
+                "ai.onnx",
+                OLDEST_OPSET..=NEWEST_OPSET,
+                operators::onnx_names().collect(),
+            ),
+        ]
     }
 }
 

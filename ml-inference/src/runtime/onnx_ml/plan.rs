@@ -12,11 +12,11 @@ use crate::tensor::Tensor;
 const ML: &str = "ai.onnx.ml";
 
 /// Broadcasting of small tensors (version 7) and the operator sets since then are what exporters write.
-const OLDEST_OPSET: i64 = 7;
-const OLDEST_ML_OPSET: i64 = 1;
+pub(super) const OLDEST_OPSET: i64 = 7;
+pub(super) const OLDEST_ML_OPSET: i64 = 1;
 /// Newer sets may change what an operator means.
-const NEWEST_OPSET: i64 = 26;
-const NEWEST_ML_OPSET: i64 = 5;
+pub(super) const NEWEST_OPSET: i64 = 26;
+pub(super) const NEWEST_ML_OPSET: i64 = 5;
 
 pub(super) struct Plan {
     pub(super) signature: Signature,
