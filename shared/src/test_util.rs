@@ -10,12 +10,14 @@
 //! Mount      a directory that changes at once, as a ConfigMap or a Secret
 //! Scratch    a directory that is gone afterwards
 //! fuzz       mutates known inputs for as long as it is given
+//! docs       tables of the documentation, compared with the code
 //! ```
 //!
 //! Everything here panics when the world is not as the test says; the message carries the process's output.
 
 mod api_server;
 mod dns_server;
+pub mod docs;
 mod fuzz;
 mod mount;
 mod process;
