@@ -1,5 +1,8 @@
 //! What can go wrong with one request, and the one place that picks its status.
 
+#[cfg(test)]
+mod statuses;
+
 use std::time::Duration;
 
 use http::StatusCode;

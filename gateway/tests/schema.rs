@@ -182,6 +182,7 @@ fn files() -> Vec<(String, String)> {
     }
     for path in [
         "README.md",
+        "gateway/docs/gateway-yaml.md",
         "deploy/README.md",
         "deploy/lab/README.md",
         "scripts/README.md",
@@ -250,7 +251,7 @@ fn every_file_of_the_repository_is_valid() {
         "base/gateway-configmap",
         "step-03",
         "step-07",
-        "README.md",
+        "gateway-yaml.md",
         "demo.sh",
         "pair.sh",
     ] {

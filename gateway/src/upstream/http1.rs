@@ -3,7 +3,7 @@
 //! hyper's client is not used here. It takes a request away, hands it to a task of its own through a channel and keeps a
 //! read buffer for each connection; this writes a request from where it stands and reads into a buffer that the whole
 //! worker shares. So a request that may have to go out again needs no copy, an idle connection holds no buffer, and a
-//! request costs about a third fewer instructions in user space (ARCHITECTURE.md has the figures). What was written is
+//! request costs about a third fewer instructions in user space (docs/decisions.md has the figures). What was written is
 //! known to the byte, which is what decides whether a request may be sent again.
 //!
 //! ```text
