@@ -1,5 +1,8 @@
 //! What can go wrong with a request, and the one place that gives it a status.
 
+#[cfg(test)]
+mod statuses;
+
 use http::StatusCode;
 use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response};

@@ -19,7 +19,7 @@ mod version_policy;
 mod watcher;
 
 pub use catalog::{Catalog, Choice, FindError, Servable, State, Version};
-pub use control::{Control, ControlError};
+pub use control::{Asked, Control, ControlError};
 pub use layout::check_name;
 pub use loader::Loader;
 pub use model_config::{Golden, ModelConfig};

@@ -116,6 +116,9 @@ impl Golden {
 }
 
 impl ModelConfig {
+    /// Every key that the file may have.
+    pub const KEYS: &'static Map = &CONFIG;
+
     /// Reads and checks the file. What is wrong with it comes in one line.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let metadata = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;

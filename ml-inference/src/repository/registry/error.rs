@@ -1,5 +1,8 @@
 //! Why a pull failed, in words for the person who has to put it right.
 
+#[cfg(test)]
+mod kinds;
+
 use std::error::Error as StdError;
 use std::io;
 use std::path::{Path, PathBuf};
