@@ -1,5 +1,5 @@
 //! The report: what was asked for, what came of it, and whether that is good. The field names are those of the JSON file, which
-//! scripts/README.md documents; the units are in the names.
+//! scripts/load-test/README.md documents; the units are in the names.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
