@@ -22,12 +22,13 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tracing::{debug, info};
 
-use super::SmallWrites;
-use super::accept::Connections;
+use super::connections::{Connections, WakerSlot};
 use super::http1::Refusal;
+use super::limits::ConnectionLimits;
+use super::small_writes::SmallWrites;
 use super::takeover::Takeover;
 use super::wire::{Progress, Wire, WireIo};
-use super::{ConnectionLimits, http2, linger, refuse};
+use super::{http2, linger, refuse};
 use crate::request_id::RequestId;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -260,35 +261,5 @@ impl<B: Body> Body for TrackedBody<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
-    }
-}
-
-/// The place of a connection's waker among its worker's, for as long as the connection lives.
-pub(super) struct WakerSlot {
-    slot: Option<usize>,
-    connections: Rc<Connections>,
-}
-
-impl WakerSlot {
-    pub(super) fn new(connections: &Rc<Connections>) -> Self {
-        Self {
-            slot: None,
-            connections: Rc::clone(connections),
-        }
-    }
-
-    /// A task keeps one waker for its life, so the first poll's is enough.
-    pub(super) fn register(&mut self, cx: &Context<'_>) {
-        if self.slot.is_none() {
-            self.slot = Some(self.connections.wakers.borrow_mut().insert(cx.waker().clone()));
-        }
-    }
-}
-
-impl Drop for WakerSlot {
-    fn drop(&mut self) {
-        if let Some(slot) = self.slot {
-            self.connections.wakers.borrow_mut().remove(slot);
-        }
     }
 }

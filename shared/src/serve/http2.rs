@@ -22,47 +22,10 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 
-use super::accept::Connections;
-use super::connection::WakerSlot;
+use super::connections::{Connections, WakerSlot};
 use super::deadline::Deadline;
+use super::limits::Http2Limits;
 use super::wire::{Wire, WireIo};
-use crate::config::shape::SECONDS;
-use crate::config::units::{bytes, number, seconds};
-use crate::config::{Scalar, Setting, Settings};
-
-pub const HTTP2_MAX_STREAMS: Setting = Setting::new(
-    "HTTP2_MAX_STREAMS",
-    "128",
-    Scalar::Whole(1, 10_000),
-    "most requests at a time on one HTTP/2 connection",
-);
-pub const HTTP2_STREAM_WINDOW_BYTES: Setting = Setting::new(
-    "HTTP2_STREAM_WINDOW_BYTES",
-    "64Ki",
-    WINDOW,
-    "how much of one HTTP/2 request's body, and of its answer, may wait in memory",
-);
-pub const HTTP2_CONNECTION_WINDOW_BYTES: Setting = Setting::new(
-    "HTTP2_CONNECTION_WINDOW_BYTES",
-    "1Mi",
-    WINDOW,
-    "how much of the bodies of all requests of one HTTP/2 connection may wait in memory",
-);
-pub const HTTP2_PING_INTERVAL: Setting = Setting::new(
-    "HTTP2_PING_INTERVAL",
-    "30",
-    SECONDS,
-    "how often an HTTP/2 client is asked whether it is still there",
-);
-pub const HTTP2_PING_TIMEOUT: Setting = Setting::new(
-    "HTTP2_PING_TIMEOUT",
-    "20",
-    SECONDS,
-    "how long it may take to say so; then its connection is cut",
-);
-
-/// The first is what HTTP/2 begins with, the last nearly all that it allows (RFC 9113, 6.9.2).
-const WINDOW: Scalar = Scalar::Bytes(64 << 10, 1 << 30);
 
 /// Streams that a client reset before they were taken up: more, and it is up to no good (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
@@ -72,27 +35,6 @@ const MAX_ERROR_RESETS: usize = 256;
 
 /// How long a client may take to close a connection that was ended with GOAWAY and has no streams.
 const GOODBYE: Duration = Duration::from_secs(2);
-
-#[derive(Debug, Clone, Copy)]
-pub struct Http2Limits {
-    max_streams: u32,
-    stream_window: u32,
-    connection_window: u32,
-    ping_interval: Duration,
-    ping_timeout: Duration,
-}
-
-impl Http2Limits {
-    pub(super) fn from_settings(settings: &mut Settings) -> Self {
-        Self {
-            max_streams: settings.get(&HTTP2_MAX_STREAMS, number),
-            stream_window: settings.get(&HTTP2_STREAM_WINDOW_BYTES, bytes),
-            connection_window: settings.get(&HTTP2_CONNECTION_WINDOW_BYTES, bytes),
-            ping_interval: settings.get(&HTTP2_PING_INTERVAL, seconds),
-            ping_timeout: settings.get(&HTTP2_PING_TIMEOUT, seconds),
-        }
-    }
-}
 
 /// Serves a connection whose client has begun to speak HTTP/2, to its end.
 pub(super) async fn serve<S, B>(
