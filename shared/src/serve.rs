@@ -11,6 +11,7 @@
 
 mod accept;
 mod bind;
+mod catch_panic;
 mod connection;
 mod connections;
 mod deadline;
@@ -19,6 +20,7 @@ mod http2;
 mod limits;
 mod linger;
 mod metrics;
+mod observed;
 mod refuse;
 mod small_writes;
 mod takeover;
@@ -26,6 +28,7 @@ mod wire;
 mod workers;
 
 pub use bind::{BindError, Listeners, bind};
+pub use catch_panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer};
 pub use http1::Refusal;
 pub use limits::{
     ConnectionLimits, HEADER_TIMEOUT, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_MAX_STREAMS, HTTP2_PING_INTERVAL,
@@ -34,6 +37,7 @@ pub use limits::{
 };
 pub use linger::{expects_continue, linger};
 pub use metrics::ConnectionMetrics;
+pub use observed::{Observe, ObservedBody, ObservedFuture};
 pub use small_writes::SmallWrites;
 pub use takeover::Takeover;
 pub use workers::{Workers, spawn, spawn_local, usable_cpus};

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
@@ -25,6 +25,7 @@ use pin_project_lite::pin_project;
 use super::connections::{Connections, WakerSlot};
 use super::deadline::Deadline;
 use super::limits::Http2Limits;
+use super::observed::{Observe, ObservedBody, ObservedFuture};
 use super::wire::{Wire, WireIo};
 
 /// Streams that a client reset before they were taken up: more, and it is up to no good (CVE-2023-44487).
@@ -134,6 +135,14 @@ struct Sent {
     waits_for_client: Cell<bool>,
 }
 
+impl Sent {
+    /// hyper asks for the next frame once it has sent this one.
+    fn note_frame(&self) {
+        self.waits_for_client.set(true);
+        self.frames.set(self.frames.get() + 1);
+    }
+}
+
 /// A stream, counted as open until it is dropped with its answer's body.
 struct Stream {
     open: Rc<Open>,
@@ -228,68 +237,32 @@ struct Counted<S> {
 impl<S, B> Service<Request<Incoming>> for Counted<S>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    B: Body,
 {
-    type Response = Response<StreamBody<B>>;
+    type Response = Response<ObservedBody<B, Stream>>;
     type Error = Infallible;
-    type Future = StreamFuture<S::Future>;
+    type Future = ObservedFuture<S::Future, Stream>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        StreamFuture {
-            stream: Some(Stream::new(&self.open)),
-            inner: self.inner.call(request),
-        }
+        let stream = Stream::new(&self.open);
+        ObservedFuture::new(self.inner.call(request), stream)
     }
 }
 
-pin_project! {
-    struct StreamFuture<F> {
-        #[pin]
-        inner: F,
-        stream: Option<Stream>,
-    }
-}
-
-impl<F, B> Future for StreamFuture<F>
-where
-    F: Future<Output = Result<Response<B>, Infallible>>,
-{
-    type Output = Result<Response<StreamBody<B>>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let Ok(response) = ready!(this.inner.poll(cx));
-        let stream = this.stream.take();
-        Poll::Ready(Ok(response.map(|inner| StreamBody { inner, stream })))
-    }
-}
-
-pin_project! {
-    struct StreamBody<B> {
-        #[pin]
-        inner: B,
-        stream: Option<Stream>,
-    }
-}
-
-impl<B: Body> Body for StreamBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let this = self.project();
-        let frame = this.inner.poll_frame(cx);
-        if let Some(Stream { sent, .. }) = this.stream {
-            sent.waits_for_client.set(frame.is_ready());
-            sent.frames.set(sent.frames.get() + u64::from(frame.is_ready()));
-        }
-        frame
+impl<B: Body> Observe<B> for Stream {
+    fn on_pending(&mut self) {
+        self.sent.waits_for_client.set(false);
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+    fn on_frame(&mut self, _frame: &Frame<B::Data>, _is_last: bool) {
+        self.sent.note_frame();
     }
 
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+    fn on_error(&mut self, _error: &B::Error) {
+        self.sent.note_frame();
+    }
+
+    fn on_end(&mut self) {
+        self.sent.note_frame();
     }
 }
