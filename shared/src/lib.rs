@@ -8,22 +8,28 @@
 //! | --- | --- | --- |
 //! | `main_thread` | logging, the control runtime, the exit code | `cli`, `lifecycle`, `telemetry` |
 //! | `cli` | flags, `--help`, `--check` | `config`, `reload` |
-//! | `reload` | changes of the mounted files in a running process | `config` |
+//! | `admin` | probes, metrics and status at the admin listener | `lifecycle`, `problem`, `reload`, `telemetry` |
+//! | `service_settings` | settings that every service has | `config`, `lifecycle`, `reload`, `serve`, `telemetry` |
+//! | `reload` | changes of the mounted files in a running process | `config`, `telemetry` |
 //! | `serve` | listeners, connections, HTTP/1.1 validation, workers | `config`, `lifecycle`, `problem`, `request_id` |
-//! | `service_settings` | settings that every service has | `config` |
 //! | `lifecycle` | signals, readiness, drain | `config` |
 //! | `telemetry` | log lines, the metrics registry | `config` |
 //! | `test_util` | servers, clients and processes for tests | nothing |
 //! | `config` | layers of settings, typed values, faults with their places | nothing |
 //! | `problem` | the error body | nothing |
 //! | `request_id` | `X-Request-ID` | nothing |
-//! | `http_client` | TLS and HTTP for control-plane work | nothing |
+//! | `http_client` | TLS, names and HTTP for control-plane work | nothing |
+//! | `backoff` | pauses between attempts | nothing |
+//! | `percent` | percent-decoding | nothing |
 
+pub mod admin;
+pub mod backoff;
 pub mod cli;
 pub mod config;
 pub mod http_client;
 pub mod lifecycle;
 pub mod main_thread;
+pub mod percent;
 pub mod problem;
 pub mod reload;
 pub mod request_id;

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::error;
+use tracing::level_filters::LevelFilter;
 
 use super::metrics::ReloadMetrics;
 use super::progress::Progress;
 use crate::config::scalar::SECONDS_OR_ZERO;
 use crate::config::units::seconds;
 use crate::config::{Changes, Faults, Layers, Setting, Settings, Values};
+use crate::telemetry::logging;
 
 pub const RELOAD_INTERVAL: Setting = Setting::new(
     "RELOAD_INTERVAL",
@@ -34,6 +36,7 @@ pub struct Reloader<S> {
     /// Those that the process started with.
     started: Values,
     interval: Duration,
+    log_level: LevelFilter,
 }
 
 /// What changed files say, all of it valid.
@@ -55,6 +58,7 @@ impl<S> Reloader<S> {
         let interval = current.get(&RELOAD_INTERVAL, seconds);
         let parsed = parse(&mut current);
         let parsed = current.finish(parsed);
+        let log_level = logging::level(&mut current);
         let layers = Layers {
             file_held: current.file_said_something(),
             ..layers
@@ -67,6 +71,7 @@ impl<S> Reloader<S> {
             started: current.values(),
             current,
             interval,
+            log_level,
         };
         (parsed, reloader)
     }
@@ -130,6 +135,7 @@ impl<S> Reloader<S> {
                 }
                 Ok(reload) => match apply(reload.settings).await {
                     Ok(()) => {
+                        self.follow_log_level();
                         metrics.applied_now();
                         progress.applied(&reload.changes, reload.at_restart);
                         Ok(())
@@ -146,6 +152,14 @@ impl<S> Reloader<S> {
                 error!(problem, "the changed settings are refused, those before them hold");
                 progress.refused(problem);
             }
+        }
+    }
+
+    /// The level of the log is no service's own: it changes here, once the service has the other settings.
+    fn follow_log_level(&mut self) {
+        let level = logging::level(&mut self.current);
+        if std::mem::replace(&mut self.log_level, level) != level {
+            logging::set_level(level);
         }
     }
 }

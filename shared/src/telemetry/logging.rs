@@ -49,7 +49,7 @@ pub struct Logging {
 impl Logging {
     pub fn from_settings(settings: &mut Settings) -> Self {
         Self {
-            level: settings.get(&LOG_LEVEL, parse_level),
+            level: level(settings),
             format: settings.get(&LOG_FORMAT, parse_format),
         }
     }
@@ -73,6 +73,11 @@ impl Logging {
         let _first = FILTER.set(handle);
         Ok(())
     }
+}
+
+/// The level that `settings` ask for.
+pub fn level(settings: &mut Settings) -> LevelFilter {
+    settings.get(&LOG_LEVEL, parse_level)
 }
 
 /// Changes the level of the installed logging. What is logged at no level costs nothing after it either: the decision is
