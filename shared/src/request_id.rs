@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue};
 /// The header of requests and responses.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Longer ids are not kept: they would be repeated in every log line.
+/// The longest id of a client, in bytes. A longer one is replaced: it would be repeated in every log line.
 const LONGEST: usize = 128;
 const GENERATED: usize = 32;
 

@@ -49,7 +49,7 @@ impl SettingErrors {
         });
     }
 
-    /// In the order of the file; what is not in the file comes first.
+    /// Sorts by the order of the file; errors without a place in the file come first.
     pub(super) fn sort(&mut self) {
         self.0.sort_by(|one, other| one.location.cmp(&other.location));
     }

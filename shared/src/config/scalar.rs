@@ -39,7 +39,7 @@ pub const SECONDS: Scalar = Scalar::Seconds(0.001, LONGEST_SECONDS);
 pub const SECONDS_OR_ZERO: Scalar = Scalar::Seconds(0.0, LONGEST_SECONDS);
 /// The size of something that there may be much of.
 pub const BYTES: Scalar = Scalar::Bytes(1, 1 << 40);
-/// See [`units::name`].
+/// A name as [`units::name`] reads it.
 pub const NAME: Scalar = Scalar::any_text(
     "a name of up to 63 letters, digits, '-', '_' or '.'",
     "^[A-Za-z0-9._-]{1,63}$",

@@ -16,7 +16,7 @@ pub struct Setting {
     pub scalar: Scalar,
     /// Its meaning for `--help`, in lower case and without a full stop.
     pub description: &'static str,
-    /// Never printed, and refused in the mounted file: a ConfigMap is no place for a secret.
+    /// A secret is never printed, and rejected in the mounted file: a ConfigMap is no place for one.
     pub secret: bool,
     /// A running process takes up a change.
     pub live: bool,

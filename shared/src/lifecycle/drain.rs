@@ -1,4 +1,4 @@
-//! From the first signal to the last request.
+//! The drain: from the first signal to the last request.
 
 use std::future::Future;
 use std::time::Duration;
@@ -52,7 +52,7 @@ impl DrainTimes {
 /// The outcome of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drained {
-    /// Everything that was accepted was answered.
+    /// Every accepted request was answered.
     Clean,
     /// The deadline came first.
     TimedOut,

@@ -13,7 +13,7 @@ pub enum Phase {
     Starting = 0,
     /// Ready.
     Serving = 1,
-    /// Not ready, still accepting, every response ends its connection.
+    /// Not ready, but still accepting; every response ends its connection.
     Draining = 2,
     /// The accept queue is emptied, the listener closed; requests in flight finish.
     Closing = 3,

@@ -27,7 +27,7 @@ pub struct ReloadState {
 }
 
 impl ReloadState {
-    /// As a status page shows it.
+    /// The member `config` of a status page.
     pub fn json(&self) -> serde_json::Value {
         json!({
             "generation": self.generation,

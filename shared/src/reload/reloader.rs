@@ -24,7 +24,7 @@ pub const RELOAD_INTERVAL: Setting = Setting::new(
     "how often the mounted files are read; a change is applied once two reads see the same, 0: never",
 );
 
-/// Makes a service's settings of the merged layers, each time they change.
+/// The reader of a service's settings, which parses the merged layers each time they change.
 pub struct Reloader<S> {
     layers: Layers,
     parse: fn(&mut Settings) -> S,
@@ -44,7 +44,7 @@ pub struct Reloader<S> {
 pub struct Reload<S> {
     /// The service's settings.
     pub settings: S,
-    /// None where only comments, order or the like are another.
+    /// The changed settings; none when only comments, order or the like changed.
     pub changes: Changes,
     /// Settings that are not as they were at the start, and wait for the next one.
     pub at_restart: Vec<&'static str>,

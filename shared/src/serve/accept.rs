@@ -26,7 +26,7 @@ use crate::lifecycle::{Phase, PhaseWatch};
 /// way. This is how long it is waited for.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
-/// After a failed accept (out of file descriptors, most often) the next try waits for a connection to end,
+/// The pause after a failed accept (out of file descriptors, most often): the next try waits for a connection to end,
 /// at most this long.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 

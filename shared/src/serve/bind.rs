@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// As nginx's default on Linux is 511: deep enough for a burst while a worker is busy.
+/// The length of the accept queue: deep enough for a burst while a worker is busy. nginx's default on Linux is 511.
 const BACKLOG: i32 = 1024;
 
 /// A listener that cannot be opened, with a hint for the usual reasons.

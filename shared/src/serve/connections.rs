@@ -17,7 +17,7 @@ pub(super) struct Connections {
     pub(super) limits: ConnectionLimits,
     /// The listener is closed: idle connections end, busy ones end after their response.
     pub(super) closing: Cell<bool>,
-    /// So do those that never sent a request.
+    /// The grace time is over: connections that never sent a request end too.
     pub(super) grace_over: Cell<bool>,
     /// One waker a connection, woken when a flag above changes and when the drain begins.
     wakers: RefCell<Slab<Waker>>,

@@ -11,7 +11,7 @@ pub struct ConnectionMetrics {
     pub open: IntGauge,
     /// Failed accepts.
     pub accept_errors: IntCounter,
-    /// By reason: the names of [`super::Refusal`].
+    /// Rejected requests by reason: the names of [`super::Refusal`].
     pub refused: IntCounterVec,
     /// Connections cut because the client did not read its answer.
     pub stalled: IntCounter,

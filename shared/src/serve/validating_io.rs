@@ -48,7 +48,7 @@ pub(super) enum Upgrade {
 }
 
 impl RequestProgress {
-    /// Takes the answer to the current request, and says whether that was asked to switch and does not.
+    /// Notes the answer to the current request, and returns true when the request asked to switch protocols and the answer does not.
     pub(super) fn declines_upgrade(&self, status: StatusCode) -> bool {
         let declines =
             self.upgrade.get() == Upgrade::Asked(self.answered.get() + 1) && status != StatusCode::SWITCHING_PROTOCOLS;
@@ -69,7 +69,7 @@ pub(super) struct ValidatingIo {
     held: Vec<u8>,
     /// The number of bytes of `held` that may pass.
     cleared: usize,
-    /// Everything may go on: it is not HTTP/1 that is spoken.
+    /// True when every byte may pass: the connection does not speak HTTP/1.
     is_open: bool,
     waits_for: Option<Awaited>,
     waiting: Deadline,
@@ -113,7 +113,7 @@ impl ValidatingIo {
         self.validator.is_http2()
     }
 
-    /// Lets everything through, what is held first.
+    /// Lets every byte pass, those that are kept first.
     pub(super) fn open(&mut self) {
         self.is_open = true;
         self.cleared = self.held.len();

@@ -33,7 +33,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Returns when a worker has ended, which before a drain is a fault.
+    /// Returns when a worker has ended, which before a drain is an error.
     pub async fn one_ended(&mut self) {
         let _one_or_all = self.ended.recv().await;
     }

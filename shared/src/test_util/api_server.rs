@@ -102,7 +102,7 @@ impl ApiServer {
         Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), mood, 100).await
     }
 
-    /// On an address where one was before, from a version on.
+    /// Starts a server on the address of an earlier one, from a version on.
     pub async fn start_at(address: SocketAddr, mood: Mood, version: u64) -> Self {
         let state = watch::Sender::new(ApiState {
             slices: BTreeMap::new(),
@@ -138,7 +138,7 @@ impl ApiServer {
         });
     }
 
-    /// Tells every watch a version that other objects have reached.
+    /// Sends every watch a version that other objects have reached.
     pub fn bookmark(&self, version: u64) {
         self.state.send_modify(|state| {
             let metadata = json!({"resourceVersion": version.to_string(), "creationTimestamp": null});
@@ -150,7 +150,7 @@ impl ApiServer {
         });
     }
 
-    /// Says to every watch that its version is too old. What happens in `meanwhile` no watch hears of.
+    /// Ends every watch because its version is too old. No watch receives the events of `meanwhile`.
     pub fn expire(&self, meanwhile: impl FnOnce(&mut BTreeMap<String, Value>)) {
         self.state.send_modify(|state| {
             meanwhile(&mut state.slices);

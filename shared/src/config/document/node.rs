@@ -61,7 +61,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Nothing at all, so that every key of it has its default.
+    /// An absent value, every key of which has its default.
     pub fn absent() -> Self {
         Self::new(String::new(), DEFAULT_ORIGIN.to_owned(), None, None)
     }
@@ -308,7 +308,7 @@ impl<'a> Node<'a> {
         });
     }
 
-    /// Every fault noted here or at any node that came from here.
+    /// The errors noted at this node and at every node that came from it.
     pub fn take_faults(&self) -> Vec<SettingError> {
         self.faults.take()
     }

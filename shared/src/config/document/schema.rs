@@ -77,7 +77,7 @@ fn of_key(key: &Key) -> Value {
     schema.into()
 }
 
-/// For people. Where there are few values, editors list them.
+/// The expectation as a sentence for people. Where there are few values, editors list them.
 fn expected(scalar: &Scalar) -> String {
     match scalar {
         Scalar::Boolean | Scalar::OneOf(_) => String::new(),

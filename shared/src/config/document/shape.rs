@@ -9,7 +9,7 @@ use crate::config::scalar::Scalar;
 pub enum Shape {
     /// A plain value.
     Scalar(Scalar),
-    /// So many elements at least, each of this shape.
+    /// A list of elements of this shape, with the least number of them.
     List(&'static Shape, usize),
     /// A map with declared keys.
     Map(&'static Map),

@@ -141,7 +141,7 @@ impl YamlReader<'_> {
         }
     }
 
-    /// Takes a scalar as a key where one is due.
+    /// Uses a scalar as a key where one is due, and returns true then.
     fn take_key(&mut self, text: &str, mark: &Marker) -> bool {
         let Some(OpenNode { path, content, .. }) = self.open.last_mut() else {
             return false;

@@ -45,7 +45,7 @@ pub(super) fn split_token(bytes: &[u8]) -> (&[u8], &[u8]) {
     bytes.split_at(span(bytes, &TOKEN))
 }
 
-/// Without the spaces and tabs around it: what RFC 9110 calls optional whitespace.
+/// The bytes without the spaces and tabs around them, the optional whitespace of RFC 9110.
 pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
         bytes = rest;

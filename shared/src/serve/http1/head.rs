@@ -19,7 +19,7 @@ pub(super) struct Head {
 /// The end of a request's body, RFC 9112 section 6.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// None at all, when it is 0.
+    /// A body of this many bytes; none when it is 0.
     Length(u64),
     Chunked,
 }

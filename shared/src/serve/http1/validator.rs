@@ -24,7 +24,7 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
 /// CRLF.
 const LINE_BREAK: usize = 2;
 
-/// Says of a connection's bytes how many may go on. What it says does not depend on how they were cut into pieces.
+/// The strict reader of a connection's bytes: it says how many may pass, whatever pieces they arrive in.
 #[derive(Debug)]
 pub struct Validator {
     limits: HeadLimits,
