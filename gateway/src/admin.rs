@@ -1,5 +1,7 @@
 //! The admin listener: probes, metrics and a look inside. It is never reachable through the NodePort.
 
+mod endpoint_metrics;
+
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -20,10 +22,12 @@ use shared::telemetry::metrics;
 use tokio::sync::watch;
 use tracing::{debug, error};
 
-use crate::reload::Snapshot;
 use crate::route::Target;
+use crate::snapshot::Snapshot;
 use crate::upstream::moment::Moment;
 use crate::upstream::{Cluster, Endpoint};
+
+pub use endpoint_metrics::EndpointCollector;
 
 /// What the admin listener shows.
 pub struct Status {

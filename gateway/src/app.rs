@@ -18,13 +18,14 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::info;
 
-use crate::admin::{Admin, Status};
+use crate::admin::{Admin, EndpointCollector, Status};
 use crate::config::Config;
-use crate::metrics::{EndpointCollector, Metrics};
-use crate::proxy::{CurrentWorker, Worker};
-use crate::reload::{Adoption, Control, Snapshot};
+use crate::metrics::Metrics;
+use crate::reload::Control;
+use crate::snapshot::{Adoption, Snapshot};
 use crate::stack::stack;
 use crate::upstream::retry_budget::TICK;
+use crate::worker::{CurrentWorker, Worker};
 
 /// How often a worker looks for idle upstream connections that are past their time, in ticks.
 const SWEEP_EVERY: u64 = 5;

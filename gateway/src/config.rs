@@ -5,7 +5,9 @@
 
 mod clusters;
 mod discovery;
+mod policies;
 mod routes;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,12 +22,15 @@ use shared::lifecycle::DrainTimes;
 use shared::serve::{self, ConnectionLimits, usable_cpus};
 use shared::telemetry::logging::Logging;
 
-use clusters::{CLUSTERS, SOCKET_ADDRESS};
+use clusters::keys::CLUSTERS;
 use routes::ROUTES;
+use values::SOCKET_ADDRESS;
 
-pub use clusters::{Authority, ClusterConfig, Protocol};
-pub use discovery::{Discovery, KubernetesService};
+pub use clusters::ClusterConfig;
+pub use discovery::{Discovery, KubernetesService, Tier};
+pub use policies::{EjectionConfig, HealthCheckConfig, Http2Limits, Policy, Protocol, RetryBudgetConfig};
 pub use routes::{Action, PathMatch, RouteConfig, StaticResponse};
+pub use values::Authority;
 
 /// The name of a file or a directory.
 const FILE: Scalar = Scalar::word("a path", r"[\s\S]");

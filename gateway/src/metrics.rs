@@ -3,8 +3,6 @@
 //! Names and units follow <https://prometheus.io/docs/practices/naming/>. Labels are bounded by the
 //! configuration: routes and clusters as configured, statuses by class; endpoints as they are at the moment.
 
-mod endpoints;
-
 use std::sync::OnceLock;
 
 use http::StatusCode;
@@ -13,10 +11,8 @@ use prometheus::{
 };
 use shared::telemetry::metrics::{ConnectionMetrics, LATENCY_BUCKETS, ReloadMetrics, registry};
 
-pub use endpoints::EndpointCollector;
-
-use crate::middleware::grpc::STATUSES;
-use crate::upstream::discovery::Tier;
+use crate::config::Tier;
+use crate::grpc::STATUSES;
 
 /// The label of requests that no route took, and of routes that forward to no cluster.
 pub const NONE: &str = "none";

@@ -9,16 +9,13 @@
 //! settings stayed is the same object in both, with its endpoints, its connections and what is known of them; one whose
 //! settings changed begins with the endpoints of the one before.
 
-use std::cmp::Ordering;
 use std::error::Error;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use shared::config::Secret;
 use shared::http_client;
-use shared::lifecycle::DrainTimes;
 use shared::telemetry::logging;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -26,34 +23,16 @@ use tokio::time::timeout;
 use tracing::level_filters::LevelFilter;
 use tracing::warn;
 
-use crate::config::{ClusterConfig, Config, UpstreamConfig};
+use crate::config::{ClusterConfig, Config};
 use crate::metrics::Metrics;
 use crate::route::RouteTable;
+use crate::snapshot::{Adoption, Snapshot};
 use crate::upstream::discovery::Discoverer;
 use crate::upstream::{Cluster, health_check};
 
 /// How long new settings, and readiness at the start, wait for the endpoints of new clusters. An API
 /// server that does not answer makes way for DNS within it.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
-/// New settings are said to hold when every worker has them, or after this.
-const ADOPTION: Duration = Duration::from_secs(1);
-
-/// The settings that may change, as requests use them.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// Each has a greater one than those before.
-    pub version: u64,
-    pub routes: Arc<RouteTable>,
-    /// In the order of the configuration, as routes refer to them.
-    pub clusters: Vec<Arc<Cluster>>,
-    pub upstream: UpstreamConfig,
-    pub access_log: bool,
-    pub max_body_bytes: u64,
-    pub tunnel_idle_timeout: Duration,
-    pub api_keys: Vec<Secret>,
-    pub drain: DrainTimes,
-}
-
 /// A cluster and the tasks that look after it for as long as a snapshot names it.
 struct Tended {
     cluster: Arc<Cluster>,
@@ -63,39 +42,6 @@ struct Tended {
 impl Drop for Tended {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
-    }
-}
-
-/// How many workers use the newest snapshot that any of them uses.
-#[derive(Debug, Clone, Default)]
-pub struct Adoption(watch::Sender<Adopted>);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Adopted {
-    version: u64,
-    workers: usize,
-}
-
-impl Adoption {
-    /// Notes that one more worker uses `snapshot`, for requests that come from now on.
-    pub fn note(&self, snapshot: &Snapshot) {
-        let version = snapshot.version;
-        self.0.send_modify(|adopted| match version.cmp(&adopted.version) {
-            Ordering::Less => {}
-            Ordering::Equal => adopted.workers += 1,
-            Ordering::Greater => *adopted = Adopted { version, workers: 1 },
-        });
-    }
-
-    async fn by_all(&self, version: u64, workers: usize) {
-        let mut adopted = self.0.subscribe();
-        let all = adopted.wait_for(|adopted| *adopted == Adopted { version, workers });
-        if timeout(ADOPTION, all).await.is_err() {
-            warn!(
-                seconds = ADOPTION.as_secs(),
-                "the settings hold, though not every worker has taken them up"
-            );
-        }
     }
 }
 

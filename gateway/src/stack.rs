@@ -10,14 +10,16 @@ use hyper_util::service::TowerToHyperService;
 use shared::serve::Takeover;
 use tower::{Service, ServiceBuilder};
 
+use crate::exchange::Peer;
 use crate::middleware::access_log::{AccessLogLayer, RecordedBody};
 use crate::middleware::api_key::ApiKey;
 use crate::middleware::body_limit::BodyLimit;
 use crate::middleware::error_response::ErrorResponseLayer;
-use crate::middleware::exchange::{ExchangeLayer, Peer};
+use crate::middleware::exchange::ExchangeLayer;
 use crate::middleware::guard::GuardLayer;
 use crate::middleware::routing::Routing;
-use crate::proxy::{CurrentWorker, Proxy};
+use crate::proxy::Proxy;
+use crate::worker::CurrentWorker;
 
 /// Everything that one client connection's requests pass through.
 pub(crate) fn stack(

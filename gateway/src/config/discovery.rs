@@ -4,8 +4,8 @@ use std::fmt;
 
 use shared::config::Node;
 
-use super::Authority;
-use super::clusters::{DISCOVERY, ENDPOINTS, PORT_NAME};
+use crate::config::clusters::keys::{DISCOVERY, ENDPOINTS, PORT_NAME};
+use crate::config::values::Authority;
 
 /// How the endpoints of a cluster without a fixed list are found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,31 @@ impl fmt::Display for Discovery {
             write!(f, " port_name={port_name}")?;
         }
         Ok(())
+    }
+}
+
+/// Where the endpoints of a cluster come from at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Tier {
+    Fixed,
+    Dns,
+    Kubernetes,
+}
+
+impl Tier {
+    pub const ALL: [Self; 3] = [Self::Fixed, Self::Dns, Self::Kubernetes];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fixed => "fixed",
+            Self::Dns => "dns",
+            Self::Kubernetes => "kubernetes",
+        }
+    }
+
+    pub fn from_u8(number: u8) -> Self {
+        Self::ALL[usize::from(number) % Self::ALL.len()]
     }
 }
 

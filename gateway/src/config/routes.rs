@@ -9,10 +9,11 @@ use http::{HeaderValue, StatusCode};
 use shared::config::units::{boolean, seconds};
 use shared::config::{Chosen, Node};
 
-use super::ClusterConfig;
+use crate::config::clusters::ClusterConfig;
+use crate::config::values::{PATH, absolute_path};
 use keys::*;
 
-pub(super) use keys::{PATH, ROUTES};
+pub(super) use keys::ROUTES;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PathMatch {
@@ -194,27 +195,4 @@ fn parse_respond(node: &Node<'_>) -> Option<StaticResponse> {
 
 fn status(text: &str) -> Option<StatusCode> {
     StatusCode::from_u16(text.parse().ok()?).ok()
-}
-
-pub(super) fn absolute_path(text: &str) -> Option<String> {
-    let visible = text
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && !b"?#%\\\"".contains(&byte));
-    let segments = !text.contains("//") && !text.split('/').any(|segment| segment == "." || segment == "..");
-    (text.starts_with('/') && visible && segments).then(|| text.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_configured_path_is_plain_and_absolute() {
-        for good in ["/", "/predict", "/v1/models", "/a.b/c-d_e~f"] {
-            assert_eq!(absolute_path(good).as_deref(), Some(good));
-        }
-        for bad in ["", "predict", "/a?b", "/a/../b", "/a//b", "/a b", "/%2e", "/ä", "/a/."] {
-            assert_eq!(absolute_path(bad), None, "{bad:?}");
-        }
-    }
 }

@@ -17,11 +17,11 @@ use shared::telemetry::logging::{is_probe, without_query_values};
 use tower::{Layer, Service};
 use tracing::{debug, info};
 
-use super::exchange::{Answer, Exchange, Record};
-use super::grpc;
-use crate::body::{BodyError, Ended, ResponseBody, Tunnel};
+use crate::exchange::{Answer, Ended, Exchange, Record, ResponseBody, Tunnel};
+use crate::grpc;
 use crate::metrics::RouteMetrics;
 use crate::route::{Route, Target};
+use crate::upstream::BodyError;
 
 const X_MODEL_VERSION: &str = "x-model-version";
 

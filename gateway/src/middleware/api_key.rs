@@ -5,9 +5,9 @@ use http::header::AUTHORIZATION;
 use shared::config::Secret;
 use subtle::{Choice, ConstantTimeEq};
 
-use super::exchange::Exchange;
 use super::guard::Check;
 use crate::error::ProxyError;
+use crate::exchange::Exchange;
 
 const X_API_KEY: &str = "x-api-key";
 

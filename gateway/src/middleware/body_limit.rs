@@ -1,11 +1,11 @@
 //! Refuses a body that announces itself as too large, before a byte of it is read. A body without a
-//! length is counted while it streams, by [`crate::body::RequestBody`].
+//! length is counted while it streams, by [`crate::upstream::RequestBody`].
 
 use http_body::Body;
 
-use super::exchange::Exchange;
 use super::guard::Check;
 use crate::error::ProxyError;
+use crate::exchange::Exchange;
 
 #[derive(Clone)]
 pub(crate) struct BodyLimit;

@@ -4,9 +4,9 @@ use http::header::HOST;
 use http::{HeaderValue, Method, Version};
 use shared::serve::http1::is_host;
 
-use super::exchange::Exchange;
 use super::guard::Check;
 use crate::error::ProxyError;
+use crate::exchange::Exchange;
 use crate::route::is_unsafe;
 
 #[derive(Clone)]

@@ -13,16 +13,17 @@ use tokio::time::{Instant, timeout_at};
 
 use super::deadline::Deadline;
 use super::retry::{self, Failure, Retry};
-use super::{Worker, headers, upgrade};
-use crate::body::{ClientBody, ReadLimits, RequestBody, ResponseBody, Tunnel, UpstreamBody};
+use super::{headers, upgrade};
 use crate::config::Protocol;
 use crate::error::ProxyError;
-use crate::middleware::exchange::{Answer, Exchange, Record};
-use crate::middleware::grpc::status_meant;
-use crate::middleware::guard::refuse_body;
-use crate::middleware::present::Present;
+use crate::exchange::{Answer, Exchange, ReadLimits, Record, ResponseBody, Tunnel, UpstreamBody, refuse_body};
+use crate::grpc::status_meant;
+use crate::known_headers::Present;
 use crate::route::Forward;
-use crate::upstream::{Attempts, ClusterWorker, Lease, Seen, Unsent, UpstreamError, keep_spare};
+use crate::upstream::{
+    Attempts, ClientBody, ClusterWorker, Lease, RequestBody, Seen, Unsent, UpstreamError, keep_spare,
+};
+use crate::worker::Worker;
 
 /// A body up to this size on an idempotent route is read first, so that it can be sent again. It is what
 /// linkerd and agentgateway keep, and far above the size of a usual inference request.
@@ -201,7 +202,7 @@ fn not_sent(deadline: &Deadline, may_go_elsewhere: bool) -> Failure {
 #[cold]
 fn broke(lease: &mut Lease, upload: Option<&ClientBody>, error: UpstreamError) -> Failure {
     if let Some(fault) = upload.and_then(ClientBody::take_fault) {
-        return Failure::Other(fault);
+        return Failure::Other(fault.into());
     }
     match lease.seen(&error) {
         Seen::Nothing(unsent) => Failure::NotWritten { unsent, error },

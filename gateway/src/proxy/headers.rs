@@ -7,8 +7,8 @@ use shared::request_id::{RequestId, X_REQUEST_ID};
 use tokio::time::Instant;
 
 use super::deadline::{GRPC_TIMEOUT, TimeLeft, X_REQUEST_TIMEOUT_MS};
-use crate::middleware::exchange::Peer;
-use crate::middleware::present::Present;
+use crate::exchange::Peer;
+use crate::known_headers::Present;
 use crate::upstream::moment::Moment;
 use crate::upstream::{Added, Endpoint};
 

@@ -13,11 +13,10 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
-use crate::body::ClientBody;
 use crate::error::ProxyError;
 use crate::route::Forward;
 use crate::upstream::moment::Moment;
-use crate::upstream::{Attempts, ClusterWorker, Lease, Outcome, Unsent, UpstreamError};
+use crate::upstream::{Attempts, ClientBody, ClusterWorker, Lease, Outcome, Unsent, UpstreamError};
 
 /// Why an attempt was not the last word.
 pub(super) enum Failure {

@@ -6,7 +6,7 @@
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderValue, Version, request};
 
-use crate::middleware::present::Present;
+use crate::known_headers::Present;
 
 /// HTTP/2 and HTTP/1 by their upgrade tokens, and TLS, in which nobody can see what is asked.
 const NOT_PASSED_ON: [&[u8]; 4] = [b"h2c", b"h2", b"http", b"tls"];

@@ -9,40 +9,10 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::endpoint::Endpoint;
+use super::endpoint_set::EndpointSet;
 use super::moment::Moment;
-use super::{Endpoint, EndpointSet};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Policy {
-    /// The lighter of two by expected latency and requests in hand.
-    PeakEwma,
-    /// The lighter of two by requests in hand.
-    LeastRequest,
-    /// The next in turn.
-    RoundRobin,
-}
-
-impl Policy {
-    pub const NAMES: &[&str] = &[
-        Self::PeakEwma.name(),
-        Self::LeastRequest.name(),
-        Self::RoundRobin.name(),
-    ];
-
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::PeakEwma, Self::LeastRequest, Self::RoundRobin]
-            .into_iter()
-            .find(|policy| policy.name() == name)
-    }
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::PeakEwma => "peak_ewma",
-            Self::LeastRequest => "least_request",
-            Self::RoundRobin => "round_robin",
-        }
-    }
-}
+use crate::config::Policy;
 
 /// An endpoint counts as slower only beyond this factor and this difference: smaller differences between equal
 /// replicas are noise, and acting on noise would starve one of them until its estimate fades.
@@ -51,7 +21,7 @@ const SLOWER_BY: u64 = 1_000_000;
 
 /// What the balancer found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pick {
+pub(super) enum Pick {
     /// Its place in the endpoint set.
     Endpoint(usize),
     /// Every endpoint that may be used has as many requests in hand as it may have.
@@ -62,14 +32,14 @@ pub enum Pick {
 
 /// One worker's balancer: it shares nothing but what the endpoints themselves know.
 #[derive(Debug)]
-pub struct Balancer {
+pub(super) struct Balancer {
     policy: Policy,
     slow_start: Duration,
     cursor: Cell<usize>,
 }
 
 impl Balancer {
-    pub fn new(policy: Policy, slow_start: Duration, start: usize) -> Self {
+    pub(super) fn new(policy: Policy, slow_start: Duration, start: usize) -> Self {
         Self {
             policy,
             slow_start,
@@ -80,7 +50,7 @@ impl Balancer {
     /// Chooses among the endpoints that are in and were not tried before; when all of those are gone among the ones
     /// that were not tried, in or not; and when all were tried among them all. Each may have
     /// `limit` requests in hand.
-    pub fn pick(&self, set: &EndpointSet, tried: &[SocketAddr], limit: u32, now: Moment) -> Pick {
+    pub(super) fn pick(&self, set: &EndpointSet, tried: &[SocketAddr], limit: u32, now: Moment) -> Pick {
         let untried = |endpoint: &Endpoint| !tried.contains(&endpoint.address);
         let pick = self.among(set, limit, now, |endpoint| endpoint.admits(now) && untried(endpoint));
         if pick != Pick::Nothing {
@@ -181,7 +151,8 @@ fn is_slower(latency: u64, other: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::{EjectionConfig, Outcome};
+    use crate::config::EjectionConfig;
+    use crate::upstream::endpoint::Outcome;
     use proptest::prelude::*;
     use std::sync::Arc;
 

@@ -18,32 +18,8 @@ use std::sync::Arc;
 use hickory_resolver::TokioResolver;
 use tokio::task::JoinHandle;
 
-use super::Cluster;
+use super::cluster::Cluster;
 use crate::config::{ClusterConfig, Config, Discovery, DnsConfig, KubernetesConfig};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Tier {
-    Fixed,
-    Dns,
-    Kubernetes,
-}
-
-impl Tier {
-    pub const ALL: [Self; 3] = [Self::Fixed, Self::Dns, Self::Kubernetes];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Fixed => "fixed",
-            Self::Dns => "dns",
-            Self::Kubernetes => "kubernetes",
-        }
-    }
-
-    pub(super) fn from_u8(number: u8) -> Self {
-        Self::ALL[usize::from(number) % Self::ALL.len()]
-    }
-}
 
 /// Finds out where clusters are.
 pub struct Discoverer {

@@ -11,10 +11,10 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use load::Load;
-pub use outlier::EjectionConfig;
 use outlier::{Outlier, SuccessRate};
 
 use super::moment::{Moment, nanos};
+use crate::config::EjectionConfig;
 
 /// The part of its weight that an endpoint starts with when it has to start slowly.
 const LEAST_SHARE: f64 = 0.1;

@@ -1,9 +1,37 @@
-//! What can go wrong between the gateway and an upstream once they are connected.
+//! Failures between the gateway and an upstream: getting a connection, using it, and the client's body on its way there.
 
 use std::error::Error;
+use std::time::Duration;
 use std::{fmt, io};
 
 use h2::Reason;
+
+/// Errors of a streamed body end the connection; their kind only matters to the log.
+pub type BodyError = Box<dyn Error + Send + Sync>;
+
+/// Why a request got no connection to an endpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("no address is known for the cluster")]
+    NoEndpoint,
+    #[error("{0} requests wait for the cluster already")]
+    QueueFull(usize),
+    #[error("the cluster has no free place for {0:?}, longer than the request may take")]
+    Overloaded(Duration),
+    #[error("cannot connect: {0}")]
+    Io(io::Error),
+    #[error("connecting took too long")]
+    Timeout,
+}
+
+/// A fault of the client's body that ended its way to the upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyFault {
+    #[error("the request body broke off: {0}")]
+    Broke(hyper::Error),
+    #[error("the request body is over the limit of {0} bytes")]
+    TooLarge(u64),
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {

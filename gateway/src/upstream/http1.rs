@@ -26,18 +26,17 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
-use super::{Added, UpstreamError};
-use crate::body::RequestBody;
+use super::added::Added;
+use super::error::UpstreamError;
+use super::request_body::RequestBody;
 pub use decode::keep_spare;
 use decode::{Decoder, Head, Part};
-use encode::Encoder;
+use encode::{Encoder, SMALL};
 
 /// What one read takes at most.
 const READ: usize = 64 * 1024;
 /// From this much of a body to come on, it is read into a buffer of its own instead of being copied out of the shared one.
 const LARGE: u64 = 16 * 1024;
-/// Parts of a message up to this size are copied together for one plain write.
-const SMALL: usize = 2048;
 /// Slices of one vectored write.
 const SLICES: usize = 8;
 

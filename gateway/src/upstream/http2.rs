@@ -15,6 +15,5 @@ mod session;
 mod stream;
 mod upload;
 
-pub use session::Limits;
 pub(super) use session::{NoSession, Session, Sessions};
 pub(super) use stream::Stream;

@@ -10,12 +10,14 @@ use http_body::{Frame, SizeHint};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::added::Added;
+use super::endpoint::{Endpoint, Outcome};
+use super::error::UpstreamError;
 use super::http1::Unsent;
 use super::http2::{Session, Stream};
 use super::moment::Moment;
 use super::pool::{Counted, Shelf};
-use super::{Added, Endpoint, Outcome, UpstreamError};
-use crate::body::RequestBody;
+use super::request_body::RequestBody;
 
 /// A request in an endpoint's hand, from the choice to the end of its answer: dropping it frees the place.
 pub struct InFlight {

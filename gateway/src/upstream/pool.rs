@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::cluster::Cluster;
 use super::connection::Connection;
+use super::endpoint::Endpoint;
+use super::endpoint_set::EndpointSet;
 use super::http2::{Session, Sessions};
-use super::{Cluster, Endpoint, EndpointSet};
 use crate::config::UpstreamConfig;
 
 pub(super) struct Pool {

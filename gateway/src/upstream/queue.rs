@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::error::ProxyError;
+use super::error::ConnectError;
 
 #[derive(Debug)]
 pub struct Queue {
@@ -186,16 +186,16 @@ impl Queue {
         deadline: Instant,
         take: impl Fn() -> Option<T>,
         more: impl Fn() -> bool,
-    ) -> Result<T, ProxyError> {
+    ) -> Result<T, ConnectError> {
         let (mut place, ahead) = self.enter()?;
         let forecast = pace.wait_behind(ahead);
         if Instant::now() + forecast > deadline {
-            return Err(ProxyError::Overloaded(forecast));
+            return Err(ConnectError::Overloaded(forecast));
         }
         loop {
             let turn = timeout_at(deadline, poll_fn(|cx| place.poll_turn(cx)));
             let Ok(round) = turn.await else {
-                return Err(ProxyError::Overloaded(pace.wait_behind(self.len())));
+                return Err(ConnectError::Overloaded(pace.wait_behind(self.len())));
             };
             // In the line before looking: a place that is freed in between is offered to it.
             fence(Ordering::SeqCst);
@@ -212,12 +212,12 @@ impl Queue {
     }
 
     /// Goes to the end of the line; how many are ahead there.
-    fn enter(&self) -> Result<(Place<'_>, usize), ProxyError> {
+    fn enter(&self) -> Result<(Place<'_>, usize), ConnectError> {
         let limit = self.limit.load(Ordering::Relaxed);
         let ahead = self.waiting.fetch_add(1, Ordering::Relaxed);
         if ahead >= limit {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(ProxyError::QueueFull(limit));
+            return Err(ConnectError::QueueFull(limit));
         }
         let mut line = self.line();
         let ticket = line.next_ticket;

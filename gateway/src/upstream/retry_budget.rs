@@ -8,18 +8,11 @@ use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use super::moment::Moment;
+use crate::config::RetryBudgetConfig;
 
 /// Seconds that are looked back on, as linkerd does.
 const WINDOW: usize = 10;
 const SECOND: u64 = 1_000_000_000;
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RetryBudgetConfig {
-    /// Retries for every hundred requests.
-    pub percent: u32,
-    /// Retries a second that are allowed besides, so that a quiet service has some too.
-    pub per_second: u32,
-}
 
 #[derive(Debug)]
 pub struct RetryBudget {

@@ -3,9 +3,8 @@
 use shared::config::shape::{Map, SECONDS, SECONDS_OR_ZERO};
 use shared::config::{Key, Scalar, Shape};
 
-use super::Protocol;
-use crate::config::routes::PATH;
-use crate::upstream::balancer::Policy;
+use crate::config::policies::{Policy, Protocol};
+use crate::config::values::{AUTHORITY, PATH, SOCKET_ADDRESS};
 
 pub(in crate::config) const CLUSTERS: Key = Key::new(
     "clusters",
@@ -13,12 +12,6 @@ pub(in crate::config) const CLUSTERS: Key = Key::new(
     "The services that requests are forwarded to; without the key, ml-inference-service:5000",
 );
 
-pub(in crate::config) const AUTHORITY: Scalar = Scalar::text(
-    "a DNS name and a port, such as ml-inference-service:5000",
-    r"^[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?:[0-9]+$",
-);
-pub(in crate::config) const SOCKET_ADDRESS: Scalar =
-    Scalar::text("an IP address and a port", r"^([0-9.]+|\[[0-9A-Fa-f:.%]+\]):[0-9]+$");
 const PORT_NAME_FORM: Scalar = Scalar::word("a port's name: lower-case letters, digits and '-'", "^[a-z0-9-]{1,63}$");
 
 pub(super) const CLUSTER: Map = Map::of(&[

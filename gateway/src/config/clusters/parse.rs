@@ -5,14 +5,11 @@ use std::net::SocketAddr;
 use shared::config::Node;
 use shared::config::units::{number, seconds};
 
+use super::cluster::ClusterConfig;
 use super::keys::*;
-use super::{Authority, ClusterConfig, Protocol};
 use crate::config::discovery;
-use crate::config::routes::absolute_path;
-use crate::upstream::balancer::Policy;
-use crate::upstream::health_check::HealthCheckConfig;
-use crate::upstream::retry_budget::RetryBudgetConfig;
-use crate::upstream::{EjectionConfig, Http2Limits};
+use crate::config::policies::{EjectionConfig, HealthCheckConfig, Http2Limits, Policy, Protocol, RetryBudgetConfig};
+use crate::config::values::{Authority, SOCKET_ADDRESS, absolute_path};
 
 pub(in crate::config) fn parse(node: &Node<'_>) -> Vec<ClusterConfig> {
     let mut clusters: Vec<ClusterConfig> = Vec::new();

@@ -3,18 +3,13 @@
 use shared::config::shape::{Choice, Map, SECONDS};
 use shared::config::{Key, Scalar, Shape};
 
-use crate::config::clusters::AUTHORITY;
+use crate::config::values::{AUTHORITY, PATH};
 
 pub(in crate::config) const ROUTES: Key = Key::new(
     "routes",
     Shape::List(&Shape::Map(&ROUTE), 1),
     "Which request goes where: an exact path beats a prefix, a longer prefix a shorter one; without the key, the routes \
      of the lab",
-);
-
-pub(in crate::config) const PATH: Scalar = Scalar::text(
-    "an absolute path of visible ASCII without '?', '#', '%', '//' or dot segments",
-    r"^(?!.*//)(?!.*/\.{1,2}(/|$))/[!$&->@-\[\]-~]*$",
 );
 
 pub(super) const ROUTE: Map = Map {

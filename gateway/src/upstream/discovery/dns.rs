@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::config::DnsConfig;
-use crate::upstream::Cluster;
+use crate::upstream::cluster::Cluster;
 
 /// Pause after a failed lookup: doubles from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);

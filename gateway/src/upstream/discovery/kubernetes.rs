@@ -29,9 +29,9 @@ use tracing::{debug, info, warn};
 use api::{Api, Failure, Listed};
 use slices::Slices;
 
-use super::{Tier, dns};
-use crate::config::{KubernetesConfig, KubernetesService};
-use crate::upstream::Cluster;
+use super::dns;
+use crate::config::{KubernetesConfig, KubernetesService, Tier};
+use crate::upstream::cluster::Cluster;
 
 /// How long the first list may take before DNS serves in its place.
 const PATIENCE: Duration = Duration::from_secs(2);

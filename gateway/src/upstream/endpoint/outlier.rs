@@ -13,20 +13,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::config::EjectionConfig;
 use crate::upstream::moment::Moment;
-
-/// How an endpoint gets ejected, and for how long.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct EjectionConfig {
-    /// Failures in a row.
-    pub consecutive_failures: u32,
-    /// The least part of requests that must succeed over [`WINDOW`] seconds, in percent.
-    pub success_percent: u32,
-    /// With fewer requests in that time the part says nothing.
-    pub minimum_requests: u64,
-    pub first_penalty: Duration,
-    pub longest_penalty: Duration,
-}
 
 /// Seconds that the success rate is taken over.
 pub(super) const WINDOW: usize = 10;

@@ -8,7 +8,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER
 use http::{HeaderMap, Response, StatusCode};
 use httparse::Status;
 
-use super::UpstreamError;
+use crate::upstream::error::UpstreamError;
 use crate::upstream::trailers::is_allowed_trailer;
 
 /// Headers of one answer, and trailers after it.

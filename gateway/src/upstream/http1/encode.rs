@@ -8,10 +8,13 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
 use http_body::{Body, Frame};
 
-use super::{SMALL, UpstreamError};
-use crate::body::RequestBody;
-use crate::upstream::Added;
+use crate::upstream::added::Added;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::request_body::RequestBody;
 use crate::upstream::trailers::is_allowed_trailer;
+
+/// Parts of a message up to this size are copied together for one plain write.
+pub(super) const SMALL: usize = 2048;
 
 /// How a body's end is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::session::Session;
 use super::stream::Stream;
-use crate::body::RequestBody;
-use crate::upstream::{Added, UpstreamError};
+use crate::upstream::added::Added;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::request_body::RequestBody;
 
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 

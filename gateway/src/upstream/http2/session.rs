@@ -17,7 +17,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::link::{Link, Open, Wire, drive};
-use crate::error::ProxyError;
+use crate::config::Http2Limits;
+use crate::upstream::error::ConnectError;
 
 /// How much of one answer may wait in memory for its client: what the protocol starts with.
 const STREAM_WINDOW: u32 = 64 * 1024;
@@ -27,14 +28,6 @@ const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// What small frames may cost in memory besides their bytes, before the connection is given up with all that is on it. A
 /// stream whose client does not read has 16 MB of them at worst: its window in frames of one byte.
 const FRAMES_MEMORY: usize = 64 << 20;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Requests on one connection before another is opened; the upstream may allow fewer.
-    pub max_streams: u32,
-    /// Connections of one worker to one endpoint.
-    pub max_connections: usize,
-}
 
 /// One connection.
 pub(in crate::upstream) struct Session {
@@ -94,7 +87,7 @@ impl Session {
         !self.is_retired.get() && !self.link.has_ended.get() && matches!(ready, Poll::Ready(Ok(())))
     }
 
-    fn has_room(&self, limits: Limits) -> bool {
+    fn has_room(&self, limits: Http2Limits) -> bool {
         let limit = self.sender.current_max_send_streams().min(limits.max_streams as usize);
         self.link.streams.get() < limit
     }
@@ -142,8 +135,8 @@ pub(in crate::upstream) struct Sessions {
 
 /// Why there is no connection: by one's own attempt or by that of someone else, who has noted it already.
 pub(in crate::upstream) enum NoSession {
-    Own(ProxyError),
-    Others(ProxyError),
+    Own(ConnectError),
+    Others(ConnectError),
 }
 
 impl Sessions {
@@ -151,7 +144,7 @@ impl Sessions {
     /// somewhere else, `at_least` so many are opened first, and those with equally few are used in turn.
     pub(in crate::upstream) fn pick(
         &self,
-        limits: Limits,
+        limits: Http2Limits,
         at_least: usize,
         is_worn: impl Fn(&Session) -> bool,
     ) -> Option<Rc<Session>> {
@@ -200,7 +193,7 @@ impl Sessions {
         match timeout(patience, until_turn).await {
             Ok(None) => {}
             Ok(Some(opened)) => return opened,
-            Err(_elapsed) => return Err(NoSession::Others(ProxyError::ConnectTimeout)),
+            Err(_elapsed) => return Err(NoSession::Others(ConnectError::Timeout)),
         }
         let _opening = Opening::new(self);
         let connected = timeout(patience, connect).await;
@@ -247,10 +240,10 @@ impl Session {
     }
 }
 
-fn failure(error: io::Error) -> ProxyError {
+fn failure(error: io::Error) -> ConnectError {
     match error.kind() {
-        io::ErrorKind::TimedOut => ProxyError::ConnectTimeout,
-        _ => ProxyError::Connect(error),
+        io::ErrorKind::TimedOut => ConnectError::Timeout,
+        _ => ConnectError::Io(error),
     }
 }
 

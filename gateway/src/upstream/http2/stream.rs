@@ -20,10 +20,11 @@ use tracing::debug;
 
 use super::session::Session;
 use super::upload::Upload;
-use crate::body::RequestBody;
+use crate::upstream::added::Added;
 use crate::upstream::connection::Timer;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::request_body::RequestBody;
 use crate::upstream::trailers::allowed_trailers;
-use crate::upstream::{Added, UpstreamError};
 
 /// What it does is not inlined into the path of a request, which is HTTP/1.1's for most.
 pub(in crate::upstream) struct Stream {

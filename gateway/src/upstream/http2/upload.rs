@@ -8,8 +8,8 @@ use h2::{Reason, SendStream};
 use http_body::Body;
 use tracing::debug;
 
-use crate::body::RequestBody;
-use crate::upstream::UpstreamError;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::request_body::RequestBody;
 use crate::upstream::trailers::allowed_trailers;
 
 pub(super) struct Upload {

@@ -7,7 +7,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts};
 use tokio::sync::watch;
 
-use crate::reload::Snapshot;
+use crate::snapshot::Snapshot;
 use crate::upstream::Endpoint;
 use crate::upstream::moment::Moment;
 

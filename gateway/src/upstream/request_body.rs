@@ -12,8 +12,7 @@ use hyper::body::Incoming;
 use shared::serve::{expects_continue, linger};
 use tokio::time::Instant;
 
-use super::BodyError;
-use crate::error::ProxyError;
+use super::error::{BodyError, BodyFault};
 
 /// A request body towards the upstream; a clone of a streaming one is the same stream.
 #[derive(Clone)]
@@ -33,7 +32,7 @@ pub struct ClientBody {
     last_frame: Cell<Instant>,
     state: Cell<State>,
     /// Why the body broke off, when that was the client's doing.
-    fault: RefCell<Option<ProxyError>>,
+    fault: RefCell<Option<BodyFault>>,
     expects_continue: bool,
     kept: RefCell<Kept>,
 }
@@ -165,7 +164,7 @@ impl ClientBody {
         self.state.get() == State::WaitsForClient
     }
 
-    pub fn take_fault(&self) -> Option<ProxyError> {
+    pub fn take_fault(&self) -> Option<BodyFault> {
         self.fault.borrow_mut().take()
     }
 
@@ -200,7 +199,7 @@ impl ClientBody {
             }
             Poll::Ready(Some(Err(error))) => {
                 self.state.set(State::Ended);
-                self.fault.replace(Some(ProxyError::RequestBody(error)));
+                self.fault.replace(Some(BodyFault::Broke(error)));
                 return Poll::Ready(Some(Err("the client's body broke off".into())));
             }
             Poll::Ready(Some(Ok(frame))) => frame,
@@ -213,7 +212,7 @@ impl ClientBody {
             false => State::WaitsForUpstream,
         });
         if self.passed.get() > self.limit {
-            self.fault.replace(Some(ProxyError::BodyTooLarge(self.limit)));
+            self.fault.replace(Some(BodyFault::TooLarge(self.limit)));
             return Poll::Ready(Some(Err("the client's body is over the limit".into())));
         }
         self.kept.borrow_mut().keep(&frame);

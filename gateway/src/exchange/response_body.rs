@@ -9,12 +9,12 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::{BodyError, ClientBody, Tunnel};
-use crate::middleware::grpc::deadline_exceeded;
-use crate::upstream::Lease;
+use super::tunnel::Tunnel;
+use crate::grpc::deadline_exceeded;
+use crate::upstream::{BodyError, ClientBody, Lease};
 
 /// What the gateway answers with.
-pub enum ResponseBody {
+pub(crate) enum ResponseBody {
     /// Made here; `None` once it was given out.
     Whole(Option<Bytes>),
     Upstream(UpstreamBody),
@@ -30,7 +30,7 @@ impl From<Bytes> for ResponseBody {
 
 /// A streamed body with the lease of the connection it comes from. The connection goes back to its pool
 /// when the body ends; it is closed when the body breaks off or the client leaves.
-pub struct UpstreamBody {
+pub(crate) struct UpstreamBody {
     lease: Option<Lease>,
     /// The client's body, when it may still be on its way.
     upload: Option<Rc<ClientBody>>,
@@ -45,7 +45,7 @@ pub struct UpstreamBody {
 
 /// How long an answer's body may take.
 #[derive(Debug, Clone, Copy)]
-pub struct ReadLimits {
+pub(crate) struct ReadLimits {
     /// The longest silence.
     pub read_timeout: Duration,
     /// The client's own deadline.
@@ -53,7 +53,7 @@ pub struct ReadLimits {
 }
 
 impl UpstreamBody {
-    pub fn new(lease: Lease, upload: Option<Rc<ClientBody>>, limits: ReadLimits, is_grpc: bool) -> Self {
+    pub(crate) fn new(lease: Lease, upload: Option<Rc<ClientBody>>, limits: ReadLimits, is_grpc: bool) -> Self {
         let ended = lease.body_has_ended();
         let mut body = Self {
             lease: Some(lease),

@@ -35,21 +35,21 @@ thread_local! {
 }
 
 /// A tunnel whose client has not been told yet.
-pub struct Tunnel {
+pub(crate) struct Tunnel {
     upstream: Upgraded,
     idle_timeout: Duration,
 }
 
 /// What passed through a tunnel, and why it ended, unless both sides wanted it to.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     pub to_client: u64,
     pub to_upstream: u64,
     pub broke: Option<Broke>,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum Broke {
+pub(crate) enum Broke {
     #[error("the client broke the tunnel: {0}")]
     Client(io::Error),
     #[error("the upstream broke the tunnel: {0}")]
@@ -59,12 +59,12 @@ pub enum Broke {
 }
 
 impl Tunnel {
-    pub fn new(upstream: Upgraded, idle_timeout: Duration) -> Self {
+    pub(crate) fn new(upstream: Upgraded, idle_timeout: Duration) -> Self {
         Self { upstream, idle_timeout }
     }
 
     /// Passes bytes on until the end, first those that the client sent behind its request.
-    pub async fn run(mut self, mut client: TcpStream, ahead: Bytes) -> Ended {
+    pub(crate) async fn run(mut self, mut client: TcpStream, ahead: Bytes) -> Ended {
         let upstream_ahead = self.upstream.take_ahead();
         probe(&client);
         probe(self.upstream.socket());

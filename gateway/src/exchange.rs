@@ -1,0 +1,123 @@
+//! What travels through the stack: a request with its client and the record of what happens to it, and its answer.
+//!
+//! A plain struct, because http's extension map would cost allocations for each thing it carries.
+
+mod response_body;
+mod tunnel;
+
+use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{HeaderValue, Response, StatusCode, request};
+use hyper::body::Incoming;
+use shared::request_id::RequestId;
+use shared::serve::{Takeover, expects_continue, linger};
+use tokio::time::Instant;
+
+use crate::known_headers::Present;
+use crate::worker::Worker;
+
+pub(crate) use response_body::{ReadLimits, ResponseBody, UpstreamBody};
+pub(crate) use tunnel::{Ended, Tunnel};
+
+/// The client's side of a connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    /// The address as X-Real-IP carries it, made once a connection.
+    pub(crate) header: HeaderValue,
+    /// Gets its connection, once it is to be another protocol's.
+    pub(crate) takeover: Takeover,
+}
+
+impl Peer {
+    pub(crate) fn new(peer: SocketAddr, takeover: Takeover) -> Rc<Self> {
+        // An IPv4 client of a dual-stack listener is an IPv4 client.
+        let address = peer.ip().to_canonical();
+        let header = HeaderValue::from_str(&address.to_string()).expect("an IP address is a valid header value");
+        Rc::new(Self {
+            address,
+            header,
+            takeover,
+        })
+    }
+}
+
+/// Passed from layer to layer as a box: moving the request itself through each of them would cost more.
+pub(crate) struct Exchange {
+    pub(crate) head: request::Parts,
+    /// Until it is read, sent on or refused.
+    pub(crate) body: Option<Incoming>,
+    pub(crate) present: Present,
+    pub(crate) record: Rc<Record>,
+}
+
+/// What is known of a request from the start, and what becomes known on its way, for its log line and its metrics. It
+/// is shared with the access log, which has to know it also when the client leaves before there is an answer.
+pub(crate) struct Record {
+    /// The settings as they were when it came: they hold for all of it.
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) id: RequestId,
+    pub(crate) peer: Rc<Peer>,
+    pub(crate) is_grpc: bool,
+    /// When the request's head was there.
+    pub(crate) started: Instant,
+    /// Index into the route table.
+    pub(crate) route: Cell<Option<usize>>,
+    pub(crate) endpoint: Cell<Option<SocketAddr>>,
+    /// The status of an answer of the gateway's own that HTTP is told is a success, as gRPC wants it.
+    pub(crate) failed: Cell<Option<StatusCode>>,
+    /// Time spent on reading a body before the upstream was asked: the client's, not the gateway's.
+    pub(crate) body_wait: Cell<Duration>,
+    pub(crate) upstream_asked: Cell<Option<Instant>>,
+    /// From the first attempt to reach the upstream to the head of its answer, or to giving up.
+    pub(crate) upstream: Cell<Option<Duration>>,
+    pub(crate) attempts: Cell<usize>,
+}
+
+impl Record {
+    pub(crate) fn new(worker: Rc<Worker>, id: RequestId, peer: Rc<Peer>, is_grpc: bool) -> Rc<Self> {
+        Rc::new(Self {
+            worker,
+            id,
+            peer,
+            is_grpc,
+            failed: Cell::default(),
+            started: Instant::now(),
+            route: Cell::default(),
+            endpoint: Cell::default(),
+            body_wait: Cell::default(),
+            upstream_asked: Cell::default(),
+            upstream: Cell::default(),
+            attempts: Cell::default(),
+        })
+    }
+
+    pub(crate) fn ask_upstream(&self, now: Instant) {
+        self.upstream_asked.set(Some(now));
+    }
+
+    pub(crate) fn upstream_answered(&self, now: Instant) {
+        self.upstream.set(self.upstream_asked.get().map(|asked| now - asked));
+    }
+
+    /// The upstream's time; while it has not answered, the time so far.
+    pub(crate) fn upstream_time(&self) -> Option<Duration> {
+        self.upstream
+            .get()
+            .or_else(|| self.upstream_asked.get().map(|asked| asked.elapsed()))
+    }
+}
+
+pub(crate) type Answer = Response<ResponseBody>;
+
+/// Lets the client of a request that ends here come to read its answer: what it still sends is read for a while.
+pub(crate) fn refuse_body(exchange: &mut Exchange) {
+    if let Some(body) = exchange.body.take()
+        && !expects_continue(&exchange.head.headers)
+    {
+        linger(body);
+    }
+}

@@ -1,0 +1,200 @@
+//! A named service as all workers share it: its endpoints, published whole by discovery, and the queue for them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+use tracing::info;
+
+use super::endpoint::Endpoint;
+use super::endpoint_set::EndpointSet;
+use super::moment::Moment;
+use super::queue::{Pace, Queue};
+use crate::config::{ClusterConfig, Discovery, Tier};
+use crate::metrics::ClusterMetrics;
+
+/// A forecast of the wait for a free place looks at this many endpoints.
+const SAMPLED_ENDPOINTS: usize = 16;
+
+#[derive(Debug)]
+pub struct Cluster {
+    pub config: ClusterConfig,
+    pub metrics: ClusterMetrics,
+    pub(super) set: ArcSwap<EndpointSet>,
+    /// The version of `set`, to be compared without touching it.
+    pub(super) version: AtomicU64,
+    /// The [`Tier`] that the set comes from.
+    tier: AtomicU8,
+    /// Asks discovery to look again soon: something did not answer.
+    pub look_again: Notify,
+    /// One for all clusters that follow each other under a name: a place that becomes free is one for whoever waits longest.
+    pub queue: Arc<Queue>,
+    /// The cluster that the settings have now in the place of this one.
+    successor: OnceLock<Arc<Cluster>>,
+    /// Whether discovery has looked, and woken when it has.
+    has_looked: AtomicBool,
+    looked: Notify,
+}
+
+impl Cluster {
+    pub fn new(config: ClusterConfig, metrics: ClusterMetrics) -> Self {
+        Self::after(config, metrics, None)
+    }
+
+    /// A cluster in the place of `before`, which has the same name and other settings: it begins with the endpoints known
+    /// there and with what is known of them.
+    pub fn after(config: ClusterConfig, metrics: ClusterMetrics, before: Option<&Self>) -> Self {
+        let tier = match (&config.endpoints, &config.discovery) {
+            (Some(_), _) => Tier::Fixed,
+            (None, Discovery::Dns) => Tier::Dns,
+            (None, Discovery::Kubernetes(_)) => Tier::Kubernetes,
+        };
+        let cluster = Self {
+            queue: match before {
+                Some(before) => Arc::clone(&before.queue),
+                None => Arc::new(Queue::new(config.max_queue)),
+            },
+            successor: OnceLock::new(),
+            has_looked: AtomicBool::new(false),
+            looked: Notify::new(),
+            config,
+            metrics,
+            set: ArcSwap::default(),
+            version: AtomicU64::new(0),
+            tier: AtomicU8::default(),
+            look_again: Notify::new(),
+        };
+        cluster.enter(tier);
+        if let Some(before) = before {
+            let set = before.endpoints();
+            if cluster.config.health_check.is_none() {
+                // Nobody would find out that it is well again.
+                let now = Moment::now();
+                for endpoint in &set.endpoints {
+                    endpoint.set_healthy(true, now);
+                }
+            }
+            cluster.version.store(set.version, Ordering::Release);
+            cluster.set.store(set);
+        }
+        if let Some(endpoints) = &cluster.config.endpoints {
+            let weights = endpoints.iter().copied().collect();
+            let addresses: Vec<SocketAddr> = endpoints.iter().map(|(address, _)| *address).collect();
+            cluster.publish_weighted(&addresses, &weights);
+        }
+        cluster
+    }
+
+    pub fn endpoints(&self) -> Arc<EndpointSet> {
+        self.set.load_full()
+    }
+
+    /// The cluster that holds in the place of this one, or this one. Requests that came before a change of settings and
+    /// still look for a place find it by the limits and among the endpoints of now.
+    pub fn latest(&self) -> &Self {
+        let mut latest = self;
+        while let Some(successor) = latest.successor.get() {
+            latest = successor;
+        }
+        latest
+    }
+
+    /// Hands over to `successor`, which was made [`Cluster::after`] this one.
+    pub fn hand_over(&self, successor: &Arc<Self>) {
+        // A cluster is replaced once.
+        let _only = self.successor.set(Arc::clone(successor));
+        successor.queue.set_limit(successor.config.max_queue);
+        successor.queue.freed();
+    }
+
+    /// Notes that discovery has an answer, be it that there is nothing.
+    pub fn note_looked(&self) {
+        if !self.has_looked.swap(true, Ordering::AcqRel) {
+            self.looked.notify_waiters();
+        }
+    }
+
+    /// Returns when there are endpoints, or discovery knows that there are none.
+    pub async fn found(&self) {
+        let mut looked = std::pin::pin!(self.looked.notified());
+        looked.as_mut().enable();
+        if !self.has_looked.load(Ordering::Acquire) && self.endpoints().endpoints.is_empty() {
+            looked.await;
+        }
+    }
+
+    /// Where the endpoints come from now.
+    pub fn tier(&self) -> Tier {
+        Tier::from_u8(self.tier.load(Ordering::Relaxed))
+    }
+
+    /// Notes that the next set comes from `tier`. Only the cluster's discovery calls this.
+    pub fn enter(&self, tier: Tier) {
+        self.tier.store(tier as u8, Ordering::Relaxed);
+        self.metrics.set_discovery(tier);
+    }
+
+    /// Replaces the endpoint set, when `addresses` differ from the current ones. An address that stays
+    /// keeps its endpoint and what is known of it. Only the cluster's discovery calls this.
+    pub fn publish(&self, addresses: &[SocketAddr]) {
+        self.publish_weighted(addresses, &HashMap::new());
+        self.note_looked();
+    }
+
+    fn publish_weighted(&self, addresses: &[SocketAddr], weights: &HashMap<SocketAddr, u32>) {
+        let current = self.set.load_full();
+        let mut addresses = addresses.to_vec();
+        addresses.sort_unstable();
+        addresses.dedup();
+        let weight = |address: &SocketAddr| weights.get(address).copied().unwrap_or(1);
+        let known = current.endpoints.iter().map(|known| (known.address, known.weight()));
+        if known.eq(addresses.iter().map(|address| (*address, weight(address)))) {
+            return;
+        }
+        let now = Moment::now();
+        let latency = current.median_latency(None, now);
+        let known: HashMap<SocketAddr, &Arc<Endpoint>> = current
+            .endpoints
+            .iter()
+            .map(|endpoint| (endpoint.address, endpoint))
+            .collect();
+        let endpoint = |address: &SocketAddr| match known.get(address) {
+            Some(endpoint) => {
+                endpoint.set_weight(weight(address));
+                Arc::clone(endpoint)
+            }
+            None => Arc::new(Endpoint::new(*address, weight(address), latency, now)),
+        };
+        let endpoints: Vec<Arc<Endpoint>> = addresses.iter().map(endpoint).collect();
+        let list: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+        info!(cluster = %self.config.name, endpoints = list.join(" "), "endpoints changed");
+        self.metrics.endpoints.set(endpoints.len() as i64);
+        let version = current.version + 1;
+        self.set.store(Arc::new(EndpointSet::new(version, endpoints)));
+        self.version.store(version, Ordering::Release);
+        self.queue.freed();
+    }
+
+    /// Judges the success rate of every endpoint; called once a second.
+    pub fn judge(&self) {
+        let now = Moment::now();
+        for endpoint in &self.endpoints().endpoints {
+            endpoint.judge_rate(&self.config.ejection, now);
+        }
+    }
+
+    /// How fast places become free.
+    pub(super) fn pace(&self) -> Pace {
+        let (set, now) = (self.set.load(), Moment::now());
+        let sampled = set.endpoints.iter().take(SAMPLED_ENDPOINTS);
+        let total: u64 = sampled.clone().map(|endpoint| endpoint.load().latency(now)).sum();
+        Pace {
+            places: set.endpoints.len() as u64 * u64::from(self.config.max_concurrency),
+            each: Duration::from_nanos(total / (sampled.count() as u64).max(1)),
+        }
+    }
+}

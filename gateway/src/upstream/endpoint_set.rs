@@ -1,0 +1,50 @@
+//! The endpoints of a cluster at one moment.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::endpoint::Endpoint;
+use super::moment::Moment;
+
+/// The endpoints of a cluster at one moment.
+#[derive(Debug, Default)]
+pub struct EndpointSet {
+    /// Grows with every change, so that a worker notices one with a comparison.
+    pub version: u64,
+    pub endpoints: Vec<Arc<Endpoint>>,
+    /// The largest weight among them.
+    pub heaviest: u32,
+}
+
+impl EndpointSet {
+    pub fn new(version: u64, endpoints: Vec<Arc<Endpoint>>) -> Self {
+        let heaviest = endpoints.iter().map(|endpoint| endpoint.weight()).max().unwrap_or(1);
+        Self {
+            version,
+            endpoints,
+            heaviest,
+        }
+    }
+
+    /// Whether a request could have a place at one of the endpoints, or learns that there is none.
+    pub(super) fn has_place(&self, limit: u32, now: Moment) -> bool {
+        let mut admitted = self.endpoints.iter().filter(|endpoint| endpoint.admits(now)).peekable();
+        let is_free = |endpoint: &Arc<Endpoint>| endpoint.load().in_flight() < limit;
+        match admitted.peek() {
+            Some(_) => admitted.any(is_free),
+            None => self.endpoints.is_empty() || self.endpoints.iter().any(is_free),
+        }
+    }
+
+    /// What a new endpoint is expected to take, in nanoseconds: as long as the middle one of those that are there, or of
+    /// all but one.
+    pub(super) fn median_latency(&self, except: Option<SocketAddr>, now: Moment) -> u64 {
+        let others = self
+            .endpoints
+            .iter()
+            .filter(|endpoint| Some(endpoint.address) != except);
+        let mut latencies: Vec<u64> = others.map(|endpoint| endpoint.load().latency(now)).collect();
+        latencies.sort_unstable();
+        latencies.get(latencies.len() / 2).copied().unwrap_or(0)
+    }
+}
