@@ -111,8 +111,8 @@ impl Status {
             .routes
             .iter()
             .map(|route| match &route.target {
-                Target::Forward(forward) => json!({"route": route.name, "cluster": forward.cluster_name}),
-                Target::Respond { status, .. } => json!({"route": route.name, "respond": status.as_u16()}),
+                Target::Forward(forward) => json!({"route": route.name, "cluster": forward.cluster.config.name}),
+                Target::Respond(respond) => json!({"route": route.name, "respond": respond.status.as_u16()}),
             })
             .collect();
         let status = json!({

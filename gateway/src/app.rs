@@ -21,8 +21,8 @@ use tracing::info;
 use crate::admin::{Admin, EndpointCollector, Status};
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::reload::Control;
-use crate::snapshot::{Adoption, Snapshot};
+use crate::reload::SnapshotPublisher;
+use crate::snapshot::{Snapshot, WorkerAcks};
 use crate::stack::stack;
 use crate::upstream::retry_budget::TICK;
 use crate::worker::{CurrentWorker, Worker};
@@ -49,11 +49,12 @@ async fn serve_until_stopped(config: Config, reloader: Reloader<Config>) -> Resu
     info!(address = %listeners.address, environment = config.environment, workers = config.workers, "listening");
     info!(address = %admin_listener.address, "admin listening");
 
-    let mut control = Control::start(&config, &metrics)?;
-    let snapshots = control.subscribe();
+    let mut publisher = SnapshotPublisher::start(&config, &metrics)?;
+    let snapshots = publisher.subscribe();
+    let drain_times = publisher.drain_times();
     let collector = EndpointCollector::new(snapshots.clone())?;
     metrics.registry.register(Box::new(collector))?;
-    tokio::task::spawn_local(judge(snapshots.clone()));
+    tokio::task::spawn_local(evaluate_success_rates(snapshots.clone()));
     let reloads = Arc::new(Progress::default());
     let admin = Admin(Arc::new(Status {
         phase: lifecycle.watch(),
@@ -76,14 +77,14 @@ async fn serve_until_stopped(config: Config, reloader: Reloader<Config>) -> Resu
 
     let connections = metrics.connections.clone();
     let reload_metrics = metrics.reloads.clone();
-    let mut workers = start_workers(&config, listeners, &lifecycle, &control, metrics)?;
+    let mut workers = start_workers(&config, listeners, &lifecycle, &publisher, metrics)?;
     let serve = async {
         // Ready means that requests will not fail for want of a look-up that is still under way.
-        control.found().await;
+        publisher.first_discovery().await;
         lifecycle.enter(Phase::Serving);
         reloader
             .follow(reload_metrics, reloads, async move |config: Config| {
-                control.apply(&config).await
+                publisher.apply(&config).await
             })
             .await;
     };
@@ -94,7 +95,7 @@ async fn serve_until_stopped(config: Config, reloader: Reloader<Config>) -> Resu
     };
     info!(?signal, "stopping");
     let open = &connections.open;
-    let times = snapshots.borrow().drain;
+    let times = *drain_times.borrow();
     Ok(drain(&lifecycle, times, &mut signals, workers.all_ended(), open).await)
 }
 
@@ -102,10 +103,10 @@ fn start_workers(
     config: &Config,
     listeners: serve::Listeners,
     lifecycle: &Lifecycle,
-    control: &Control,
+    publisher: &SnapshotPublisher,
     metrics: Metrics,
 ) -> std::io::Result<Workers> {
-    let (snapshots, adoption) = (control.subscribe(), control.adoption());
+    let (snapshots, acks) = (publisher.subscribe(), publisher.acks());
     let connection_metrics = metrics.connections.clone();
     serve::spawn(
         listeners,
@@ -115,18 +116,18 @@ fn start_workers(
         move || {
             let mut snapshots = snapshots.clone();
             let snapshot = Arc::clone(&snapshots.borrow_and_update());
-            let worker = CurrentWorker::new(Worker::new(&snapshot, &metrics, None));
-            adoption.note(&snapshot);
-            tokio::task::spawn_local(tend(Rc::clone(&worker)));
-            let follow = follow(snapshots, Rc::clone(&worker), metrics.clone(), adoption.clone());
+            let worker = CurrentWorker::new(Worker::new(Arc::clone(&snapshot), &metrics, None));
+            acks.note(&snapshot);
+            tokio::task::spawn_local(maintain_pools(Rc::clone(&worker)));
+            let follow = apply_snapshots(snapshots, Rc::clone(&worker), metrics.clone(), acks.clone());
             tokio::task::spawn_local(follow);
             move |peer, takeover| stack(&worker, peer, takeover)
         },
     )
 }
 
-/// What a worker sees to besides requests.
-async fn tend(worker: Rc<CurrentWorker>) {
+/// Closes idle upstream connections in time, and moves the windows of retry budgets.
+async fn maintain_pools(worker: Rc<CurrentWorker>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for tick in 0_u64.. {
@@ -138,28 +139,31 @@ async fn tend(worker: Rc<CurrentWorker>) {
     }
 }
 
-/// Has a worker's new requests use the settings that hold.
-async fn follow(
+/// Applies each new snapshot to a worker's new requests.
+async fn apply_snapshots(
     mut snapshots: watch::Receiver<Arc<Snapshot>>,
     worker: Rc<CurrentWorker>,
     metrics: Metrics,
-    adoption: Adoption,
+    acks: WorkerAcks,
 ) {
     while snapshots.changed().await.is_ok() {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
         let before = worker.get();
-        worker.set(Worker::new(&snapshot, &metrics, Some(&before)));
-        adoption.note(&snapshot);
+        worker.set(Worker::new(Arc::clone(&snapshot), &metrics, Some(&before)));
+        acks.note(&snapshot);
     }
 }
 
-/// Judges endpoints by their success rate.
-async fn judge(snapshots: watch::Receiver<Arc<Snapshot>>) {
+/// Ejects endpoints by their success rates.
+async fn evaluate_success_rates(snapshots: watch::Receiver<Arc<Snapshot>>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let snapshot = Arc::clone(&snapshots.borrow());
-        snapshot.clusters.iter().for_each(|cluster| cluster.judge());
+        snapshot
+            .clusters
+            .iter()
+            .for_each(|cluster| cluster.evaluate_success_rates());
     }
 }

@@ -17,10 +17,12 @@ use shared::serve::{Takeover, expects_continue, linger};
 use tokio::time::Instant;
 
 use crate::known_headers::Present;
+use crate::metrics::RouteMetrics;
+use crate::route::{Route, RouteId};
 use crate::worker::Worker;
 
 pub(crate) use response_body::{ReadLimits, ResponseBody, UpstreamBody};
-pub(crate) use tunnel::{Ended, Tunnel};
+pub(crate) use tunnel::{Ended, Tunnel, TunnelEnd};
 
 /// The client's side of a connection.
 #[derive(Debug)]
@@ -64,8 +66,7 @@ pub(crate) struct Record {
     pub(crate) is_grpc: bool,
     /// When the request's head was there.
     pub(crate) started: Instant,
-    /// Index into the route table.
-    pub(crate) route: Cell<Option<usize>>,
+    route: Cell<Option<RouteId>>,
     pub(crate) endpoint: Cell<Option<SocketAddr>>,
     /// The status of an answer of the gateway's own that HTTP is told is a success, as gRPC wants it.
     pub(crate) failed: Cell<Option<StatusCode>>,
@@ -75,6 +76,8 @@ pub(crate) struct Record {
     /// From the first attempt to reach the upstream to the head of its answer, or to giving up.
     pub(crate) upstream: Cell<Option<Duration>>,
     pub(crate) attempts: Cell<usize>,
+    /// The tunnel that follows the answer, until the access log takes it to see its end.
+    pub(crate) tunnel: Cell<Option<TunnelEnd>>,
 }
 
 impl Record {
@@ -92,7 +95,26 @@ impl Record {
             upstream_asked: Cell::default(),
             upstream: Cell::default(),
             attempts: Cell::default(),
+            tunnel: Cell::default(),
         })
+    }
+
+    pub(crate) fn set_route(&self, route: RouteId) {
+        self.route.set(Some(route));
+    }
+
+    pub(crate) fn route_id(&self) -> Option<RouteId> {
+        self.route.get()
+    }
+
+    /// The route, once one was found. Looked up by its number: counting one more holder of a route that all workers share
+    /// would cost each request a cache line that others write.
+    pub(crate) fn route(&self) -> Option<&Route> {
+        self.route.get().map(|route| self.worker.snapshot.routes.get(route))
+    }
+
+    pub(crate) fn route_metrics(&self) -> &RouteMetrics {
+        self.route().map_or(&self.worker.unrouted, |route| &route.metrics)
     }
 
     pub(crate) fn ask_upstream(&self, now: Instant) {

@@ -16,9 +16,8 @@ use http::{Method, Response};
 use tower::Service;
 
 use crate::error::ProxyError;
-use crate::exchange::{Answer, Exchange, ResponseBody, refuse_body};
-use crate::route::Target;
-use crate::worker::Worker;
+use crate::exchange::{Answer, Exchange, Record, ResponseBody, refuse_body};
+use crate::worker::WorkerTarget;
 
 /// The innermost service.
 #[derive(Clone)]
@@ -34,30 +33,26 @@ impl Service<Box<Exchange>> for Proxy {
     }
 
     fn call(&mut self, exchange: Box<Exchange>) -> Self::Future {
-        let worker = Rc::clone(&exchange.record.worker);
+        let record = Rc::clone(&exchange.record);
         // The one boxed future of a request: forwarding is written as it reads, with awaits.
-        Box::pin(async move { answer(&worker, exchange).await })
+        Box::pin(async move { answer(&record, exchange).await })
     }
 }
 
-async fn answer(worker: &Worker, mut exchange: Box<Exchange>) -> Result<Answer, ProxyError> {
-    let route = worker
-        .routes
-        .get(exchange.record.route.get().ok_or(ProxyError::NoRoute)?);
-    match &route.target {
-        Target::Forward(forward) => forward::forward(worker, forward, exchange).await,
-        Target::Respond {
-            status,
-            content_type,
-            body,
-        } => {
+async fn answer(record: &Record, mut exchange: Box<Exchange>) -> Result<Answer, ProxyError> {
+    let route = record.route_id().ok_or(ProxyError::NoRoute)?;
+    match record.worker.target(route) {
+        WorkerTarget::Forward(forward, cluster) => forward::forward(cluster, forward, exchange).await,
+        WorkerTarget::Respond(respond) => {
             if !matches!(exchange.head.method, Method::GET | Method::HEAD) {
                 refuse_body(&mut exchange);
                 return Err(ProxyError::MethodNotAllowed("GET, HEAD"));
             }
-            let mut response = Response::new(ResponseBody::from(body.clone()));
-            *response.status_mut() = *status;
-            response.headers_mut().insert(CONTENT_TYPE, content_type.clone());
+            let mut response = Response::new(ResponseBody::from(respond.body.clone()));
+            *response.status_mut() = respond.status;
+            response
+                .headers_mut()
+                .insert(CONTENT_TYPE, respond.content_type.clone());
             Ok(response)
         }
     }

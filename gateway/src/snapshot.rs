@@ -1,66 +1,58 @@
-//! The settings that hold, as requests use them, and how far the workers have taken them up.
+//! The settings that apply now, as requests read them, and which workers have them.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::config::Secret;
-use shared::lifecycle::DrainTimes;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::config::UpstreamConfig;
+use crate::config::LiveSettings;
 use crate::route::RouteTable;
 use crate::upstream::Cluster;
 
-/// New settings are said to hold when every worker has them, or after this.
-const ADOPTION: Duration = Duration::from_secs(1);
+/// Longest wait for every worker to apply new settings.
+const ACKS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The settings that may change, as requests use them.
 #[derive(Debug)]
 pub struct Snapshot {
     /// Each has a greater one than those before.
     pub version: u64,
-    pub routes: Arc<RouteTable>,
-    /// In the order of the configuration, as routes refer to them.
+    pub live: LiveSettings,
+    pub routes: RouteTable,
     pub clusters: Vec<Arc<Cluster>>,
-    pub upstream: UpstreamConfig,
-    pub access_log: bool,
-    pub max_body_bytes: u64,
-    pub tunnel_idle_timeout: Duration,
-    pub api_keys: Vec<Secret>,
-    pub drain: DrainTimes,
 }
 
-/// How many workers use the newest snapshot that any of them uses.
+/// Acknowledgements of the newest snapshot that any worker has applied.
 #[derive(Debug, Clone, Default)]
-pub struct Adoption(watch::Sender<Adopted>);
+pub struct WorkerAcks(watch::Sender<Acks>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Adopted {
+struct Acks {
     version: u64,
     workers: usize,
 }
 
-impl Adoption {
-    /// Notes that one more worker uses `snapshot`, for requests that come from now on.
+impl WorkerAcks {
+    /// Notes that one more worker has applied `snapshot`, for the requests it accepts from now on.
     pub fn note(&self, snapshot: &Snapshot) {
         let version = snapshot.version;
-        self.0.send_modify(|adopted| match version.cmp(&adopted.version) {
+        self.0.send_modify(|acks| match version.cmp(&acks.version) {
             Ordering::Less => {}
-            Ordering::Equal => adopted.workers += 1,
-            Ordering::Greater => *adopted = Adopted { version, workers: 1 },
+            Ordering::Equal => acks.workers += 1,
+            Ordering::Greater => *acks = Acks { version, workers: 1 },
         });
     }
 
-    pub async fn by_all(&self, version: u64, workers: usize) {
-        let mut adopted = self.0.subscribe();
-        let all = adopted.wait_for(|adopted| *adopted == Adopted { version, workers });
-        if timeout(ADOPTION, all).await.is_err() {
+    pub async fn by_all_workers(&self, version: u64, workers: usize) {
+        let mut acks = self.0.subscribe();
+        let all = acks.wait_for(|acks| *acks == Acks { version, workers });
+        if timeout(ACKS_TIMEOUT, all).await.is_err() {
             warn!(
-                seconds = ADOPTION.as_secs(),
-                "the settings hold, though not every worker has taken them up"
+                seconds = ACKS_TIMEOUT.as_secs(),
+                "settings applied; some workers not yet updated"
             );
         }
     }

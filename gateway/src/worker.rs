@@ -3,50 +3,65 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
-
-use shared::config::Secret;
 
 use crate::metrics::{Metrics, NONE, RouteMetrics};
-use crate::route::RouteTable;
+use crate::route::{Forward, Respond, RouteId, Target};
 use crate::snapshot::Snapshot;
 use crate::upstream::{Cluster, ClusterWorker};
 
 /// What one worker's requests read. It stays on its thread, so nothing in it needs a lock.
 pub(crate) struct Worker {
-    pub(crate) routes: Arc<RouteTable>,
-    /// In the order of the configuration, as routes refer to them.
+    pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) clusters: Vec<Rc<ClusterWorker>>,
+    /// For each route of the snapshot's table, the worker's side of the cluster that it forwards to.
+    by_route: Vec<Option<Rc<ClusterWorker>>>,
     pub(crate) metrics: Metrics,
     /// The metrics of requests that no route takes.
     pub(crate) unrouted: RouteMetrics,
-    pub(crate) access_log: bool,
-    pub(crate) max_body_bytes: u64,
-    pub(crate) tunnel_idle_timeout: Duration,
-    pub(crate) api_keys: Vec<Secret>,
+}
+
+/// Where a route leads, as this worker goes there.
+pub(crate) enum WorkerTarget<'a> {
+    Forward(&'a Forward, &'a ClusterWorker),
+    Respond(&'a Respond),
 }
 
 impl Worker {
     /// A worker with these settings. It takes over from `before` what those did not change.
-    pub(crate) fn new(settings: &Snapshot, metrics: &Metrics, before: Option<&Self>) -> Self {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, metrics: &Metrics, before: Option<&Self>) -> Self {
+        let limits = snapshot.live.upstream;
         let cluster_worker = |cluster: &Arc<Cluster>| {
             let known = before.into_iter().flat_map(|before| &before.clusters);
-            let same =
-                |known: &&Rc<ClusterWorker>| Arc::ptr_eq(&known.cluster, cluster) && known.limits == settings.upstream;
+            let same = |known: &&Rc<ClusterWorker>| Arc::ptr_eq(&known.shared, cluster) && known.limits == limits;
             match known.into_iter().find(same) {
                 Some(known) => Rc::clone(known),
-                None => Rc::new(ClusterWorker::new(Arc::clone(cluster), settings.upstream)),
+                None => Rc::new(ClusterWorker::new(Arc::clone(cluster), limits)),
             }
         };
+        let clusters: Vec<Rc<ClusterWorker>> = snapshot.clusters.iter().map(cluster_worker).collect();
+        let of_target = |target: &Target| match target {
+            Target::Forward(forward) => {
+                let own = |worker: &&Rc<ClusterWorker>| Arc::ptr_eq(&worker.shared, &forward.cluster);
+                clusters.iter().find(own).map(Rc::clone)
+            }
+            Target::Respond(_) => None,
+        };
         Self {
-            routes: Arc::clone(&settings.routes),
-            clusters: settings.clusters.iter().map(cluster_worker).collect(),
+            by_route: snapshot.routes.iter().map(|route| of_target(&route.target)).collect(),
+            clusters,
             metrics: metrics.clone(),
             unrouted: metrics.route(NONE, NONE),
-            access_log: settings.access_log,
-            max_body_bytes: settings.max_body_bytes,
-            tunnel_idle_timeout: settings.tunnel_idle_timeout,
-            api_keys: settings.api_keys.clone(),
+            snapshot,
+        }
+    }
+
+    pub(crate) fn target(&self, route: RouteId) -> WorkerTarget<'_> {
+        match &self.snapshot.routes.get(route).target {
+            Target::Forward(forward) => {
+                let cluster = self.by_route[route.index()].as_deref();
+                WorkerTarget::Forward(forward, cluster.expect("a snapshot has the clusters of its routes"))
+            }
+            Target::Respond(respond) => WorkerTarget::Respond(respond),
         }
     }
 }

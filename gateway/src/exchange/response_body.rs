@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::tunnel::Tunnel;
 use crate::grpc::deadline_exceeded;
 use crate::upstream::{BodyError, ClientBody, Lease};
 
@@ -18,8 +17,6 @@ pub(crate) enum ResponseBody {
     /// Made here; `None` once it was given out.
     Whole(Option<Bytes>),
     Upstream(UpstreamBody),
-    /// None: what follows is another protocol. Whoever gives the answer to the client lets the tunnel run.
-    Tunnel(Box<Tunnel>),
 }
 
 impl From<Bytes> for ResponseBody {
@@ -157,7 +154,6 @@ impl Body for ResponseBody {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Upstream(body) => body.poll(cx),
-            Self::Tunnel(_) => Poll::Ready(None),
         }
     }
 
@@ -165,14 +161,12 @@ impl Body for ResponseBody {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
             Self::Upstream(body) => body.lease.is_none(),
-            Self::Tunnel(_) => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Tunnel(_) => SizeHint::with_exact(0),
             Self::Upstream(body) => body.lease.as_ref().map_or(SizeHint::with_exact(0), Lease::body_size),
         }
     }

@@ -4,10 +4,11 @@
 //! read's worth waits in memory for each direction, and nothing while nobody sends. The endpoint's place is held until
 //! the end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -34,7 +35,26 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
 }
 
-/// A tunnel whose client has not been told yet.
+/// The end of a tunnel, for whoever records it. A tunnel that never begins, because its client left before, has none.
+#[derive(Clone, Default)]
+pub(crate) struct TunnelEnd(Rc<Cell<Option<EndObserver>>>);
+
+type EndObserver = Box<dyn FnOnce(Ended)>;
+
+impl TunnelEnd {
+    /// Runs `record` at the end; it is dropped without a call when there is none.
+    pub(crate) fn observe(&self, record: impl FnOnce(Ended) + 'static) {
+        self.0.set(Some(Box::new(record)));
+    }
+
+    pub(crate) fn reached(&self, ended: Ended) {
+        if let Some(record) = self.0.take() {
+            record(ended);
+        }
+    }
+}
+
+/// A connection to an upstream that switched protocols, before the client's is joined to it.
 pub(crate) struct Tunnel {
     upstream: Upgraded,
     idle_timeout: Duration,

@@ -12,14 +12,12 @@ use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use prometheus::IntGauge;
 use shared::telemetry::logging::{is_probe, without_query_values};
 use tower::{Layer, Service};
 use tracing::{debug, info};
 
-use crate::exchange::{Answer, Ended, Exchange, Record, ResponseBody, Tunnel};
+use crate::exchange::{Answer, Ended, Exchange, Record, ResponseBody};
 use crate::grpc;
-use crate::metrics::RouteMetrics;
 use crate::route::{Route, Target};
 use crate::upstream::BodyError;
 
@@ -80,13 +78,16 @@ where
         let Ok(answer) = ready!(this.inner.poll(cx));
         let mut recorder = this.recorder.take().expect("a future is not polled after it is ready");
         recorder.head(&answer);
-        Poll::Ready(Ok(answer.map(|inner| match inner {
-            ResponseBody::Tunnel(tunnel) => RecordedBody::before(tunnel, recorder),
-            inner => RecordedBody {
-                inner,
-                recorder: Some(recorder),
-            },
-        })))
+        // Of a tunnel that follows, only its end tells how the request ended.
+        let recorder = match recorder.record.tunnel.take() {
+            Some(tunnel) => {
+                recorder.ended = false;
+                tunnel.observe(move |ended| recorder.tunnel_ended(ended));
+                None
+            }
+            None => Some(recorder),
+        };
+        Poll::Ready(Ok(answer.map(|inner| RecordedBody { inner, recorder })))
     }
 }
 
@@ -97,25 +98,6 @@ pin_project! {
         inner: ResponseBody,
         // On the heap: it moves with the answer through every layer. Without it, a tunnel has it.
         recorder: Option<Box<Recorder>>,
-    }
-}
-
-impl RecordedBody {
-    /// The empty body of a 101; the request ends with the tunnel that follows.
-    #[cold]
-    fn before(tunnel: Box<Tunnel>, mut recorder: Box<Recorder>) -> Self {
-        let takeover = recorder.record.peer.takeover.clone();
-        recorder.ended = false;
-        takeover.set(async move |stream, ahead| {
-            let gauge = recorder.metrics().tunnels.clone();
-            gauge.inc();
-            let _open = Open(gauge);
-            recorder.tunnel_ended(tunnel.run(stream, ahead).await);
-        });
-        Self {
-            inner: ResponseBody::Whole(None),
-            recorder: None,
-        }
     }
 }
 
@@ -152,15 +134,6 @@ impl Body for RecordedBody {
     }
 }
 
-/// A tunnel, counted as open.
-struct Open(IntGauge);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 /// Everything a log line says, and the count of the request as in flight.
 struct Recorder {
     line: Option<Line>,
@@ -192,7 +165,7 @@ impl Recorder {
         let worker = &exchange.record.worker;
         worker.metrics.in_flight.inc();
         Self {
-            line: worker.access_log.then(|| Line::new(exchange)),
+            line: worker.snapshot.live.access_log.then(|| Line::new(exchange)),
             record: Rc::clone(&exchange.record),
             status: None,
             grpc_status: None,
@@ -230,18 +203,6 @@ impl Recorder {
         self.broke = tunnel.broke.map(|broke| broke.to_string());
     }
 
-    fn route(&self) -> Option<&Route> {
-        self.record
-            .route
-            .get()
-            .map(|route| self.record.worker.routes.get(route))
-    }
-
-    fn metrics(&self) -> &RouteMetrics {
-        self.route()
-            .map_or(&self.record.worker.unrouted, |route| &route.metrics)
-    }
-
     /// Whether the answer ended before its end: the client left or the upstream broke off.
     fn aborted(&self) -> bool {
         self.broke.is_some() || (self.status.is_some() && !self.ended)
@@ -255,7 +216,7 @@ impl Drop for Recorder {
         let upstream = self.record.upstream_time();
         let others = upstream.unwrap_or_default() + self.record.body_wait.get();
         let overhead = self.head_after.saturating_sub(others);
-        let metrics = self.metrics();
+        let metrics = self.record.route_metrics();
         match self.status {
             Some(status) => metrics.count(status),
             // The client left before there was an answer: nginx's 499.
@@ -278,7 +239,7 @@ impl Drop for Recorder {
             metrics.upstream.observe(upstream.as_secs_f64());
         }
         if let Some(line) = &self.line {
-            line.write(self, self.route(), duration, overhead);
+            line.write(self, self.record.route(), duration, overhead);
         }
     }
 }
@@ -321,7 +282,7 @@ impl Line {
             };
         }
         // A probe asks the gateway itself; what is forwarded is a request, whoever says to be a kubelet.
-        let own = route.is_some_and(|route| matches!(route.target, Target::Respond { .. }));
+        let own = route.is_some_and(|route| matches!(route.target, Target::Respond(_)));
         if self.probe && own { write!(debug) } else { write!(info) }
     }
 }

@@ -12,7 +12,7 @@ pub(crate) struct BodyLimit;
 
 impl Check for BodyLimit {
     fn check(&self, exchange: &Exchange) -> Result<(), ProxyError> {
-        let limit = exchange.record.worker.max_body_bytes;
+        let limit = exchange.record.worker.snapshot.live.max_body_bytes;
         let announced = exchange.body.as_ref().map_or(0, |body| body.size_hint().lower());
         match announced > limit {
             true => Err(ProxyError::BodyTooLarge(limit)),

@@ -22,8 +22,14 @@ impl Check for Routing {
         if is_unsafe(path) {
             return Err(ProxyError::UnsafePath);
         }
-        let route = exchange.record.worker.routes.find(path).ok_or(ProxyError::NoRoute)?;
-        exchange.record.route.set(Some(route));
+        let route = exchange
+            .record
+            .worker
+            .snapshot
+            .routes
+            .find(path)
+            .ok_or(ProxyError::NoRoute)?;
+        exchange.record.set_route(route);
         Ok(())
     }
 }

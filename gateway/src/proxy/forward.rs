@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TE};
+use http::header::TE;
 use http::{HeaderValue, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
@@ -16,25 +16,25 @@ use super::retry::{self, Failure, Retry};
 use super::{headers, upgrade};
 use crate::config::Protocol;
 use crate::error::ProxyError;
-use crate::exchange::{Answer, Exchange, ReadLimits, Record, ResponseBody, Tunnel, UpstreamBody, refuse_body};
-use crate::grpc::status_meant;
+use crate::exchange::{Answer, Exchange, ReadLimits, Record, ResponseBody, UpstreamBody, refuse_body};
 use crate::known_headers::Present;
 use crate::route::Forward;
 use crate::upstream::{
-    Attempts, ClientBody, ClusterWorker, Lease, RequestBody, Seen, Unsent, UpstreamError, keep_spare,
+    Attempts, ClientBody, ClusterWorker, Lease, RequestBody, Seen, Unsent, UpstreamError, recycle_header_map,
 };
-use crate::worker::Worker;
 
 /// A body up to this size on an idempotent route is read first, so that it can be sent again. It is what
 /// linkerd and agentgateway keep, and far above the size of a usual inference request.
 const REPLAYABLE_BYTES: u64 = 64 * 1024;
 
-pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Box<Exchange>) -> Result<Answer, ProxyError> {
-    let cluster = &worker.clusters[route.cluster];
+pub(super) async fn forward(
+    cluster: &ClusterWorker,
+    route: &Forward,
+    exchange: Box<Exchange>,
+) -> Result<Answer, ProxyError> {
     cluster.retry_budget.note_request();
     let record = Rc::clone(&exchange.record);
-    let protocol = cluster.cluster.config.protocol;
-    let outgoing = Outgoing::prepare(worker, route, protocol, exchange).await?;
+    let outgoing = Outgoing::prepare(route, exchange).await?;
 
     let asked = Instant::now();
     record.ask_upstream(asked);
@@ -47,10 +47,10 @@ pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Box<Exch
         ..
     } = outgoing;
     let upload = body.into_upload();
-    keep_spare(exchange.head.headers);
+    recycle_header_map(exchange.head.headers);
     let (response, present, lease) = match answered {
         Ok((response, present, lease)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            let switched = switch(worker, upgrade, response, present, lease);
+            let switched = upgrade::switch(&record, upgrade, response, present, lease);
             return switched.map_err(|error| abandon(upload, error));
         }
         Ok(answered) => answered,
@@ -69,28 +69,6 @@ pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Box<Exch
     };
     let body = UpstreamBody::new(lease, upload, limits, record.is_grpc);
     Ok(Response::from_parts(head, ResponseBody::Upstream(body)))
-}
-
-/// Passes a 101 on, with the tunnel that is to follow it.
-#[cold]
-fn switch(
-    worker: &Worker,
-    asked: Option<HeaderValue>,
-    response: Response<()>,
-    present: Present,
-    lease: Lease,
-) -> Result<Answer, ProxyError> {
-    let accepted = asked.and_then(|asked| upgrade::accepted(&asked, response.headers()));
-    let (Some(protocol), Some(upstream)) = (accepted, lease.upgraded()) else {
-        return Err(ProxyError::UnexpectedUpgrade);
-    };
-    let (mut head, ()) = response.into_parts();
-    headers::to_client(&mut head.headers, present);
-    head.headers.remove(CONTENT_LENGTH);
-    upgrade::announce(&mut head.headers, protocol);
-    head.version = Version::HTTP_11;
-    let tunnel = Tunnel::new(upstream, worker.tunnel_idle_timeout);
-    Ok(Response::from_parts(head, ResponseBody::Tunnel(Box::new(tunnel))))
 }
 
 /// Ends an exchange that has no answer to pass on, and sees to what its client still sends.
@@ -112,12 +90,20 @@ async fn ask(
     let deadline = &outgoing.deadline;
     let connect_by = deadline.at_most(asked + cluster.limits.connect_timeout);
     let mut attempts = Attempts::new(asked, connect_by, deadline.after(asked));
-    // A tunnel uses its connection up, so there is no sense in risking one that may have gone stale.
-    attempts.fresh = outgoing.upgrade.is_some();
-    let retry = Retry::new(cluster, route, outgoing.idempotent, outgoing.body.upload());
+    if outgoing.upgrade.is_some() {
+        // A tunnel uses its connection up, so there is no sense in risking one that may have gone stale.
+        attempts.require_new_connection();
+    }
     let mut unsent: Option<Box<Unsent>> = None;
     loop {
-        record.attempts.set(retry.note_attempt());
+        let retry = Retry {
+            cluster,
+            route,
+            idempotent: outgoing.idempotent,
+            upload: outgoing.body.upload(),
+            attempt: attempts.begin(),
+        };
+        record.attempts.set(retry.attempt);
         let mut lease = cluster.connection(&mut attempts).await?;
         let address = lease.endpoint().address;
         record.endpoint.set(Some(address));
@@ -125,19 +111,20 @@ async fn ask(
             Some(unsent) => lease.start_unsent(*unsent),
             None => outgoing.start(&mut lease, route, record),
         }
-        let failure = match send(&mut lease, outgoing.body.upload(), deadline, &retry).await {
+        let result = send(&mut lease, outgoing.body.upload(), deadline, &retry).await;
+        let now = Instant::now();
+        if let Some(outcome) = retry::outcome(&result, record.is_grpc, lease.reused) {
+            lease.note(outcome, now);
+        }
+        let failure = match result {
             Ok(mut response) => {
-                let now = Instant::now();
-                let status = match record.is_grpc {
-                    true => status_meant(&response),
-                    false => response.status(),
-                };
-                lease.note(retry::judge(status, response.headers()), now);
                 let present = Present::in_headers(response.headers());
-                if present.load_report {
-                    headers::take_load_report(response.headers_mut(), lease.endpoint(), now);
+                if present.load_report
+                    && let Some(depth) = headers::take_load_report(response.headers_mut())
+                {
+                    lease.note_load_report(depth, now);
                 }
-                if !retry.wants_another(status, response.headers(), address, now) {
+                if !retry.wants_another(&response, record.is_grpc, address, now) {
                     record.upstream_answered(now);
                     if let Some(upload) = outgoing.body.upload() {
                         upload.stop_keeping();
@@ -148,7 +135,7 @@ async fn ask(
             }
             Err(failure) => failure,
         };
-        unsent = retry.again(failure, &mut lease, &mut attempts)?;
+        unsent = retry.again(failure, &lease, &mut attempts, now)?;
         if let Some(upload) = outgoing.body.upload() {
             upload.start_again();
         }
@@ -233,12 +220,7 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    async fn prepare(
-        worker: &Worker,
-        route: &Forward,
-        protocol: Protocol,
-        mut exchange: Box<Exchange>,
-    ) -> Result<Self, ProxyError> {
+    async fn prepare(route: &Forward, mut exchange: Box<Exchange>) -> Result<Self, ProxyError> {
         let (present, started) = (exchange.present, exchange.record.started);
         let deadline = match Deadline::of(&exchange.head.headers, present, started, route.timeout) {
             Ok(deadline) => deadline,
@@ -247,12 +229,12 @@ impl Outgoing {
                 return Err(error);
             }
         };
-        let is_h2c = protocol == Protocol::H2c;
+        let is_h2c = route.cluster.config.protocol == Protocol::H2c;
         let upgrade = match is_h2c {
             true => None,
             false => upgrade::asked(&exchange.head, present),
         };
-        let idempotent = route.idempotent || exchange.head.method.is_idempotent();
+        let idempotent = route.config.idempotent || exchange.head.method.is_idempotent();
         let incoming = exchange.body.take().filter(|incoming| !incoming.is_end_stream());
         let body = match incoming {
             None => RequestBody::Whole(Bytes::new()),
@@ -263,7 +245,8 @@ impl Outgoing {
                 RequestBody::Whole(whole)
             }
             Some(incoming) => {
-                let body = ClientBody::new(incoming, &exchange.head.headers, worker.max_body_bytes);
+                let limit = exchange.record.worker.snapshot.live.max_body_bytes;
+                let body = ClientBody::new(incoming, &exchange.head.headers, limit);
                 if is_h2c {
                     // An upstream may refuse a stream, or go away, when some of the body is on its way.
                     body.keep(REPLAYABLE_BYTES);
@@ -273,7 +256,7 @@ impl Outgoing {
         };
         let Exchange { head, record, .. } = &mut *exchange;
         let wants_trailers = is_h2c && headers::wants_trailers(&head.headers, present);
-        let forwarded_for = headers::to_upstream(head, present, &record.peer, &route.cluster_name);
+        let forwarded_for = headers::to_upstream(head, present, &record.peer, &route.cluster.config.name);
         if wants_trailers {
             head.headers.insert(TE, HeaderValue::from_static("trailers"));
         }

@@ -4,13 +4,11 @@ use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName,
 use http::request;
 use http::{HeaderMap, HeaderValue, Uri, Version};
 use shared::request_id::{RequestId, X_REQUEST_ID};
-use tokio::time::Instant;
 
 use super::deadline::{GRPC_TIMEOUT, TimeLeft, X_REQUEST_TIMEOUT_MS};
 use crate::exchange::Peer;
 use crate::known_headers::Present;
-use crate::upstream::moment::Moment;
-use crate::upstream::{Added, Endpoint};
+use crate::upstream::Added;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -75,15 +73,11 @@ pub(super) fn to_client(headers: &mut HeaderMap, present: Present) {
     strip_hop_by_hop(headers, present);
 }
 
-/// Takes the backend's word on its load out of its answer: `endpoint-load-metrics`, which Open Request Cost
-/// Aggregation (ORCA) defines and gRPC and Envoy read too. Of its numbers, `named_metrics.queue_depth` is used: requests
-/// that the backend has in hand, waiting or running.
-pub(super) fn take_load_report(headers: &mut HeaderMap, endpoint: &Endpoint, now: Instant) {
-    if let Some(report) = headers.remove(ENDPOINT_LOAD_METRICS)
-        && let Some(depth) = report.to_str().ok().and_then(queue_depth)
-    {
-        endpoint.note_hint(depth, Moment::from(now));
-    }
+/// Removes the upstream's report of its load from its answer: `endpoint-load-metrics`, which Open Request Cost Aggregation
+/// (ORCA) defines and gRPC and Envoy read too. Of its numbers, `named_metrics.queue_depth` is returned: requests that the
+/// endpoint has in hand, waiting or running.
+pub(super) fn take_load_report(headers: &mut HeaderMap) -> Option<u32> {
+    queue_depth(headers.remove(ENDPOINT_LOAD_METRICS)?.to_str().ok()?)
 }
 
 fn queue_depth(report: &str) -> Option<u32> {

@@ -1,12 +1,17 @@
 //! Switching protocols, RFC 9110 section 7.8: which requests may ask for it, and whether the answer is what was asked.
 //!
 //! A protocol that carries further HTTP requests is not passed on: they would reach the upstream past routes, keys and
-//! limits.
+//! limits. After a 101 the client's connection is taken over by a tunnel to the upstream's.
 
-use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderMap, HeaderValue, Version, request};
+use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
+use http::{HeaderMap, HeaderValue, Response, Version, request};
+use prometheus::IntGauge;
 
+use super::headers;
+use crate::error::ProxyError;
+use crate::exchange::{Answer, Record, ResponseBody, Tunnel, TunnelEnd};
 use crate::known_headers::Present;
+use crate::upstream::Lease;
 
 /// HTTP/2 and HTTP/1 by their upgrade tokens, and TLS, in which nobody can see what is asked.
 const NOT_PASSED_ON: [&[u8]; 4] = [b"h2c", b"h2", b"http", b"tls"];
@@ -28,8 +33,52 @@ pub(super) fn asked(head: &request::Parts, present: Present) -> Option<HeaderVal
     }
 }
 
+/// Passes a 101 on to the client, and has a tunnel take over its connection then.
+#[cold]
+pub(super) fn switch(
+    record: &Record,
+    asked: Option<HeaderValue>,
+    response: Response<()>,
+    present: Present,
+    lease: Lease,
+) -> Result<Answer, ProxyError> {
+    let accepted = asked.and_then(|asked| accepted(&asked, response.headers()));
+    let (Some(protocol), Some(upstream)) = (accepted, lease.upgraded()) else {
+        return Err(ProxyError::UnexpectedUpgrade);
+    };
+    let (mut head, ()) = response.into_parts();
+    headers::to_client(&mut head.headers, present);
+    head.headers.remove(CONTENT_LENGTH);
+    announce(&mut head.headers, protocol);
+    head.version = Version::HTTP_11;
+    let tunnel = Tunnel::new(upstream, record.worker.snapshot.live.tunnel_idle_timeout);
+    take_over(record, tunnel);
+    Ok(Response::from_parts(head, ResponseBody::Whole(None)))
+}
+
+/// Joins the client's connection to `tunnel`, once the 101 was written to it.
+fn take_over(record: &Record, tunnel: Tunnel) {
+    let gauge = record.route_metrics().tunnels.clone();
+    let end = TunnelEnd::default();
+    record.tunnel.set(Some(end.clone()));
+    record.peer.takeover.set(async move |client, ahead| {
+        gauge.inc();
+        let _open = Open(gauge);
+        end.reached(tunnel.run(client, ahead).await);
+    });
+}
+
+/// A tunnel that counts as open until this is dropped.
+struct Open(IntGauge);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// The protocol that a 101 switches to, if it was asked for.
-pub(super) fn accepted(asked: &HeaderValue, answer: &HeaderMap) -> Option<HeaderValue> {
+fn accepted(asked: &HeaderValue, answer: &HeaderMap) -> Option<HeaderValue> {
     let mut values = answer.get_all(UPGRADE).iter();
     let (Some(chosen), None) = (values.next(), values.next()) else {
         return None;

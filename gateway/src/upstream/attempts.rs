@@ -5,31 +5,75 @@ use std::net::SocketAddr;
 
 use tokio::time::Instant;
 
-/// How one request has fared so far in getting a connection.
+use super::error::ConnectError;
+
+/// How many attempts a request has begun, and what the next one has to avoid.
 #[derive(Debug)]
 pub struct Attempts {
     /// The time, while it is still the time: nearly every request asks for it once.
-    pub(super) now: Cell<Option<Instant>>,
+    now: Cell<Option<Instant>>,
+    begun: usize,
     /// Endpoints not to try again while there are others.
-    pub tried: Vec<SocketAddr>,
-    /// Whether a pooled connection will do: after one broke, the next is opened anew.
-    pub fresh: bool,
+    excluded: Vec<SocketAddr>,
+    needs_new_connection: bool,
     /// No connection is waited for longer than this.
     pub(super) connect_by: Instant,
-    /// No free place is waited for longer than this.
+    /// No free slot is waited for longer than this.
     pub(super) wait_until: Instant,
-    pub(super) refused: usize,
+    /// Connections that failed at once.
+    refused: usize,
 }
 
 impl Attempts {
     pub fn new(now: Instant, connect_by: Instant, wait_until: Instant) -> Self {
         Self {
             now: Cell::new(Some(now)),
-            tried: Vec::new(),
-            fresh: false,
+            begun: 0,
+            excluded: Vec::new(),
+            needs_new_connection: false,
             connect_by,
             wait_until,
             refused: 0,
         }
+    }
+
+    /// Begins the next attempt; returns its number, from 1.
+    pub fn begin(&mut self) -> usize {
+        self.begun += 1;
+        self.begun
+    }
+
+    /// Leaves `endpoint` out of later attempts while there are others.
+    pub fn exclude(&mut self, endpoint: SocketAddr) {
+        self.excluded.push(endpoint);
+    }
+
+    /// Makes later attempts open a connection instead of taking a pooled one.
+    pub fn require_new_connection(&mut self) {
+        self.needs_new_connection = true;
+    }
+
+    /// Notes that no connection to `endpoint` could be opened.
+    pub(super) fn connect_failed(&mut self, endpoint: SocketAddr, error: &ConnectError) {
+        self.exclude(endpoint);
+        if !matches!(error, ConnectError::Timeout) {
+            self.refused += 1;
+        }
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.now.take().unwrap_or_else(Instant::now)
+    }
+
+    pub(super) fn excluded(&self) -> &[SocketAddr] {
+        &self.excluded
+    }
+
+    pub(super) fn needs_new_connection(&self) -> bool {
+        self.needs_new_connection
+    }
+
+    pub(super) fn refused(&self) -> usize {
+        self.refused
     }
 }

@@ -153,6 +153,7 @@ mod tests {
     use super::*;
     use crate::config::EjectionConfig;
     use crate::upstream::endpoint::Outcome;
+    use crate::upstream::endpoint_set::AddressKind;
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -172,7 +173,7 @@ mod tests {
     fn set(weights: &[u32]) -> EndpointSet {
         let endpoint =
             |(port, weight): (u16, &u32)| Arc::new(Endpoint::new(([127, 0, 0, 1], port).into(), *weight, 0, at(0)));
-        EndpointSet::new(1, (1..).zip(weights).map(endpoint).collect())
+        EndpointSet::new(1, AddressKind::Pod, (1..).zip(weights).map(endpoint).collect())
     }
 
     fn balancer(policy: Policy) -> Balancer {
@@ -277,7 +278,7 @@ mod tests {
     fn a_new_endpoint_starts_slowly() {
         let mut endpoints = set(&[1, 1]).endpoints;
         endpoints[1] = Arc::new(Endpoint::new(([127, 0, 0, 1], 9).into(), 1, 0, at(100_000)));
-        let set = EndpointSet::new(1, endpoints);
+        let set = EndpointSet::new(1, AddressKind::Pod, endpoints);
         let balancer = Balancer::new(Policy::PeakEwma, Duration::from_secs(10), 0);
         let share = |millis: u64| {
             (0..10_000)

@@ -1,6 +1,6 @@
 //! A named service as all workers share it: its endpoints, published whole by discovery, and the queue for them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tracing::info;
 
 use super::endpoint::Endpoint;
-use super::endpoint_set::EndpointSet;
+use super::endpoint_set::{AddressKind, EndpointSet};
 use super::moment::Moment;
 use super::queue::{Pace, Queue};
 use crate::config::{ClusterConfig, Discovery, Tier};
@@ -29,15 +29,15 @@ pub struct Cluster {
     pub(super) version: AtomicU64,
     /// The [`Tier`] that the set comes from.
     tier: AtomicU8,
-    /// Asks discovery to look again soon: something did not answer.
-    pub look_again: Notify,
+    /// Asks discovery to resolve again soon: an endpoint did not answer.
+    pub refresh: Notify,
     /// One for all clusters that follow each other under a name: a place that becomes free is one for whoever waits longest.
     pub queue: Arc<Queue>,
     /// The cluster that the settings have now in the place of this one.
     successor: OnceLock<Arc<Cluster>>,
-    /// Whether discovery has looked, and woken when it has.
-    has_looked: AtomicBool,
-    looked: Notify,
+    /// Set once discovery has had an answer, and notified then.
+    is_resolved: AtomicBool,
+    on_resolved: Notify,
 }
 
 impl Cluster {
@@ -48,25 +48,21 @@ impl Cluster {
     /// A cluster in the place of `before`, which has the same name and other settings: it begins with the endpoints known
     /// there and with what is known of them.
     pub fn after(config: ClusterConfig, metrics: ClusterMetrics, before: Option<&Self>) -> Self {
-        let tier = match (&config.endpoints, &config.discovery) {
-            (Some(_), _) => Tier::Fixed,
-            (None, Discovery::Dns) => Tier::Dns,
-            (None, Discovery::Kubernetes(_)) => Tier::Kubernetes,
-        };
+        let tier = config.discovery.tier();
         let cluster = Self {
             queue: match before {
                 Some(before) => Arc::clone(&before.queue),
                 None => Arc::new(Queue::new(config.max_queue)),
             },
             successor: OnceLock::new(),
-            has_looked: AtomicBool::new(false),
-            looked: Notify::new(),
+            is_resolved: AtomicBool::new(false),
+            on_resolved: Notify::new(),
             config,
             metrics,
             set: ArcSwap::default(),
             version: AtomicU64::new(0),
             tier: AtomicU8::default(),
-            look_again: Notify::new(),
+            refresh: Notify::new(),
         };
         cluster.enter(tier);
         if let Some(before) = before {
@@ -81,10 +77,8 @@ impl Cluster {
             cluster.version.store(set.version, Ordering::Release);
             cluster.set.store(set);
         }
-        if let Some(endpoints) = &cluster.config.endpoints {
-            let weights = endpoints.iter().copied().collect();
-            let addresses: Vec<SocketAddr> = endpoints.iter().map(|(address, _)| *address).collect();
-            cluster.publish_weighted(&addresses, &weights);
+        if let Discovery::Fixed(endpoints) = &cluster.config.discovery {
+            cluster.publish_weighted(&endpoints.iter().copied().collect(), AddressKind::Pod);
         }
         cluster
     }
@@ -111,19 +105,19 @@ impl Cluster {
         successor.queue.freed();
     }
 
-    /// Notes that discovery has an answer, be it that there is nothing.
-    pub fn note_looked(&self) {
-        if !self.has_looked.swap(true, Ordering::AcqRel) {
-            self.looked.notify_waiters();
+    /// Notes that discovery had an answer, be it that there are no endpoints.
+    pub fn mark_resolved(&self) {
+        if !self.is_resolved.swap(true, Ordering::AcqRel) {
+            self.on_resolved.notify_waiters();
         }
     }
 
     /// Returns when there are endpoints, or discovery knows that there are none.
-    pub async fn found(&self) {
-        let mut looked = std::pin::pin!(self.looked.notified());
-        looked.as_mut().enable();
-        if !self.has_looked.load(Ordering::Acquire) && self.endpoints().endpoints.is_empty() {
-            looked.await;
+    pub async fn resolved(&self) {
+        let mut resolved = std::pin::pin!(self.on_resolved.notified());
+        resolved.as_mut().enable();
+        if !self.is_resolved.load(Ordering::Acquire) && self.endpoints().endpoints.is_empty() {
+            resolved.await;
         }
     }
 
@@ -138,21 +132,17 @@ impl Cluster {
         self.metrics.set_discovery(tier);
     }
 
-    /// Replaces the endpoint set, when `addresses` differ from the current ones. An address that stays
+    /// Replaces the endpoint set, when `addresses` or their kind differ from the current ones. An address that stays
     /// keeps its endpoint and what is known of it. Only the cluster's discovery calls this.
-    pub fn publish(&self, addresses: &[SocketAddr]) {
-        self.publish_weighted(addresses, &HashMap::new());
-        self.note_looked();
+    pub fn publish(&self, addresses: &[SocketAddr], kind: AddressKind) {
+        self.publish_weighted(&addresses.iter().map(|address| (*address, 1)).collect(), kind);
+        self.mark_resolved();
     }
 
-    fn publish_weighted(&self, addresses: &[SocketAddr], weights: &HashMap<SocketAddr, u32>) {
+    fn publish_weighted(&self, weights: &BTreeMap<SocketAddr, u32>, kind: AddressKind) {
         let current = self.set.load_full();
-        let mut addresses = addresses.to_vec();
-        addresses.sort_unstable();
-        addresses.dedup();
-        let weight = |address: &SocketAddr| weights.get(address).copied().unwrap_or(1);
         let known = current.endpoints.iter().map(|known| (known.address, known.weight()));
-        if known.eq(addresses.iter().map(|address| (*address, weight(address)))) {
+        if known.eq(weights.iter().map(|(address, weight)| (*address, *weight))) && current.addresses == kind {
             return;
         }
         let now = Moment::now();
@@ -162,25 +152,25 @@ impl Cluster {
             .iter()
             .map(|endpoint| (endpoint.address, endpoint))
             .collect();
-        let endpoint = |address: &SocketAddr| match known.get(address) {
+        let endpoint = |(address, weight): (&SocketAddr, &u32)| match known.get(address) {
             Some(endpoint) => {
-                endpoint.set_weight(weight(address));
+                endpoint.set_weight(*weight);
                 Arc::clone(endpoint)
             }
-            None => Arc::new(Endpoint::new(*address, weight(address), latency, now)),
+            None => Arc::new(Endpoint::new(*address, *weight, latency, now)),
         };
-        let endpoints: Vec<Arc<Endpoint>> = addresses.iter().map(endpoint).collect();
-        let list: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+        let endpoints: Vec<Arc<Endpoint>> = weights.iter().map(endpoint).collect();
+        let list: Vec<String> = weights.keys().map(SocketAddr::to_string).collect();
         info!(cluster = %self.config.name, endpoints = list.join(" "), "endpoints changed");
         self.metrics.endpoints.set(endpoints.len() as i64);
         let version = current.version + 1;
-        self.set.store(Arc::new(EndpointSet::new(version, endpoints)));
+        self.set.store(Arc::new(EndpointSet::new(version, kind, endpoints)));
         self.version.store(version, Ordering::Release);
         self.queue.freed();
     }
 
-    /// Judges the success rate of every endpoint; called once a second.
-    pub fn judge(&self) {
+    /// Ejects endpoints by their success rates; called once a second.
+    pub fn evaluate_success_rates(&self) {
         let now = Moment::now();
         for endpoint in &self.endpoints().endpoints {
             endpoint.judge_rate(&self.config.ejection, now);

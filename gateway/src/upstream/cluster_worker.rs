@@ -13,17 +13,19 @@ use super::balancer::{Balancer, Pick};
 use super::cluster::Cluster;
 use super::connect;
 use super::connection::Connection;
+use super::endpoint_set::AddressKind;
 use super::error::ConnectError;
 use super::http2::{NoSession, Session};
 use super::lease::{Carrier, InFlight, Lease};
 use super::moment::Moment;
 use super::pool::{Counted, Pool};
 use super::retry_budget::RetryBudget;
-use crate::config::{Protocol, Tier, UpstreamConfig};
+use crate::config::{Protocol, UpstreamConfig};
 
 /// One worker's side of a cluster.
 pub struct ClusterWorker {
-    pub cluster: Arc<Cluster>,
+    /// What all workers share of it.
+    pub shared: Arc<Cluster>,
     pool: Pool,
     balancer: Balancer,
     pub retry_budget: RetryBudget,
@@ -37,7 +39,7 @@ impl ClusterWorker {
             pool: Pool::new(Arc::clone(&cluster), limits),
             balancer: Balancer::new(config.balancer, config.slow_start, fastrand::usize(..=usize::MAX / 2)),
             retry_budget: RetryBudget::new(config.retry_budget),
-            cluster,
+            shared: cluster,
             limits,
         }
     }
@@ -55,7 +57,7 @@ impl ClusterWorker {
                 None => Box::pin(self.wait_for_place(attempts)).await?,
             };
             let now = in_flight.began();
-            let (carrier, reused) = match self.cluster.config.protocol {
+            let (carrier, reused) = match self.shared.config.protocol {
                 Protocol::Http1 => (self.pooled(&in_flight, attempts), true),
                 // Not called reused: who closes a connection of HTTP/2 in order says so before.
                 Protocol::H2c => (self.shared(&in_flight, attempts), false),
@@ -71,37 +73,40 @@ impl ClusterWorker {
         }
     }
 
-    /// Whether another endpoint than those tried could take the request, or another connection could reach one:
-    /// behind a Service's only address there may be several pods.
+    /// Tells whether another endpoint than `tried` could take the request, or another connection could reach one: behind a
+    /// Service's address there may be several pods.
     pub fn has_other_than(&self, tried: SocketAddr) -> bool {
-        let set = self.cluster.set.load();
-        set.endpoints.iter().any(|endpoint| endpoint.address != tried) || self.is_behind_one_address()
+        let set = self.shared.set.load();
+        set.endpoints.iter().any(|endpoint| endpoint.address != tried) || set.addresses == AddressKind::Service
     }
 
-    /// Whether DNS knows the cluster by one address: most likely a Service's own.
-    pub fn is_behind_one_address(&self) -> bool {
-        self.cluster.tier() == Tier::Dns && self.cluster.set.load().endpoints.len() == 1
+    /// Tells whether the cluster's address is a Service's: then another connection may reach another pod.
+    pub fn is_behind_service(&self) -> bool {
+        self.shared.set.load().addresses == AddressKind::Service
     }
 
     /// An endpoint with a free place; `None` when all are taken or others wait for one already.
     fn choose(&self, attempts: &Attempts) -> Result<Option<InFlight>, ConnectError> {
-        match self.cluster.queue.is_empty() {
+        match self.shared.queue.is_empty() {
             true => self.pick(attempts),
             false => Ok(None),
         }
     }
 
     fn pick(&self, attempts: &Attempts) -> Result<Option<InFlight>, ConnectError> {
-        let cluster = self.cluster.latest();
+        let cluster = self.shared.latest();
         if self.pool.view().set.version != cluster.version.load(Ordering::Acquire) {
             self.pool.follow(cluster.endpoints());
         }
         let view = self.pool.view();
-        let now = attempts.now.take().unwrap_or_else(Instant::now);
+        let now = attempts.now();
         // One limit for the choice and for taking the place: with two, what the one allows the other might refuse for ever.
         let limit = cluster.config.max_concurrency;
         loop {
-            let place = match self.balancer.pick(&view.set, &attempts.tried, limit, Moment::from(now)) {
+            let place = match self
+                .balancer
+                .pick(&view.set, attempts.excluded(), limit, Moment::from(now))
+            {
                 Pick::Endpoint(place) => place,
                 Pick::Full => return Ok(None),
                 Pick::Nothing => return Err(ConnectError::NoEndpoint),
@@ -116,16 +121,16 @@ impl ClusterWorker {
     async fn wait_for_place(&self, attempts: &Attempts) -> Result<InFlight, ConnectError> {
         let take = || self.pick(attempts).transpose();
         let more = || {
-            let cluster = self.cluster.latest();
+            let cluster = self.shared.latest();
             let limit = cluster.config.max_concurrency;
             cluster.set.load().has_place(limit, Moment::now())
         };
-        let pace = self.cluster.latest().pace();
-        self.cluster.queue.wait(pace, attempts.wait_until, take, more).await?
+        let pace = self.shared.latest().pace();
+        self.shared.queue.wait(pace, attempts.wait_until, take, more).await?
     }
 
     fn pooled(&self, in_flight: &InFlight, attempts: &Attempts) -> Option<Carrier> {
-        if attempts.fresh {
+        if attempts.needs_new_connection() {
             return None;
         }
         let connection = in_flight.shelf().checkout(self.spreads(attempts), in_flight.began())?;
@@ -136,22 +141,22 @@ impl ClusterWorker {
     #[inline(never)]
     fn shared(&self, in_flight: &InFlight, attempts: &Attempts) -> Option<Carrier> {
         let (shelf, now) = (in_flight.shelf(), in_flight.began());
-        let session = shelf.session(self.spreads(attempts), attempts.fresh, now)?;
+        let session = shelf.session(self.spreads(attempts), attempts.needs_new_connection(), now)?;
         Some(Carrier::over(&session, now))
     }
 
     /// Whether several connections are wanted to one address, because each may lead to another pod.
     fn spreads(&self, attempts: &Attempts) -> bool {
-        let lone = self.pool.view().set.endpoints.len() == 1 && self.cluster.tier() != Tier::Kubernetes;
+        let is_service = self.pool.view().set.addresses == AddressKind::Service;
         // Where a new connection just failed, one that is already there is better than another try.
-        lone && attempts.tried.is_empty()
+        is_service && attempts.excluded().is_empty()
     }
 
     async fn open(&self, in_flight: InFlight, attempts: &mut Attempts) -> Result<Lease, ConnectError> {
         let address = in_flight.endpoint().address;
         let left = attempts.connect_by.saturating_duration_since(Instant::now());
         let patience = self.limits.connect_attempt_timeout.min(left);
-        let opened = match self.cluster.config.protocol {
+        let opened = match self.shared.config.protocol {
             Protocol::Http1 => connect::connect(address, patience, self.limits.max_header_bytes)
                 .await
                 .map(|http| Counted::new(Connection::new(http, Instant::now()), in_flight.shelf()))
@@ -167,17 +172,14 @@ impl ClusterWorker {
             Ok(carrier) => return Ok(Lease::new(in_flight, carrier, false, now)),
             Err(NoSession::Others(failure)) => failure,
             Err(NoSession::Own(failure)) => {
-                self.cluster.metrics.connect_failures.inc();
-                let ejection = &self.cluster.config.ejection;
+                self.shared.metrics.connect_failures.inc();
+                let ejection = &self.shared.config.ejection;
                 in_flight.endpoint().note_unreachable(ejection, Moment::from(now));
-                self.cluster.look_again.notify_one();
+                self.shared.refresh.notify_one();
                 failure
             }
         };
-        attempts.tried.push(address);
-        if !matches!(failure, ConnectError::Timeout) {
-            attempts.refused += 1;
-        }
+        attempts.connect_failed(address, &failure);
         Err(failure)
     }
 
@@ -186,7 +188,7 @@ impl ClusterWorker {
         let connect = Session::connect(
             in_flight.endpoint().address,
             self.limits.max_header_bytes,
-            &self.cluster.metrics.connections,
+            &self.shared.metrics.connections,
         );
         let pick = || shelf.session(false, false, Instant::now());
         shelf.sessions.open(pick, patience, connect).await
@@ -195,7 +197,7 @@ impl ClusterWorker {
     /// Whether there is no sense in trying on: refusals come at once and would come again.
     fn all_tried(&self, attempts: &Attempts) -> bool {
         let endpoints = self.pool.view().set.endpoints.len();
-        attempts.refused >= endpoints.max(self.limits.max_attempts) || Instant::now() >= attempts.connect_by
+        attempts.refused() >= endpoints.max(self.limits.max_attempts) || Instant::now() >= attempts.connect_by
     }
 
     /// Closes connections that idled for too long and moves the retry budget's window; called once a second.
@@ -203,7 +205,7 @@ impl ClusterWorker {
         let now = Instant::now();
         self.retry_budget.tick(Moment::from(now));
         if sweep {
-            self.pool.follow(self.cluster.endpoints());
+            self.pool.follow(self.shared.endpoints());
             self.pool.sweep(now);
         }
     }

@@ -6,22 +6,34 @@ use std::sync::Arc;
 use super::endpoint::Endpoint;
 use super::moment::Moment;
 
+/// What the addresses of a cluster stand for, as discovery knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AddressKind {
+    /// Each is one replica, a pod: all connections to it lead to the same process.
+    #[default]
+    Pod,
+    /// The one address is a Service's: each connection to it may lead to another pod.
+    Service,
+}
+
 /// The endpoints of a cluster at one moment.
 #[derive(Debug, Default)]
 pub struct EndpointSet {
     /// Grows with every change, so that a worker notices one with a comparison.
     pub version: u64,
     pub endpoints: Vec<Arc<Endpoint>>,
+    pub addresses: AddressKind,
     /// The largest weight among them.
     pub heaviest: u32,
 }
 
 impl EndpointSet {
-    pub fn new(version: u64, endpoints: Vec<Arc<Endpoint>>) -> Self {
+    pub fn new(version: u64, addresses: AddressKind, endpoints: Vec<Arc<Endpoint>>) -> Self {
         let heaviest = endpoints.iter().map(|endpoint| endpoint.weight()).max().unwrap_or(1);
         Self {
             version,
             endpoints,
+            addresses,
             heaviest,
         }
     }

@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! start ─► poll_answer: write head, write body, read head ─► poll_body: (write on,) read body ─► may_be_used_again
+//!                                      └─ into a header map that `recycle_header_map` kept from an answered request
 //! ```
 
 mod decode;
@@ -29,7 +30,7 @@ use tokio_util::io::poll_read_buf;
 use super::added::Added;
 use super::error::UpstreamError;
 use super::request_body::RequestBody;
-pub use decode::keep_spare;
+pub use decode::recycle_header_map;
 use decode::{Decoder, Head, Part};
 use encode::{Encoder, SMALL};
 

@@ -218,6 +218,11 @@ impl Lease {
         self.in_flight.note(outcome, Moment::from(self.sent), Moment::from(now));
     }
 
+    /// Notes how many requests the endpoint says it has in hand.
+    pub fn note_load_report(&self, depth: u32, now: Instant) {
+        self.endpoint().note_hint(depth, Moment::from(now));
+    }
+
     /// The next part of the answer's body.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
         match &mut self.carrier {

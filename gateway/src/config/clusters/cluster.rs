@@ -1,7 +1,6 @@
 //! The settings of one cluster.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::discovery::Discovery;
@@ -17,8 +16,6 @@ pub struct ClusterConfig {
     /// Where the protocol is HTTP/2.
     pub http2: Http2Limits,
     pub discovery: Discovery,
-    /// A fixed list with weights instead of discovery.
-    pub endpoints: Option<Vec<(SocketAddr, u32)>>,
     pub balancer: Policy,
     /// How long a new endpoint takes to get its full share.
     pub slow_start: Duration,
@@ -44,17 +41,7 @@ impl ClusterConfig {
 
 impl fmt::Display for ClusterConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.name)?;
-        match &self.endpoints {
-            Some(endpoints) => {
-                let list: Vec<String> = endpoints
-                    .iter()
-                    .map(|(address, weight)| format!("{address}*{weight}"))
-                    .collect();
-                write!(f, " endpoints {}", list.join(","))?;
-            }
-            None => write!(f, " {}", self.discovery)?,
-        }
+        write!(f, "{} {}", self.name, self.discovery)?;
         write!(
             f,
             " balancer={} slow_start={} max_concurrency={} max_queue={} max_connection_age={} \

@@ -7,7 +7,7 @@ use shared::config::units::{number, seconds};
 
 use super::cluster::ClusterConfig;
 use super::keys::*;
-use crate::config::discovery;
+use crate::config::discovery::{self, Discovery};
 use crate::config::policies::{EjectionConfig, HealthCheckConfig, Http2Limits, Policy, Protocol, RetryBudgetConfig};
 use crate::config::values::{Authority, SOCKET_ADDRESS, absolute_path};
 
@@ -45,8 +45,7 @@ pub(super) fn read(node: &Node<'_>, authority: Option<Authority>) -> ClusterConf
         authority,
         protocol,
         http2: parse_http2(&node.map(&HTTP2), protocol),
-        discovery,
-        endpoints: parse_endpoints(node),
+        discovery: parse_endpoints(node).map_or(discovery, Discovery::Fixed),
         balancer: node.get(&BALANCER, Policy::parse),
         slow_start: node.get(&SLOW_START, seconds),
         max_concurrency: node.get(&MAX_CONCURRENCY, number),

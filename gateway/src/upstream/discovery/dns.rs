@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use crate::config::DnsConfig;
 use crate::upstream::cluster::Cluster;
+use crate::upstream::endpoint_set::AddressKind;
 
 /// Pause after a failed lookup: doubles from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -74,12 +75,20 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
 
 /// Follows the name of one cluster.
 pub struct Follower {
-    pub cluster: Arc<Cluster>,
-    pub resolver: TokioResolver,
-    pub config: DnsConfig,
+    cluster: Arc<Cluster>,
+    resolver: TokioResolver,
+    config: DnsConfig,
 }
 
 impl Follower {
+    pub fn new(cluster: Arc<Cluster>, resolver: TokioResolver, config: DnsConfig) -> Self {
+        Self {
+            cluster,
+            resolver,
+            config,
+        }
+    }
+
     /// For ever, or until it is dropped.
     pub async fn follow(&self) -> Infallible {
         let Self {
@@ -98,7 +107,7 @@ impl Follower {
                         info!(cluster = %cluster.config.name, "the name resolves again");
                     }
                     failures = 0;
-                    cluster.publish(&addresses);
+                    cluster.publish(&addresses, kind_of(&addresses));
                     known = addresses;
                     ttl.clamp(config.min_ttl, config.max_ttl)
                 }
@@ -108,7 +117,7 @@ impl Follower {
                         let kept = cluster.endpoints().endpoints.len();
                         warn!(cluster = %cluster.config.name, %error, kept, "the name does not resolve; asking again");
                     }
-                    cluster.note_looked();
+                    cluster.mark_resolved();
                     let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(8)).min(LONGEST_PAUSE);
                     failures = failures.saturating_add(1);
                     pause
@@ -117,9 +126,17 @@ impl Follower {
             tokio::select! {
                 () = sleep(pause) => {}
                 // An endpoint did not answer, so the answer may have changed; but no flood of questions.
-                () = cluster.look_again.notified() => sleep_until(asked + config.min_ttl.min(pause)).await,
+                () = cluster.refresh.notified() => sleep_until(asked + config.min_ttl.min(pause)).await,
             }
         }
+    }
+}
+
+/// A name with one address is most likely a Service with a ClusterIP; a headless one has its pods'.
+fn kind_of(addresses: &[SocketAddr]) -> AddressKind {
+    match addresses {
+        [_] => AddressKind::Service,
+        _ => AddressKind::Pod,
     }
 }
 

@@ -22,6 +22,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hickory_resolver::TokioResolver;
 use kube::core::WatchEvent;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
@@ -32,6 +33,7 @@ use slices::Slices;
 use super::dns;
 use crate::config::{KubernetesConfig, KubernetesService, Tier};
 use crate::upstream::cluster::Cluster;
+use crate::upstream::endpoint_set::AddressKind;
 
 /// How long the first list may take before DNS serves in its place.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -50,12 +52,18 @@ pub struct Follower {
 }
 
 impl Follower {
-    pub fn new(config: KubernetesConfig, service: KubernetesService, by_dns: dns::Follower) -> Self {
+    pub fn new(
+        cluster: Arc<Cluster>,
+        resolver: TokioResolver,
+        config: KubernetesConfig,
+        service: KubernetesService,
+        by_dns: dns::Follower,
+    ) -> Self {
         Self {
-            cluster: Arc::clone(&by_dns.cluster),
+            cluster,
             port_name: service.port_name.clone(),
             longest_pause: config.retry,
-            api: Api::new(config, service, by_dns.resolver.clone()),
+            api: Api::new(config, service, resolver),
             by_dns,
         }
     }
@@ -175,7 +183,7 @@ impl Follower {
     }
 
     fn publish(&self, slices: &Slices) -> Result<(), Failure> {
-        self.cluster.publish(&self.addresses(slices)?);
+        self.cluster.publish(&self.addresses(slices)?, AddressKind::Pod);
         Ok(())
     }
 

@@ -24,7 +24,7 @@ thread_local! {
 }
 
 /// Keeps a header map for the next answer of this worker.
-pub fn keep_spare(mut headers: HeaderMap) {
+pub fn recycle_header_map(mut headers: HeaderMap) {
     headers.clear();
     SPARE.set(headers);
 }
