@@ -24,7 +24,7 @@ use tracing::{debug, error};
 
 use crate::route::Target;
 use crate::snapshot::Snapshot;
-use crate::upstream::moment::Moment;
+use crate::upstream::monotonic::MonotonicNanos;
 use crate::upstream::{Cluster, Endpoint};
 
 pub use endpoint_metrics::EndpointCollector;
@@ -132,7 +132,7 @@ impl Status {
 }
 
 fn cluster_json(cluster: &Cluster) -> serde_json::Value {
-    let (set, now) = (cluster.endpoints(), Moment::now());
+    let (set, now) = (cluster.endpoints(), MonotonicNanos::now());
     let endpoints: Vec<_> = set
         .endpoints
         .iter()
@@ -147,7 +147,7 @@ fn cluster_json(cluster: &Cluster) -> serde_json::Value {
     })
 }
 
-fn endpoint_json(endpoint: &Endpoint, now: Moment) -> serde_json::Value {
+fn endpoint_json(endpoint: &Endpoint, now: MonotonicNanos) -> serde_json::Value {
     let (successes, failures) = endpoint.totals();
     json!({
         "address": endpoint.address.to_string(),

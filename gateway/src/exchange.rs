@@ -16,7 +16,7 @@ use shared::request_id::RequestId;
 use shared::serve::{Takeover, expects_continue, linger};
 use tokio::time::Instant;
 
-use crate::known_headers::Present;
+use crate::known_headers::KnownHeaders;
 use crate::metrics::RouteMetrics;
 use crate::route::{Route, RouteId};
 use crate::worker::Worker;
@@ -52,13 +52,13 @@ pub(crate) struct Exchange {
     pub(crate) head: request::Parts,
     /// Until it is read, sent on or refused.
     pub(crate) body: Option<Incoming>,
-    pub(crate) present: Present,
-    pub(crate) record: Rc<Record>,
+    pub(crate) known: KnownHeaders,
+    pub(crate) record: Rc<RequestRecord>,
 }
 
 /// What is known of a request from the start, and what becomes known on its way, for its log line and its metrics. It
 /// is shared with the access log, which has to know it also when the client leaves before there is an answer.
-pub(crate) struct Record {
+pub(crate) struct RequestRecord {
     /// The settings as they were when it came: they hold for all of it.
     pub(crate) worker: Rc<Worker>,
     pub(crate) id: RequestId,
@@ -80,7 +80,7 @@ pub(crate) struct Record {
     pub(crate) tunnel: Cell<Option<TunnelEnd>>,
 }
 
-impl Record {
+impl RequestRecord {
     pub(crate) fn new(worker: Rc<Worker>, id: RequestId, peer: Rc<Peer>, is_grpc: bool) -> Rc<Self> {
         Rc::new(Self {
             worker,

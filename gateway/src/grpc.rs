@@ -3,7 +3,7 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-use crate::known_headers::Present;
+use crate::known_headers::KnownHeaders;
 
 pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 pub(crate) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -22,8 +22,8 @@ pub(crate) const UNAUTHENTICATED: u16 = 16;
 pub(crate) const STATUSES: usize = 17;
 
 /// `application/grpc`, alone or with a format after it, such as `+proto`. gRPC-Web is another protocol.
-pub(crate) fn is_grpc(headers: &HeaderMap, present: Present) -> bool {
-    let content_type = present.content_type.then(|| headers.get(CONTENT_TYPE)).flatten();
+pub(crate) fn is_grpc(headers: &HeaderMap, known: KnownHeaders) -> bool {
+    let content_type = known.content_type.then(|| headers.get(CONTENT_TYPE)).flatten();
     let after = content_type.and_then(|value| value.as_bytes().strip_prefix(APPLICATION_GRPC.as_bytes()));
     matches!(after, Some([] | [b'+' | b';', ..]))
 }
@@ -79,9 +79,13 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));
-            assert_eq!(is_grpc(&headers, Present::in_headers(&headers)), expected, "{value}");
+            assert_eq!(
+                is_grpc(&headers, KnownHeaders::in_headers(&headers)),
+                expected,
+                "{value}"
+            );
         }
-        assert!(!is_grpc(&HeaderMap::new(), Present::default()));
+        assert!(!is_grpc(&HeaderMap::new(), KnownHeaders::default()));
     }
 
     #[test]

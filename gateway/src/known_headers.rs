@@ -5,7 +5,7 @@ use http::HeaderMap;
 use http::header::HOST;
 
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Present {
+pub(crate) struct KnownHeaders {
     pub(crate) hosts: usize,
     pub(crate) connection: bool,
     /// Any other header that is between two hops only.
@@ -23,30 +23,30 @@ pub(crate) struct Present {
     pub(crate) load_report: bool,
 }
 
-impl Present {
+impl KnownHeaders {
     pub(crate) fn in_headers(headers: &HeaderMap) -> Self {
-        let mut present = Self::default();
+        let mut known = Self::default();
         for name in headers.keys() {
             match name.as_str() {
-                "host" => present.hosts = 1,
-                "connection" => present.connection = true,
-                "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" => present.hop_by_hop = true,
-                "upgrade" => (present.hop_by_hop, present.upgrade) = (true, true),
-                "content-type" => present.content_type = true,
-                "expect" => present.expect = true,
-                "x-request-id" => (present.request_id, present.replaced) = (true, true),
-                "x-forwarded-for" => (present.forwarded_for, present.replaced) = (true, true),
-                "x-request-timeout-ms" | "grpc-timeout" => (present.timeout, present.replaced) = (true, true),
-                "x-real-ip" | "x-forwarded-proto" => present.replaced = true,
-                "endpoint-load-metrics" => present.load_report = true,
+                "host" => known.hosts = 1,
+                "connection" => known.connection = true,
+                "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" => known.hop_by_hop = true,
+                "upgrade" => (known.hop_by_hop, known.upgrade) = (true, true),
+                "content-type" => known.content_type = true,
+                "expect" => known.expect = true,
+                "x-request-id" => (known.request_id, known.replaced) = (true, true),
+                "x-forwarded-for" => (known.forwarded_for, known.replaced) = (true, true),
+                "x-request-timeout-ms" | "grpc-timeout" => (known.timeout, known.replaced) = (true, true),
+                "x-real-ip" | "x-forwarded-proto" => known.replaced = true,
+                "endpoint-load-metrics" => known.load_report = true,
                 _ => {}
             }
         }
         // The pass above sees every name once; few messages have one twice.
-        if present.hosts > 0 && headers.len() > headers.keys_len() {
-            present.hosts = headers.get_all(HOST).iter().count();
+        if known.hosts > 0 && headers.len() > headers.keys_len() {
+            known.hosts = headers.get_all(HOST).iter().count();
         }
-        present
+        known
     }
 }
 
@@ -61,9 +61,9 @@ mod tests {
         for name in ["host", "accept", "host", "connection", "te", "x-request-id"] {
             headers.append(name, HeaderValue::from_static("x"));
         }
-        let present = Present::in_headers(&headers);
-        assert_eq!(present.hosts, 2);
-        assert!(present.connection && present.hop_by_hop && present.request_id);
-        assert!(!present.expect && !present.forwarded_for && !present.timeout && !present.load_report);
+        let known = KnownHeaders::in_headers(&headers);
+        assert_eq!(known.hosts, 2);
+        assert!(known.connection && known.hop_by_hop && known.request_id);
+        assert!(!known.expect && !known.forwarded_for && !known.timeout && !known.load_report);
     }
 }

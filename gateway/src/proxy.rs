@@ -16,7 +16,7 @@ use http::{Method, Response};
 use tower::Service;
 
 use crate::error::ProxyError;
-use crate::exchange::{Answer, Exchange, Record, ResponseBody, refuse_body};
+use crate::exchange::{Answer, Exchange, RequestRecord, ResponseBody, refuse_body};
 use crate::worker::WorkerTarget;
 
 /// The innermost service.
@@ -39,7 +39,7 @@ impl Service<Box<Exchange>> for Proxy {
     }
 }
 
-async fn answer(record: &Record, mut exchange: Box<Exchange>) -> Result<Answer, ProxyError> {
+async fn answer(record: &RequestRecord, mut exchange: Box<Exchange>) -> Result<Answer, ProxyError> {
     let route = record.route_id().ok_or(ProxyError::NoRoute)?;
     match record.worker.target(route) {
         WorkerTarget::Forward(forward, cluster) => forward::forward(cluster, forward, exchange).await,

@@ -8,7 +8,6 @@
 //!        └─ Lease         … with the connection that carries it
 //! ```
 
-mod added;
 mod attempts;
 mod balancer;
 mod cluster;
@@ -22,15 +21,15 @@ mod error;
 pub mod health_check;
 mod http1;
 mod http2;
+mod injected_headers;
 mod lease;
-pub mod moment;
+pub mod monotonic;
 mod pool;
 pub mod queue;
 mod request_body;
 pub mod retry_budget;
 mod trailers;
 
-pub use added::Added;
 pub use attempts::Attempts;
 pub use cluster::Cluster;
 pub use cluster_worker::ClusterWorker;
@@ -38,5 +37,6 @@ pub use endpoint::{Endpoint, Outcome};
 pub use endpoint_set::{AddressKind, EndpointSet};
 pub use error::{BodyError, BodyFault, ConnectError, UpstreamError};
 pub use http1::{Unsent, recycle_header_map};
-pub use lease::{InFlight, Lease, Seen, Upgraded};
+pub use injected_headers::InjectedHeaders;
+pub use lease::{Delivery, InFlight, Lease, Upgraded};
 pub use request_body::{ClientBody, RequestBody};

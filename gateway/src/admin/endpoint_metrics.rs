@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::snapshot::Snapshot;
 use crate::upstream::Endpoint;
-use crate::upstream::moment::Moment;
+use crate::upstream::monotonic::MonotonicNanos;
 
 const LABELS: [&str; 2] = ["cluster", "endpoint"];
 
@@ -51,7 +51,7 @@ impl Collector for EndpointCollector {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let families = Families::new().expect("the same families were made at the start");
-        let now = Moment::now();
+        let now = MonotonicNanos::now();
         let snapshot = Arc::clone(&self.snapshots.borrow());
         for cluster in &snapshot.clusters {
             let name = cluster.config.name.as_str();
@@ -124,7 +124,7 @@ impl Families {
         ]
     }
 
-    fn take(&self, cluster: &str, endpoint: &Endpoint, now: Moment) {
+    fn take(&self, cluster: &str, endpoint: &Endpoint, now: MonotonicNanos) {
         let address = endpoint.address.to_string();
         let labels = [cluster, address.as_str()];
         let (successes, failures) = endpoint.totals();

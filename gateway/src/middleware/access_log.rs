@@ -16,7 +16,7 @@ use shared::telemetry::logging::{is_probe, without_query_values};
 use tower::{Layer, Service};
 use tracing::{debug, info};
 
-use crate::exchange::{Answer, Ended, Exchange, Record, ResponseBody};
+use crate::exchange::{Answer, Ended, Exchange, RequestRecord, ResponseBody};
 use crate::grpc;
 use crate::route::{Route, Target};
 use crate::upstream::BodyError;
@@ -137,7 +137,7 @@ impl Body for RecordedBody {
 /// Everything a log line says, and the count of the request as in flight.
 struct Recorder {
     line: Option<Line>,
-    record: Rc<Record>,
+    record: Rc<RequestRecord>,
     status: Option<StatusCode>,
     grpc_status: Option<u16>,
     /// From the request's head to the answer's.

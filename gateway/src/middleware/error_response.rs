@@ -16,7 +16,7 @@ use tower::{Layer, Service};
 use tracing::warn;
 
 use crate::error::ProxyError;
-use crate::exchange::{Answer, Exchange, Record, ResponseBody};
+use crate::exchange::{Answer, Exchange, RequestRecord, ResponseBody};
 use crate::grpc::{
     APPLICATION_GRPC, DEADLINE_EXCEEDED, GRPC_MESSAGE, GRPC_STATUS, INTERNAL, PERMISSION_DENIED, UNAUTHENTICATED,
     UNAVAILABLE, UNIMPLEMENTED, UNKNOWN,
@@ -63,7 +63,7 @@ pin_project! {
     pub(crate) struct ErrorResponseFuture<F> {
         #[pin]
         inner: F,
-        record: Rc<Record>,
+        record: Rc<RequestRecord>,
     }
 }
 
@@ -80,7 +80,7 @@ where
     }
 }
 
-fn answer(error: &ProxyError, record: &Record) -> Answer {
+fn answer(error: &ProxyError, record: &RequestRecord) -> Answer {
     let problem = error.problem();
     if problem.status().is_server_error() {
         // The client is told what failed; the address and the cause are for whoever runs the gateway.

@@ -13,9 +13,9 @@ use pin_project_lite::pin_project;
 use shared::request_id::{RequestId, X_REQUEST_ID};
 use tower::{Layer, Service};
 
-use crate::exchange::{Exchange, Peer, Record};
+use crate::exchange::{Exchange, Peer, RequestRecord};
 use crate::grpc::is_grpc;
-use crate::known_headers::Present;
+use crate::known_headers::KnownHeaders;
 use crate::route::decode_unreserved;
 use crate::worker::CurrentWorker;
 
@@ -64,23 +64,20 @@ where
 
     fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
         normalize_path(&mut request);
-        let present = Present::in_headers(request.headers());
-        let own = present
-            .request_id
-            .then(|| request.headers().get(X_REQUEST_ID))
-            .flatten();
+        let known = KnownHeaders::in_headers(request.headers());
+        let own = known.request_id.then(|| request.headers().get(X_REQUEST_ID)).flatten();
         let id = own.and_then(RequestId::from_client);
         let id = id.unwrap_or_else(|| RequestId::generate(fastrand::u128(..)));
         // gRPC is a protocol of HTTP/2, whose trailers can tell how a call ended.
-        let is_grpc = request.version() == Version::HTTP_2 && is_grpc(request.headers(), present);
-        let record = Record::new(self.worker.get(), id, Rc::clone(&self.peer), is_grpc);
+        let is_grpc = request.version() == Version::HTTP_2 && is_grpc(request.headers(), known);
+        let record = RequestRecord::new(self.worker.get(), id, Rc::clone(&self.peer), is_grpc);
         let (head, body) = request.into_parts();
         ExchangeFuture {
             record: Rc::clone(&record),
             inner: self.inner.call(Box::new(Exchange {
                 head,
                 body: Some(body),
-                present,
+                known,
                 record,
             })),
         }
@@ -108,7 +105,7 @@ pin_project! {
     pub(crate) struct ExchangeFuture<F> {
         #[pin]
         inner: F,
-        record: Rc<Record>,
+        record: Rc<RequestRecord>,
     }
 }
 

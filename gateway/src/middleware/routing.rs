@@ -51,7 +51,7 @@ fn check_host(exchange: &Exchange) -> Result<(), ProxyError> {
         (authority, host) => authority.or(host),
     };
     match named {
-        Some(name) if exchange.present.hosts <= 1 && is_host(name) => Ok(()),
+        Some(name) if exchange.known.hosts <= 1 && is_host(name) => Ok(()),
         _ => Err(ProxyError::Host),
     }
 }

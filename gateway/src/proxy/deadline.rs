@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::error::ProxyError;
-use crate::known_headers::Present;
+use crate::known_headers::KnownHeaders;
 
 pub(super) static X_REQUEST_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 pub(super) static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -29,11 +29,11 @@ pub(super) struct Deadline {
 impl Deadline {
     pub(super) fn of(
         headers: &HeaderMap,
-        present: Present,
+        known: KnownHeaders,
         started: Instant,
         read_timeout: Duration,
     ) -> Result<Self, ProxyError> {
-        if !present.timeout {
+        if !known.timeout {
             return Ok(Self {
                 client: None,
                 read_timeout,
@@ -152,7 +152,7 @@ mod tests {
         let started = Instant::now();
         let deadline = Deadline::of(
             &headers,
-            Present::in_headers(&headers),
+            KnownHeaders::in_headers(&headers),
             started,
             Duration::from_secs(30),
         )
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn without_a_client_deadline_silence_is_what_is_bounded() {
         let started = Instant::now();
-        let none = Present::default();
+        let none = KnownHeaders::default();
         let deadline = Deadline::of(&HeaderMap::new(), none, started, Duration::from_secs(30)).expect("there is none");
         let moved = started + Duration::from_secs(100);
         assert_eq!(deadline.after(moved), moved + Duration::from_secs(30));

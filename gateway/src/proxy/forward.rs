@@ -16,11 +16,11 @@ use super::retry::{self, Failure, Retry};
 use super::{headers, upgrade};
 use crate::config::Protocol;
 use crate::error::ProxyError;
-use crate::exchange::{Answer, Exchange, ReadLimits, Record, ResponseBody, UpstreamBody, refuse_body};
-use crate::known_headers::Present;
+use crate::exchange::{Answer, Exchange, ReadLimits, RequestRecord, ResponseBody, UpstreamBody, refuse_body};
+use crate::known_headers::KnownHeaders;
 use crate::route::Forward;
 use crate::upstream::{
-    Attempts, ClientBody, ClusterWorker, Lease, RequestBody, Seen, Unsent, UpstreamError, recycle_header_map,
+    Attempts, ClientBody, ClusterWorker, Delivery, Lease, RequestBody, Unsent, UpstreamError, recycle_header_map,
 };
 
 /// A body up to this size on an idempotent route is read first, so that it can be sent again. It is what
@@ -48,9 +48,9 @@ pub(super) async fn forward(
     } = outgoing;
     let upload = body.into_upload();
     recycle_header_map(exchange.head.headers);
-    let (response, present, lease) = match answered {
-        Ok((response, present, lease)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            let switched = upgrade::switch(&record, upgrade, response, present, lease);
+    let (response, known, lease) = match answered {
+        Ok((response, known, lease)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            let switched = upgrade::switch(&record, upgrade, response, known, lease);
             return switched.map_err(|error| abandon(upload, error));
         }
         Ok(answered) => answered,
@@ -61,7 +61,7 @@ pub(super) async fn forward(
     };
 
     let (mut head, ()) = response.into_parts();
-    headers::to_client(&mut head.headers, present);
+    headers::to_client(&mut head.headers, known);
     head.version = Version::HTTP_11;
     let limits = ReadLimits {
         read_timeout: deadline.read_timeout,
@@ -84,9 +84,9 @@ async fn ask(
     cluster: &ClusterWorker,
     route: &Forward,
     outgoing: &Outgoing,
-    record: &Record,
+    record: &RequestRecord,
     asked: Instant,
-) -> Result<(Response<()>, Present, Lease), ProxyError> {
+) -> Result<(Response<()>, KnownHeaders, Lease), ProxyError> {
     let deadline = &outgoing.deadline;
     let connect_by = deadline.at_most(asked + cluster.limits.connect_timeout);
     let mut attempts = Attempts::new(asked, connect_by, deadline.after(asked));
@@ -118,8 +118,8 @@ async fn ask(
         }
         let failure = match result {
             Ok(mut response) => {
-                let present = Present::in_headers(response.headers());
-                if present.load_report
+                let known = KnownHeaders::in_headers(response.headers());
+                if known.load_report
                     && let Some(depth) = headers::take_load_report(response.headers_mut())
                 {
                     lease.note_load_report(depth, now);
@@ -129,7 +129,7 @@ async fn ask(
                     if let Some(upload) = outgoing.body.upload() {
                         upload.stop_keeping();
                     }
-                    return Ok((response, present, lease));
+                    return Ok((response, known, lease));
                 }
                 Failure::Answered
             }
@@ -191,10 +191,10 @@ fn broke(lease: &mut Lease, upload: Option<&ClientBody>, error: UpstreamError) -
     if let Some(fault) = upload.and_then(ClientBody::take_fault) {
         return Failure::Other(fault.into());
     }
-    match lease.seen(&error) {
-        Seen::Nothing(unsent) => Failure::NotWritten { unsent, error },
-        Seen::Refused => Failure::Refused(error),
-        Seen::Perhaps => Failure::Broke(error),
+    match lease.delivery(&error) {
+        Delivery::NotSent(unsent) => Failure::NotWritten { unsent, error },
+        Delivery::Refused => Failure::Refused(error),
+        Delivery::Unknown => Failure::Broke(error),
     }
 }
 
@@ -221,8 +221,8 @@ struct Outgoing {
 
 impl Outgoing {
     async fn prepare(route: &Forward, mut exchange: Box<Exchange>) -> Result<Self, ProxyError> {
-        let (present, started) = (exchange.present, exchange.record.started);
-        let deadline = match Deadline::of(&exchange.head.headers, present, started, route.timeout) {
+        let (known, started) = (exchange.known, exchange.record.started);
+        let deadline = match Deadline::of(&exchange.head.headers, known, started, route.timeout) {
             Ok(deadline) => deadline,
             Err(error) => {
                 refuse_body(&mut exchange);
@@ -232,7 +232,7 @@ impl Outgoing {
         let is_h2c = route.cluster.config.protocol == Protocol::H2c;
         let upgrade = match is_h2c {
             true => None,
-            false => upgrade::asked(&exchange.head, present),
+            false => upgrade::asked(&exchange.head, known),
         };
         let idempotent = route.config.idempotent || exchange.head.method.is_idempotent();
         let incoming = exchange.body.take().filter(|incoming| !incoming.is_end_stream());
@@ -255,8 +255,8 @@ impl Outgoing {
             }
         };
         let Exchange { head, record, .. } = &mut *exchange;
-        let wants_trailers = is_h2c && headers::wants_trailers(&head.headers, present);
-        let forwarded_for = headers::to_upstream(head, present, &record.peer, &route.cluster.config.name);
+        let wants_trailers = is_h2c && headers::wants_trailers(&head.headers, known);
+        let forwarded_for = headers::to_upstream(head, known, &record.peer, &route.cluster.config.name);
         if wants_trailers {
             head.headers.insert(TE, HeaderValue::from_static("trailers"));
         }
@@ -277,7 +277,7 @@ impl Outgoing {
     }
 
     /// Gives the request to a connection.
-    fn start(&self, lease: &mut Lease, route: &Forward, record: &Record) {
+    fn start(&self, lease: &mut Lease, route: &Forward, record: &RequestRecord) {
         let left = self.deadline.left(&route.timeout_header, lease.sent_at());
         let added = headers::added(&record.peer, &record.id, &self.forwarded_for, &left);
         lease.start(&self.exchange.head, &added, &self.body);

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::error::ProxyError;
 use crate::grpc::status_meant;
 use crate::route::Forward;
-use crate::upstream::moment::Moment;
+use crate::upstream::monotonic::MonotonicNanos;
 use crate::upstream::{Attempts, ClientBody, ClusterWorker, Lease, Outcome, Unsent, UpstreamError};
 
 /// Why an attempt was not the last word.
@@ -96,7 +96,7 @@ impl Retry<'_> {
     }
 
     fn withdraw(&self, now: Instant) -> bool {
-        let granted = self.cluster.retry_budget.withdraw(Moment::from(now));
+        let granted = self.cluster.retry_budget.withdraw(MonotonicNanos::from(now));
         if !granted {
             self.cluster.shared.metrics.retries_over_budget.inc();
         }

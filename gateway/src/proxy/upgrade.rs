@@ -9,16 +9,16 @@ use prometheus::IntGauge;
 
 use super::headers;
 use crate::error::ProxyError;
-use crate::exchange::{Answer, Record, ResponseBody, Tunnel, TunnelEnd};
-use crate::known_headers::Present;
+use crate::exchange::{Answer, RequestRecord, ResponseBody, Tunnel, TunnelEnd};
+use crate::known_headers::KnownHeaders;
 use crate::upstream::Lease;
 
 /// HTTP/2 and HTTP/1 by their upgrade tokens, and TLS, in which nobody can see what is asked.
 const NOT_PASSED_ON: [&[u8]; 4] = [b"h2c", b"h2", b"http", b"tls"];
 
 /// The protocols that the request asks for, if it may have one of them.
-pub(super) fn asked(head: &request::Parts, present: Present) -> Option<HeaderValue> {
-    if !present.upgrade || head.version != Version::HTTP_11 {
+pub(super) fn asked(head: &request::Parts, known: KnownHeaders) -> Option<HeaderValue> {
+    if !known.upgrade || head.version != Version::HTTP_11 {
         return None;
     }
     let headers = &head.headers;
@@ -36,10 +36,10 @@ pub(super) fn asked(head: &request::Parts, present: Present) -> Option<HeaderVal
 /// Passes a 101 on to the client, and has a tunnel take over its connection then.
 #[cold]
 pub(super) fn switch(
-    record: &Record,
+    record: &RequestRecord,
     asked: Option<HeaderValue>,
     response: Response<()>,
-    present: Present,
+    known: KnownHeaders,
     lease: Lease,
 ) -> Result<Answer, ProxyError> {
     let accepted = asked.and_then(|asked| accepted(&asked, response.headers()));
@@ -47,7 +47,7 @@ pub(super) fn switch(
         return Err(ProxyError::UnexpectedUpgrade);
     };
     let (mut head, ()) = response.into_parts();
-    headers::to_client(&mut head.headers, present);
+    headers::to_client(&mut head.headers, known);
     head.headers.remove(CONTENT_LENGTH);
     announce(&mut head.headers, protocol);
     head.version = Version::HTTP_11;
@@ -57,7 +57,7 @@ pub(super) fn switch(
 }
 
 /// Joins the client's connection to `tunnel`, once the 101 was written to it.
-fn take_over(record: &Record, tunnel: Tunnel) {
+fn take_over(record: &RequestRecord, tunnel: Tunnel) {
     let gauge = record.route_metrics().tunnels.clone();
     let end = TunnelEnd::default();
     record.tunnel.set(Some(end.clone()));
@@ -96,7 +96,9 @@ pub(super) fn announce(headers: &mut HeaderMap, protocol: HeaderValue) {
 
 fn passes(protocol: &[u8]) -> bool {
     let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default();
-    !NOT_PASSED_ON.iter().any(|carrier| name.eq_ignore_ascii_case(carrier))
+    !NOT_PASSED_ON
+        .iter()
+        .any(|connection| name.eq_ignore_ascii_case(connection))
 }
 
 fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
@@ -115,7 +117,7 @@ mod tests {
             request = request.header("upgrade", *value);
         }
         let (head, ()) = request.body(()).expect("a request").into_parts();
-        let asked = asked(&head, Present::in_headers(&head.headers));
+        let asked = asked(&head, KnownHeaders::in_headers(&head.headers));
         asked.map(|value| value.to_str().expect("text").to_owned())
     }
 
@@ -140,8 +142,12 @@ mod tests {
 
     #[test]
     fn what_would_carry_requests_past_the_routes_is_not_asked_for() {
-        for carrier in ["h2c", "H2C", "h2", "HTTP/2.0", "TLS/1.2", "websocket, h2c"] {
-            assert_eq!(asked_by("upgrade", &[carrier], Version::HTTP_11), None, "{carrier}");
+        for connection in ["h2c", "H2C", "h2", "HTTP/2.0", "TLS/1.2", "websocket, h2c"] {
+            assert_eq!(
+                asked_by("upgrade", &[connection], Version::HTTP_11),
+                None,
+                "{connection}"
+            );
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::endpoint::Endpoint;
 use super::endpoint_set::EndpointSet;
-use super::moment::Moment;
+use super::monotonic::MonotonicNanos;
 use crate::config::Policy;
 
 /// An endpoint counts as slower only beyond this factor and this difference: smaller differences between equal
@@ -50,7 +50,7 @@ impl Balancer {
     /// Chooses among the endpoints that are in and were not tried before; when all of those are gone among the ones
     /// that were not tried, in or not; and when all were tried among them all. Each may have
     /// `limit` requests in hand.
-    pub(super) fn pick(&self, set: &EndpointSet, tried: &[SocketAddr], limit: u32, now: Moment) -> Pick {
+    pub(super) fn pick(&self, set: &EndpointSet, tried: &[SocketAddr], limit: u32, now: MonotonicNanos) -> Pick {
         let untried = |endpoint: &Endpoint| !tried.contains(&endpoint.address);
         let pick = self.among(set, limit, now, |endpoint| endpoint.admits(now) && untried(endpoint));
         if pick != Pick::Nothing {
@@ -62,7 +62,7 @@ impl Balancer {
         }
     }
 
-    fn among(&self, set: &EndpointSet, limit: u32, now: Moment, usable: impl Fn(&Endpoint) -> bool) -> Pick {
+    fn among(&self, set: &EndpointSet, limit: u32, now: MonotonicNanos, usable: impl Fn(&Endpoint) -> bool) -> Pick {
         let endpoints = &set.endpoints;
         let fit = |at: usize| usable(&endpoints[at]) && endpoints[at].load().in_flight() < limit;
         let Some(first) = self.next_in_turn(set, now, fit) else {
@@ -80,7 +80,7 @@ impl Balancer {
     }
 
     /// The next endpoint that is fit; those with a smaller weight let some of their turns pass.
-    fn next_in_turn(&self, set: &EndpointSet, now: Moment, fit: impl Fn(usize) -> bool) -> Option<usize> {
+    fn next_in_turn(&self, set: &EndpointSet, now: MonotonicNanos, fit: impl Fn(usize) -> bool) -> Option<usize> {
         let count = set.endpoints.len();
         let start = self.cursor.get().checked_rem(count)?;
         let mut passed = None;
@@ -97,7 +97,7 @@ impl Balancer {
         Some(chosen)
     }
 
-    fn takes_turn(&self, endpoint: &Endpoint, heaviest: u32, now: Moment) -> bool {
+    fn takes_turn(&self, endpoint: &Endpoint, heaviest: u32, now: MonotonicNanos) -> bool {
         if self.slow_start.is_zero() && endpoint.weight() == heaviest {
             return true;
         }
@@ -105,7 +105,7 @@ impl Balancer {
     }
 
     /// Whether `other` is a better choice than `one`, whose turn it is.
-    fn is_lighter(&self, other: &Endpoint, one: &Endpoint, now: Moment) -> bool {
+    fn is_lighter(&self, other: &Endpoint, one: &Endpoint, now: MonotonicNanos) -> bool {
         let weigh = |endpoint: &Endpoint| Weighed {
             in_flight: f64::from(endpoint.in_flight(now)),
             latency: match self.policy {
@@ -166,8 +166,8 @@ mod tests {
         longest_penalty: Duration::from_secs(60),
     };
 
-    fn at(millis: u64) -> Moment {
-        Moment::from_nanos(millis * MILLI)
+    fn at(millis: u64) -> MonotonicNanos {
+        MonotonicNanos::from_nanos(millis * MILLI)
     }
 
     fn set(weights: &[u32]) -> EndpointSet {
@@ -180,7 +180,7 @@ mod tests {
         Balancer::new(policy, Duration::ZERO, 0)
     }
 
-    fn chosen(balancer: &Balancer, set: &EndpointSet, tried: &[SocketAddr], now: Moment) -> usize {
+    fn chosen(balancer: &Balancer, set: &EndpointSet, tried: &[SocketAddr], now: MonotonicNanos) -> usize {
         match balancer.pick(set, tried, u32::MAX, now) {
             Pick::Endpoint(place) => place,
             pick => panic!("{pick:?}"),
@@ -196,7 +196,7 @@ mod tests {
         // When each request is answered, at which place, and when it was sent.
         let mut under_way: Vec<(u64, usize, u64)> = Vec::new();
         let send = |micros: u64, under_way: &mut Vec<(u64, usize, u64)>| {
-            let now = Moment::from_nanos(micros * 1000);
+            let now = MonotonicNanos::from_nanos(micros * 1000);
             let place = chosen(&balancer, &set, &[], now);
             assert!(set.endpoints[place].load().begin(u32::MAX, now));
             under_way.push((
@@ -214,7 +214,10 @@ mod tests {
                 break;
             }
             let endpoint = &set.endpoints[place];
-            let (sent, now) = (Moment::from_nanos(sent * 1000), Moment::from_nanos(micros * 1000));
+            let (sent, now) = (
+                MonotonicNanos::from_nanos(sent * 1000),
+                MonotonicNanos::from_nanos(micros * 1000),
+            );
             endpoint.note(Outcome::Success, sent, now, &EJECTION);
             endpoint.load().ended();
             answered[place] += 1;

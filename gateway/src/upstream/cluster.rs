@@ -12,7 +12,7 @@ use tracing::info;
 
 use super::endpoint::Endpoint;
 use super::endpoint_set::{AddressKind, EndpointSet};
-use super::moment::Moment;
+use super::monotonic::MonotonicNanos;
 use super::queue::{Pace, Queue};
 use crate::config::{ClusterConfig, Discovery, Tier};
 use crate::metrics::ClusterMetrics;
@@ -69,7 +69,7 @@ impl Cluster {
             let set = before.endpoints();
             if cluster.config.health_check.is_none() {
                 // Nobody would find out that it is well again.
-                let now = Moment::now();
+                let now = MonotonicNanos::now();
                 for endpoint in &set.endpoints {
                     endpoint.set_healthy(true, now);
                 }
@@ -145,7 +145,7 @@ impl Cluster {
         if known.eq(weights.iter().map(|(address, weight)| (*address, *weight))) && current.addresses == kind {
             return;
         }
-        let now = Moment::now();
+        let now = MonotonicNanos::now();
         let latency = current.median_latency(None, now);
         let known: HashMap<SocketAddr, &Arc<Endpoint>> = current
             .endpoints
@@ -171,19 +171,19 @@ impl Cluster {
 
     /// Ejects endpoints by their success rates; called once a second.
     pub fn evaluate_success_rates(&self) {
-        let now = Moment::now();
+        let now = MonotonicNanos::now();
         for endpoint in &self.endpoints().endpoints {
             endpoint.judge_rate(&self.config.ejection, now);
         }
     }
 
-    /// How fast places become free.
+    /// The speed at which slots become free.
     pub(super) fn pace(&self) -> Pace {
-        let (set, now) = (self.set.load(), Moment::now());
+        let (set, now) = (self.set.load(), MonotonicNanos::now());
         let sampled = set.endpoints.iter().take(SAMPLED_ENDPOINTS);
         let total: u64 = sampled.clone().map(|endpoint| endpoint.load().latency(now)).sum();
         Pace {
-            places: set.endpoints.len() as u64 * u64::from(self.config.max_concurrency),
+            slots: set.endpoints.len() as u64 * u64::from(self.config.max_concurrency),
             each: Duration::from_nanos(total / (sampled.count() as u64).max(1)),
         }
     }

@@ -16,9 +16,9 @@ use super::connection::Connection;
 use super::endpoint_set::AddressKind;
 use super::error::ConnectError;
 use super::http2::{NoSession, Session};
-use super::lease::{Carrier, InFlight, Lease};
-use super::moment::Moment;
-use super::pool::{Counted, Pool};
+use super::lease::{InFlight, Lease, UpstreamConnection};
+use super::monotonic::MonotonicNanos;
+use super::pool::{Pool, PooledConnection};
 use super::retry_budget::RetryBudget;
 use crate::config::{Protocol, UpstreamConfig};
 
@@ -57,13 +57,13 @@ impl ClusterWorker {
                 None => Box::pin(self.wait_for_place(attempts)).await?,
             };
             let now = in_flight.began();
-            let (carrier, reused) = match self.shared.config.protocol {
+            let (connection, reused) = match self.shared.config.protocol {
                 Protocol::Http1 => (self.pooled(&in_flight, attempts), true),
                 // Not called reused: who closes a connection of HTTP/2 in order says so before.
                 Protocol::H2c => (self.shared(&in_flight, attempts), false),
             };
-            if let Some(carrier) = carrier {
-                return Ok(Lease::new(in_flight, carrier, reused, now));
+            if let Some(connection) = connection {
+                return Ok(Lease::new(in_flight, connection, reused, now));
             }
             match Box::pin(self.open(in_flight, attempts)).await {
                 Ok(lease) => return Ok(lease),
@@ -105,14 +105,14 @@ impl ClusterWorker {
         loop {
             let place = match self
                 .balancer
-                .pick(&view.set, attempts.excluded(), limit, Moment::from(now))
+                .pick(&view.set, attempts.excluded(), limit, MonotonicNanos::from(now))
             {
                 Pick::Endpoint(place) => place,
                 Pick::Full => return Ok(None),
                 Pick::Nothing => return Err(ConnectError::NoEndpoint),
             };
             // Another worker may have taken the last place since it was looked at.
-            if let Some(in_flight) = InFlight::begin(&view.shelves[place], limit, now) {
+            if let Some(in_flight) = InFlight::begin(&view.pools[place], limit, now) {
                 return Ok(Some(in_flight));
             }
         }
@@ -123,26 +123,26 @@ impl ClusterWorker {
         let more = || {
             let cluster = self.shared.latest();
             let limit = cluster.config.max_concurrency;
-            cluster.set.load().has_place(limit, Moment::now())
+            cluster.set.load().has_place(limit, MonotonicNanos::now())
         };
         let pace = self.shared.latest().pace();
         self.shared.queue.wait(pace, attempts.wait_until, take, more).await?
     }
 
-    fn pooled(&self, in_flight: &InFlight, attempts: &Attempts) -> Option<Carrier> {
+    fn pooled(&self, in_flight: &InFlight, attempts: &Attempts) -> Option<UpstreamConnection> {
         if attempts.needs_new_connection() {
             return None;
         }
-        let connection = in_flight.shelf().checkout(self.spreads(attempts), in_flight.began())?;
-        Some(Carrier::Http1(connection))
+        let connection = in_flight.pool().checkout(self.spreads(attempts), in_flight.began())?;
+        Some(UpstreamConnection::Http1(connection))
     }
 
     /// Not inlined into the path of a request, which is HTTP/1.1's for most.
     #[inline(never)]
-    fn shared(&self, in_flight: &InFlight, attempts: &Attempts) -> Option<Carrier> {
-        let (shelf, now) = (in_flight.shelf(), in_flight.began());
-        let session = shelf.session(self.spreads(attempts), attempts.needs_new_connection(), now)?;
-        Some(Carrier::over(&session, now))
+    fn shared(&self, in_flight: &InFlight, attempts: &Attempts) -> Option<UpstreamConnection> {
+        let (pool, now) = (in_flight.pool(), in_flight.began());
+        let session = pool.session(self.spreads(attempts), attempts.needs_new_connection(), now)?;
+        Some(UpstreamConnection::over(&session, now))
     }
 
     /// Whether several connections are wanted to one address, because each may lead to another pod.
@@ -159,22 +159,24 @@ impl ClusterWorker {
         let opened = match self.shared.config.protocol {
             Protocol::Http1 => connect::connect(address, patience, self.limits.max_header_bytes)
                 .await
-                .map(|http| Counted::new(Connection::new(http, Instant::now()), in_flight.shelf()))
-                .map(Carrier::Http1)
+                .map(|http| PooledConnection::new(Connection::new(http, Instant::now()), in_flight.pool()))
+                .map(UpstreamConnection::Http1)
                 .map_err(NoSession::Own),
             Protocol::H2c => self
                 .open_session(&in_flight, patience)
                 .await
-                .map(|session| Carrier::over(&session, Instant::now())),
+                .map(|session| UpstreamConnection::over(&session, Instant::now())),
         };
         let now = Instant::now();
         let failure = match opened {
-            Ok(carrier) => return Ok(Lease::new(in_flight, carrier, false, now)),
+            Ok(connection) => return Ok(Lease::new(in_flight, connection, false, now)),
             Err(NoSession::Others(failure)) => failure,
             Err(NoSession::Own(failure)) => {
                 self.shared.metrics.connect_failures.inc();
                 let ejection = &self.shared.config.ejection;
-                in_flight.endpoint().note_unreachable(ejection, Moment::from(now));
+                in_flight
+                    .endpoint()
+                    .note_unreachable(ejection, MonotonicNanos::from(now));
                 self.shared.refresh.notify_one();
                 failure
             }
@@ -184,14 +186,14 @@ impl ClusterWorker {
     }
 
     async fn open_session(&self, in_flight: &InFlight, patience: Duration) -> Result<Rc<Session>, NoSession> {
-        let shelf = in_flight.shelf();
+        let pool = in_flight.pool();
         let connect = Session::connect(
             in_flight.endpoint().address,
             self.limits.max_header_bytes,
             &self.shared.metrics.connections,
         );
-        let pick = || shelf.session(false, false, Instant::now());
-        shelf.sessions.open(pick, patience, connect).await
+        let pick = || pool.session(false, false, Instant::now());
+        pool.sessions.open(pick, patience, connect).await
     }
 
     /// Whether there is no sense in trying on: refusals come at once and would come again.
@@ -203,7 +205,7 @@ impl ClusterWorker {
     /// Closes connections that idled for too long and moves the retry budget's window; called once a second.
     pub fn tick(&self, sweep: bool) {
         let now = Instant::now();
-        self.retry_budget.tick(Moment::from(now));
+        self.retry_budget.tick(MonotonicNanos::from(now));
         if sweep {
             self.pool.follow(self.shared.endpoints());
             self.pool.sweep(now);

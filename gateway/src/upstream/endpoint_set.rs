@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::endpoint::Endpoint;
-use super::moment::Moment;
+use super::monotonic::MonotonicNanos;
 
 /// What the addresses of a cluster stand for, as discovery knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,7 +39,7 @@ impl EndpointSet {
     }
 
     /// Whether a request could have a place at one of the endpoints, or learns that there is none.
-    pub(super) fn has_place(&self, limit: u32, now: Moment) -> bool {
+    pub(super) fn has_place(&self, limit: u32, now: MonotonicNanos) -> bool {
         let mut admitted = self.endpoints.iter().filter(|endpoint| endpoint.admits(now)).peekable();
         let is_free = |endpoint: &Arc<Endpoint>| endpoint.load().in_flight() < limit;
         match admitted.peek() {
@@ -50,7 +50,7 @@ impl EndpointSet {
 
     /// What a new endpoint is expected to take, in nanoseconds: as long as the middle one of those that are there, or of
     /// all but one.
-    pub(super) fn median_latency(&self, except: Option<SocketAddr>, now: Moment) -> u64 {
+    pub(super) fn median_latency(&self, except: Option<SocketAddr>, now: MonotonicNanos) -> u64 {
         let others = self
             .endpoints
             .iter()

@@ -17,7 +17,7 @@ use tracing::debug;
 use super::cluster::Cluster;
 use super::endpoint::Endpoint;
 use super::http2::probe;
-use super::moment::Moment;
+use super::monotonic::MonotonicNanos;
 use crate::config::{HealthCheckConfig, Protocol};
 
 /// Checks in a row that had the same result.
@@ -66,7 +66,7 @@ pub async fn run(cluster: Arc<Cluster>, config: HealthCheckConfig, client: reqwe
             let Ok((endpoint, passed)) = checked else { continue };
             let mut streak = streaks.remove(&endpoint.address).unwrap_or_default();
             if let Some(healthy) = streak.take(passed, &config)
-                && endpoint.set_healthy(healthy, Moment::now())
+                && endpoint.set_healthy(healthy, MonotonicNanos::now())
             {
                 cluster.queue.freed();
             }

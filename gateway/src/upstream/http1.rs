@@ -27,8 +27,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
-use super::added::Added;
 use super::error::UpstreamError;
+use super::injected_headers::InjectedHeaders;
 use super::request_body::RequestBody;
 pub use decode::recycle_header_map;
 use decode::{Decoder, Head, Part};
@@ -104,7 +104,7 @@ impl Http1 {
     }
 
     /// Takes on a request. Nothing is written yet.
-    pub(super) fn start(&mut self, head: &request::Parts, added: &Added<'_>, body: &RequestBody) {
+    pub(super) fn start(&mut self, head: &request::Parts, added: &InjectedHeaders<'_>, body: &RequestBody) {
         self.head_out.clear();
         self.sent = 0;
         self.is_head_request = head.method == Method::HEAD;

@@ -9,7 +9,7 @@
 //! Sessions (an endpoint's, of one worker) ─► Session (a connection) ─► Stream (a request and its answer)
 //! ```
 
-mod link;
+mod connection;
 pub(super) mod probe;
 mod session;
 mod stream;

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::config::EjectionConfig;
-use crate::upstream::moment::Moment;
+use crate::upstream::monotonic::MonotonicNanos;
 
 /// Seconds that the success rate is taken over.
 pub(super) const WINDOW: usize = 10;
@@ -37,7 +37,7 @@ pub(super) struct Outlier {
 
 impl Outlier {
     /// Whether a request may go to the endpoint: it is in, or waits for a probe.
-    pub(super) fn admits(&self, now: Moment) -> bool {
+    pub(super) fn admits(&self, now: MonotonicNanos) -> bool {
         match self.ejected_until.load(Ordering::Relaxed) {
             0 => true,
             until => until <= now.nanos() && !self.probing.load(Ordering::Relaxed),
@@ -49,12 +49,12 @@ impl Outlier {
     }
 
     /// Whether the endpoint's penalty is over and nobody probes it yet.
-    pub(super) fn wants_probe(&self, now: Moment) -> bool {
+    pub(super) fn wants_probe(&self, now: MonotonicNanos) -> bool {
         self.is_ejected() && self.admits(now)
     }
 
     /// Claims to be the probe.
-    pub(super) fn claim_probe(&self, now: Moment) -> bool {
+    pub(super) fn claim_probe(&self, now: MonotonicNanos) -> bool {
         self.wants_probe(now) && !self.probing.swap(true, Ordering::AcqRel)
     }
 
@@ -64,7 +64,7 @@ impl Outlier {
     }
 
     /// Notes a success; true when it brings the endpoint back.
-    pub(super) fn succeeded(&self, now: Moment) -> bool {
+    pub(super) fn succeeded(&self, now: MonotonicNanos) -> bool {
         if self.failures_in_a_row.load(Ordering::Relaxed) != 0 {
             self.failures_in_a_row.store(0, Ordering::Relaxed);
         }
@@ -78,7 +78,7 @@ impl Outlier {
     }
 
     /// Notes a failure; the penalty when it ejects the endpoint. `jitter` is from 0 to 1.
-    pub(super) fn failed(&self, config: &EjectionConfig, now: Moment, jitter: f64) -> Option<Duration> {
+    pub(super) fn failed(&self, config: &EjectionConfig, now: MonotonicNanos, jitter: f64) -> Option<Duration> {
         let in_a_row = self.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
         let probe = self.is_ejected() && self.probing.load(Ordering::Acquire);
         (probe || in_a_row >= config.consecutive_failures)
@@ -87,7 +87,7 @@ impl Outlier {
     }
 
     /// Ejects the endpoint, unless it is ejected already: what fails together is one failure.
-    pub(super) fn eject(&self, config: &EjectionConfig, now: Moment, jitter: f64) -> Option<Duration> {
+    pub(super) fn eject(&self, config: &EjectionConfig, now: MonotonicNanos, jitter: f64) -> Option<Duration> {
         if now.nanos() < self.ejected_until.load(Ordering::Relaxed) {
             return None;
         }
@@ -108,7 +108,7 @@ impl Outlier {
 }
 
 fn nanos(duration: Duration) -> u64 {
-    crate::upstream::moment::nanos(duration)
+    crate::upstream::monotonic::nanos(duration)
 }
 
 /// Doubles with each penalty before, up to the longest, and a little more by chance.
@@ -161,8 +161,8 @@ mod tests {
         longest_penalty: Duration::from_secs(60),
     };
 
-    fn at(seconds: f64) -> Moment {
-        Moment::from_nanos((seconds * 1e9) as u64)
+    fn at(seconds: f64) -> MonotonicNanos {
+        MonotonicNanos::from_nanos((seconds * 1e9) as u64)
     }
 
     #[test]

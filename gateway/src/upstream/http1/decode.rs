@@ -61,7 +61,7 @@ pub(super) fn head(bytes: &Bytes, is_head_request: bool) -> Result<Option<(Head,
     let headers = response.headers_mut();
     *headers = SPARE.take();
     headers.reserve(answer.headers.len() + 1);
-    let mut seen = Seen::default();
+    let mut seen = Delivery::default();
     for header in answer.headers.iter() {
         let name =
             HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| UpstreamError::Invalid("a header name"))?;
@@ -93,14 +93,14 @@ fn explain(error: httparse::Error) -> &'static str {
 
 /// What the headers say about the body and the connection.
 #[derive(Default)]
-struct Seen {
+struct Delivery {
     length: Option<u64>,
     chunked: bool,
     close: bool,
     keep_alive: bool,
 }
 
-impl Seen {
+impl Delivery {
     fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), UpstreamError> {
         if *name == CONTENT_LENGTH {
             let length = content_length(value.as_bytes()).ok_or(UpstreamError::Invalid("content-length"))?;

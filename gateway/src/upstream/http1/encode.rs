@@ -8,8 +8,8 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
 use http_body::{Body, Frame};
 
-use crate::upstream::added::Added;
 use crate::upstream::error::UpstreamError;
+use crate::upstream::injected_headers::InjectedHeaders;
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::trailers::is_allowed_trailer;
 
@@ -25,7 +25,12 @@ pub(super) enum Encoder {
 }
 
 /// Writes the head of a request and says how its body is framed.
-pub(super) fn head(out: &mut Vec<u8>, head: &request::Parts, added: &Added<'_>, body: &RequestBody) -> Encoder {
+pub(super) fn head(
+    out: &mut Vec<u8>,
+    head: &request::Parts,
+    added: &InjectedHeaders<'_>,
+    body: &RequestBody,
+) -> Encoder {
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::link::{Link, Open, Wire, drive};
+use super::connection::{ActivityIo, ConnectionState, Open, drive};
 use crate::config::Http2Limits;
 use crate::upstream::error::ConnectError;
 
@@ -32,7 +32,7 @@ const FRAMES_MEMORY: usize = 64 << 20;
 /// One connection.
 pub(in crate::upstream) struct Session {
     pub(super) sender: SendRequest<Bytes>,
-    pub(super) link: Rc<Link>,
+    pub(super) state: Rc<ConnectionState>,
     pub(super) idle_since: Cell<Instant>,
     pub(super) requests: Cell<usize>,
     pub(super) opened: Instant,
@@ -50,10 +50,10 @@ impl Session {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let now = Instant::now();
-        let link = Link::new(now);
-        let wire = Wire {
+        let state = ConnectionState::new(now);
+        let wire = ActivityIo {
             stream,
-            link: Rc::clone(&link),
+            state: Rc::clone(&state),
         };
         let (sender, mut connection) = builder(max_header_bytes)
             .handshake(wire)
@@ -68,10 +68,10 @@ impl Session {
             Poll::Pending => Poll::Pending,
         })
         .await?;
-        tokio::task::spawn_local(drive(connection, Rc::clone(&link), open));
+        tokio::task::spawn_local(drive(connection, Rc::clone(&state), open));
         Ok(Self {
             sender,
-            link,
+            state,
             idle_since: Cell::new(now),
             requests: Cell::new(0),
             opened: now,
@@ -84,17 +84,17 @@ impl Session {
         // A handle without a request of its own tells at once; nobody is to be woken.
         let mut sender = self.sender.clone();
         let ready = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
-        !self.is_retired.get() && !self.link.has_ended.get() && matches!(ready, Poll::Ready(Ok(())))
+        !self.is_retired.get() && !self.state.has_ended.get() && matches!(ready, Poll::Ready(Ok(())))
     }
 
     fn has_room(&self, limits: Http2Limits) -> bool {
         let limit = self.sender.current_max_send_streams().min(limits.max_streams as usize);
-        self.link.streams.get() < limit
+        self.state.streams.get() < limit
     }
 
     /// A request got no answer in time. When nothing else was heard since it was sent either, later ones do not follow it.
     pub(in crate::upstream) fn distrust(&self, sent: Instant) {
-        if self.link.heard.get() <= sent {
+        if self.state.heard.get() <= sent {
             self.is_retired.set(true);
         }
     }
@@ -102,7 +102,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.link.is_let_go.set(true);
+        self.state.is_let_go.set(true);
     }
 }
 
@@ -154,7 +154,7 @@ impl Sessions {
         let (place, best) = open
             .iter()
             .enumerate()
-            .min_by_key(|(_, session)| session.link.streams.get())?;
+            .min_by_key(|(_, session)| session.state.streams.get())?;
         let may_open = open.len() < limits.max_connections;
         let wants_more = open.len() < at_least || !best.has_room(limits);
         // Where no more may be opened, the request waits in line for a stream.
@@ -228,7 +228,7 @@ impl Sessions {
 
 impl Session {
     pub(in crate::upstream) fn is_idle_since(&self) -> Option<Instant> {
-        (self.link.streams.get() == 0).then(|| self.idle_since.get())
+        (self.state.streams.get() == 0).then(|| self.idle_since.get())
     }
 
     pub(in crate::upstream) fn opened(&self) -> Instant {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tokio::task::{JoinHandle, LocalSet};
 
 const PACE: Pace = Pace {
-    places: 2,
+    slots: 2,
     each: Duration::from_millis(100),
 };
 

@@ -25,7 +25,7 @@ const PING_PAUSE: Duration = Duration::from_secs(300);
 
 /// What is known of a connection, to its task and to whoever sends requests over it.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct ConnectionState {
     /// When something last came.
     pub(super) heard: Cell<Instant>,
     /// A part of an answer came since the peer was last asked for a sign of life.
@@ -37,7 +37,7 @@ pub(super) struct Link {
     pub(super) has_ended: Cell<bool>,
 }
 
-impl Link {
+impl ConnectionState {
     pub(super) fn new(now: Instant) -> Rc<Self> {
         Rc::new(Self {
             heard: Cell::new(now),
@@ -50,20 +50,20 @@ impl Link {
 }
 
 /// A socket that notes when it hears something.
-pub(super) struct Wire {
+pub(super) struct ActivityIo {
     pub(super) stream: TcpStream,
-    pub(super) link: Rc<Link>,
+    pub(super) state: Rc<ConnectionState>,
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for ActivityIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
-        self.link.heard.set(Instant::now());
+        self.state.heard.set(Instant::now());
         Poll::Ready(read)
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for ActivityIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
@@ -106,31 +106,32 @@ impl Drop for Open {
 }
 
 /// Moves frames until the connection ends, or is found to be dead: then its requests end with it.
-pub(super) async fn drive(mut connection: Connection<Wire, Bytes>, link: Rc<Link>, _open: Open) {
+pub(super) async fn drive(mut connection: Connection<ActivityIo, Bytes>, state: Rc<ConnectionState>, _open: Open) {
     let pings = connection.ping_pong().expect("nobody took it before");
     tokio::select! {
         ended = connection => if let Err(error) = ended {
             debug!(%error, "an upstream's connection ended early");
         },
-        () = until_dead(&link, pings) => debug!("an upstream's connection is dead"),
+        () = until_dead(&state, pings) => debug!("an upstream's connection is dead"),
     }
-    link.has_ended.set(true);
+    state.has_ended.set(true);
 }
 
 /// Returns when the peer has not answered a ping, or when there is no more use for the connection and it does not end.
-async fn until_dead(link: &Link, mut pings: PingPong) {
-    let mut asking = Asking::default();
+async fn until_dead(state: &ConnectionState, mut pings: PingPong) {
+    let mut keepalive = KeepalivePings::default();
     loop {
-        let look_at = link.heard.get().max(Instant::now() - SILENCE / 2) + SILENCE;
+        let look_at = state.heard.get().max(Instant::now() - SILENCE / 2) + SILENCE;
         sleep_until(look_at).await;
-        if link.streams.get() == 0 {
-            match link.is_let_go.get() {
+        if state.streams.get() == 0 {
+            match state.is_let_go.get() {
                 true => return,
                 // Nobody waits for it, and it will be looked at before it is used.
                 false => continue,
             }
         }
-        if asking.is_due(link, Instant::now()) && !matches!(timeout(PONG, pings.ping(Ping::opaque())).await, Ok(Ok(_)))
+        if keepalive.is_due(state, Instant::now())
+            && !matches!(timeout(PONG, pings.ping(Ping::opaque())).await, Ok(Ok(_)))
         {
             return;
         }
@@ -139,18 +140,18 @@ async fn until_dead(link: &Link, mut pings: PingPong) {
 
 /// When a peer is asked for a sign of life.
 #[derive(Default)]
-struct Asking {
+struct KeepalivePings {
     last: Option<Instant>,
 }
 
-impl Asking {
-    fn is_due(&mut self, link: &Link, now: Instant) -> bool {
-        let is_silent = now - link.heard.get() >= SILENCE;
-        let is_allowed = |last| link.has_answered.get() || now - last >= PING_PAUSE;
+impl KeepalivePings {
+    fn is_due(&mut self, state: &ConnectionState, now: Instant) -> bool {
+        let is_silent = now - state.heard.get() >= SILENCE;
+        let is_allowed = |last| state.has_answered.get() || now - last >= PING_PAUSE;
         let is_due = is_silent && self.last.is_none_or(is_allowed);
         if is_due {
             self.last = Some(now);
-            link.has_answered.set(false);
+            state.has_answered.set(false);
         }
         is_due
     }
@@ -164,17 +165,17 @@ mod tests {
     fn a_silent_peer_is_asked_once_until_it_answers_a_request_or_five_minutes_have_passed() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let (link, mut asking) = (Link::new(start), Asking::default());
-        assert!(!asking.is_due(&link, at(9)));
-        assert!(asking.is_due(&link, at(10)));
-        link.heard.set(at(10));
-        assert!(!asking.is_due(&link, at(30)), "nothing but its word came");
-        link.has_answered.set(true);
-        link.heard.set(at(31));
-        assert!(!asking.is_due(&link, at(40)), "it is not silent");
-        assert!(asking.is_due(&link, at(41)));
-        link.heard.set(at(41));
-        assert!(!asking.is_due(&link, at(340)));
-        assert!(asking.is_due(&link, at(341)));
+        let (state, mut keepalive) = (ConnectionState::new(start), KeepalivePings::default());
+        assert!(!keepalive.is_due(&state, at(9)));
+        assert!(keepalive.is_due(&state, at(10)));
+        state.heard.set(at(10));
+        assert!(!keepalive.is_due(&state, at(30)), "nothing but its word came");
+        state.has_answered.set(true);
+        state.heard.set(at(31));
+        assert!(!keepalive.is_due(&state, at(40)), "it is not silent");
+        assert!(keepalive.is_due(&state, at(41)));
+        state.heard.set(at(41));
+        assert!(!keepalive.is_due(&state, at(340)));
+        assert!(keepalive.is_due(&state, at(341)));
     }
 }

@@ -9,9 +9,9 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Nanoseconds since the process began to count; never 0, which stands for "not yet" where it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(u64);
+pub struct MonotonicNanos(u64);
 
-impl Moment {
+impl MonotonicNanos {
     pub fn now() -> Self {
         Self::from(Instant::now())
     }
@@ -35,7 +35,7 @@ impl Moment {
     }
 }
 
-impl From<Instant> for Moment {
+impl From<Instant> for MonotonicNanos {
     fn from(instant: Instant) -> Self {
         Self::from_nanos(nanos(instant.saturating_duration_since(*START)))
     }

@@ -5,9 +5,9 @@ use http::{HeaderName, HeaderValue};
 /// What the gateway says of a request. It stands beside the client's headers, not among them: writing it from here
 /// costs a fraction of five places in a map, and an attempt changes it without a look-up.
 #[derive(Debug, Default)]
-pub struct Added<'a>(pub [Option<(&'a HeaderName, &'a HeaderValue)>; 6]);
+pub struct InjectedHeaders<'a>(pub [Option<(&'a HeaderName, &'a HeaderValue)>; 6]);
 
-impl<'a> Added<'a> {
+impl<'a> InjectedHeaders<'a> {
     pub fn iter(&self) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
         self.0.iter().copied().flatten()
     }
