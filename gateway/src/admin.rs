@@ -29,7 +29,7 @@ use crate::upstream::{Cluster, Endpoint};
 
 pub use endpoint_metrics::EndpointCollector;
 
-/// What the admin listener shows.
+/// State that the admin listener shows.
 pub struct Status {
     pub phase: PhaseWatch,
     pub registry: Registry,
@@ -98,7 +98,7 @@ impl Status {
                 response
             }
             Err(cause) => {
-                error!(%cause, "cannot render the metrics");
+                error!(%cause, "cannot render metrics");
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be rendered").into_response()
             }
         }

@@ -27,7 +27,7 @@ use crate::stack::stack;
 use crate::upstream::retry_budget::TICK;
 use crate::worker::{CurrentWorker, Worker};
 
-/// How often a worker looks for idle upstream connections that are past their time, in ticks.
+/// Interval, in ticks, at which a worker closes idle upstream connections that are past their time.
 const SWEEP_EVERY: u64 = 5;
 
 /// Runs the gateway until it is told to stop.

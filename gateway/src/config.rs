@@ -297,7 +297,7 @@ pub struct DnsConfig {
     pub max_ttl: Duration,
 }
 
-/// How the API server is reached and asked.
+/// Address of the API server, and the times of requests to it.
 #[derive(Debug, Clone)]
 pub struct KubernetesConfig {
     /// `None` outside of a pod.

@@ -1,4 +1,4 @@
-//! What can go wrong with one request, and the one place that picks its status.
+//! Failures of one request, and the one place that picks their status.
 
 use http::StatusCode;
 use shared::problem::Problem;
@@ -6,7 +6,7 @@ use shared::serve::Refusal;
 
 use crate::upstream::{BodyFault, ConnectError, UpstreamError};
 
-/// Why a request was not answered by an upstream.
+/// Reason why a request was not answered by an upstream.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     #[error("no route matches the path")]
@@ -53,7 +53,7 @@ impl From<BodyFault> for ProxyError {
 }
 
 impl ProxyError {
-    /// What the client sees: what failed, without addresses or other internals.
+    /// The problem as the client sees it, without addresses or other internals.
     pub fn problem(&self) -> Problem {
         match self {
             Self::NoRoute => Problem::new(StatusCode::NOT_FOUND, "no route matches this path"),

@@ -1,4 +1,4 @@
-//! What travels through the stack: a request with its client and the record of what happens to it, and its answer.
+//! A request on its way through the stack, with its client and the record of what happens to it, and its answer.
 //!
 //! A plain struct, because http's extension map would cost allocations for each thing it carries.
 
@@ -22,7 +22,7 @@ use crate::route::{Route, RouteId};
 use crate::worker::Worker;
 
 pub(crate) use response_body::{ReadLimits, ResponseBody, UpstreamBody};
-pub(crate) use tunnel::{Ended, Tunnel, TunnelEnd};
+pub(crate) use tunnel::{Tunnel, TunnelEnd, TunnelTotals};
 
 /// The client's side of a connection.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ pub(crate) struct Exchange {
     pub(crate) record: Rc<RequestRecord>,
 }
 
-/// What is known of a request from the start, and what becomes known on its way, for its log line and its metrics. It
+/// Facts about a request, known from the start or learned on its way, for its log line and its metrics. It
 /// is shared with the access log, which has to know it also when the client leaves before there is an answer.
 pub(crate) struct RequestRecord {
     /// The settings as they were when it came: they hold for all of it.
@@ -64,7 +64,7 @@ pub(crate) struct RequestRecord {
     pub(crate) id: RequestId,
     pub(crate) peer: Rc<Peer>,
     pub(crate) is_grpc: bool,
-    /// When the request's head was there.
+    /// Time when the request's head was complete.
     pub(crate) started: Instant,
     route: Cell<Option<RouteId>>,
     pub(crate) endpoint: Cell<Option<SocketAddr>>,
@@ -135,7 +135,7 @@ impl RequestRecord {
 
 pub(crate) type Answer = Response<ResponseBody>;
 
-/// Lets the client of a request that ends here come to read its answer: what it still sends is read for a while.
+/// Reads and drops the rest of a refused request's body for a while, so that its client comes to read the answer.
 pub(crate) fn refuse_body(exchange: &mut Exchange) {
     if let Some(body) = exchange.body.take()
         && !expects_continue(&exchange.head.headers)

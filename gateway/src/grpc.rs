@@ -37,7 +37,7 @@ pub(crate) fn deadline_exceeded() -> HeaderMap {
     ])
 }
 
-/// What an answer that consists of gRPC's status alone would be in HTTP, as Envoy reads it, so that its endpoint is judged
+/// HTTP's equivalent of a trailers-only answer, as Envoy reads it, so that its endpoint is rated
 /// and another asked by the same rules. A passed deadline is the client's own and says nothing about the endpoint.
 #[cold]
 pub(crate) fn status_meant(answer: &Response<()>) -> StatusCode {

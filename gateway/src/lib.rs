@@ -19,14 +19,14 @@
 //! | --- | --- | --- |
 //! | `app` | start-up, every task, the order of shutdown | everything below |
 //! | `stack` | the ordered list of layers | `middleware`, `proxy`, `exchange`, `worker` |
-//! | `middleware` | the layers: request id, access log, error bodies, routing, body limit, API key | `exchange`, `worker`, `route`, `error`, `upstream`, `metrics`, `grpc`, `known_headers` |
-//! | `proxy` | one request to a cluster and its answer back: forwarding, retries, deadlines, headers, upgrades | `exchange`, `worker`, `route`, `error`, `upstream`, `grpc`, `known_headers`, `config` |
-//! | `exchange` | what travels through the stack: the request, its record, the answer's body | `worker`, `upstream`, `grpc`, `known_headers` |
+//! | `middleware` | the layers: request id, access log, error bodies, routing, body limit, API key | `exchange`, `worker`, `route`, `error`, `upstream`, `grpc`, `known_headers` |
+//! | `proxy` | one request to a cluster and its answer back: forwarding, retries, deadlines, headers, upgrades | `exchange`, `worker`, `route`, `error`, `upstream`, `metrics`, `grpc`, `known_headers`, `config` |
+//! | `exchange` | what travels through the stack: the request, its record, the answer's body | `worker`, `route`, `upstream`, `metrics`, `grpc`, `known_headers` |
 //! | `worker` | what one worker's requests read | `snapshot`, `route`, `upstream`, `metrics` |
 //! | `reload` | settings into snapshots; the tasks of each cluster | `snapshot`, `route`, `upstream`, `metrics`, `config` |
 //! | `admin` | probes, `/metrics`, `/status.json` | `snapshot`, `route`, `upstream` |
 //! | `snapshot` | the settings that apply now, and which workers have them | `route`, `upstream`, `config` |
-//! | `route` | the route table | `error`, `metrics`, `config` |
+//! | `route` | the route table | `error`, `upstream`, `metrics`, `config` |
 //! | `error` | what went wrong with a request, and the one place that picks its status | `upstream` |
 //! | `upstream` | clusters, endpoints, discovery, balancing, ejection, queue, pools, connections | `metrics`, `config` |
 //! | `metrics` | every metric's name | `grpc`, `config` |

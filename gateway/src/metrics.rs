@@ -257,3 +257,19 @@ impl ClusterMetrics {
         }
     }
 }
+
+/// Something that a gauge counts as open until this is dropped.
+pub struct OpenGauge(IntGauge);
+
+impl OpenGauge {
+    pub fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for OpenGauge {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -86,7 +86,7 @@ impl SnapshotPublisher {
         self.drain_times.subscribe()
     }
 
-    /// Where workers note which snapshot they have applied.
+    /// Acknowledgements of the workers that have applied a snapshot.
     pub fn acks(&self) -> WorkerAcks {
         self.acks.clone()
     }

@@ -73,9 +73,9 @@ impl RouteId {
 
 #[derive(Debug)]
 struct Rewrite {
-    /// How much of the path is replaced.
+    /// Length of the part of the path that is replaced.
     matched: usize,
-    /// What stands there instead, without a trailing slash.
+    /// Its replacement, without a trailing slash.
     prefix: String,
     /// The result for a request for just the matched path: most requests are.
     whole: PathAndQuery,
@@ -105,7 +105,7 @@ impl RouteTable {
         self.matcher.find(path).map(RouteId)
     }
 
-    /// Whether a route that needs the API key matches the path as a server reads it that decodes every escape
+    /// Tells whether a route that needs the API key matches the path as a server reads it that decodes every escape
     /// before it looks at the path, an encoded slash included.
     pub fn needs_key_when_decoded(&self, path: &str) -> bool {
         // Most paths have no escape at all.

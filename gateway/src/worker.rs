@@ -1,4 +1,4 @@
-//! What one worker's requests read: the settings they came under, and the worker's own side of every cluster.
+//! The state that one worker's requests read: the settings they were accepted under, and the worker's side of every cluster.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use crate::route::{Forward, Respond, RouteId, Target};
 use crate::snapshot::Snapshot;
 use crate::upstream::{Cluster, ClusterWorker};
 
-/// What one worker's requests read. It stays on its thread, so nothing in it needs a lock.
+/// State that one worker's requests read. It stays on its thread, so nothing in it needs a lock.
 pub(crate) struct Worker {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) clusters: Vec<Rc<ClusterWorker>>,
@@ -20,7 +20,7 @@ pub(crate) struct Worker {
     pub(crate) unrouted: RouteMetrics,
 }
 
-/// Where a route leads, as this worker goes there.
+/// Target of a route, with this worker's side of the cluster.
 pub(crate) enum WorkerTarget<'a> {
     Forward(&'a Forward, &'a ClusterWorker),
     Respond(&'a Respond),

@@ -1,4 +1,4 @@
-//! What is known of each endpoint, read when Prometheus asks: an endpoint that left leaves no series behind.
+//! Metrics of each endpoint, read when Prometheus scrapes: an endpoint that left leaves no series behind.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ const LABELS: [&str; 2] = ["cluster", "endpoint"];
 
 pub struct EndpointCollector {
     snapshots: watch::Receiver<Arc<Snapshot>>,
-    /// What the families are called; their values are made anew for each scrape.
+    /// Descriptions of the families; their values are made anew for each scrape.
     descriptions: Vec<Desc>,
 }
 

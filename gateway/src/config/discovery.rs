@@ -8,7 +8,7 @@ use shared::config::Node;
 use crate::config::clusters::keys::{DISCOVERY, ENDPOINTS, PORT_NAME};
 use crate::config::values::Authority;
 
-/// Where the endpoints of a cluster come from.
+/// Source of a cluster's endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Discovery {
     /// A list of addresses and weights in the settings.
@@ -88,7 +88,7 @@ impl fmt::Display for Discovery {
     }
 }
 
-/// Where the endpoints of a cluster come from at the moment.
+/// Source of a cluster's endpoints at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Tier {

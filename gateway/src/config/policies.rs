@@ -1,8 +1,8 @@
-//! How the endpoints of a cluster are spoken to, chosen, ejected and checked.
+//! Policies of a cluster: protocol, balancing, ejection, retries and health checks.
 
 use std::time::Duration;
 
-/// What the endpoints of a cluster speak.
+/// Protocol of a cluster's endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     Http1,
@@ -27,7 +27,7 @@ impl Protocol {
     }
 }
 
-/// How the balancer chooses an endpoint.
+/// Policy by which the balancer chooses an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
     /// The lighter of two by expected latency and requests in hand.
@@ -60,7 +60,7 @@ impl Policy {
     }
 }
 
-/// How an endpoint gets ejected, and for how long.
+/// Thresholds of ejection, and the length of its penalties.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EjectionConfig {
     /// Failures in a row.
@@ -83,7 +83,7 @@ pub struct RetryBudgetConfig {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthCheckConfig {
-    /// What is asked for, with GET; any 2xx is well.
+    /// Path of the GET; any 2xx passes.
     pub path: String,
     pub interval: Duration,
     pub timeout: Duration,

@@ -49,7 +49,7 @@ pub enum Action {
 pub struct ForwardConfig {
     /// The name of a configured cluster.
     pub cluster: String,
-    /// What the matched part of the path becomes; `None` leaves the path alone.
+    /// Replacement of the matched part of the path; `None` leaves the path alone.
     pub rewrite: Option<String>,
     /// Instead of the timeout that all routes have.
     pub timeout: Option<Duration>,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::grpc::deadline_exceeded;
 use crate::upstream::{BodyError, ClientBody, Lease};
 
-/// What the gateway answers with.
+/// Body of an answer to the client.
 pub(crate) enum ResponseBody {
     /// Made here; `None` once it was given out.
     Whole(Option<Bytes>),
@@ -40,7 +40,7 @@ pub(crate) struct UpstreamBody {
     waited: bool,
 }
 
-/// How long an answer's body may take.
+/// Time limits of an answer's body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReadLimits {
     /// The longest silence.

@@ -1,6 +1,6 @@
 //! A connection after its upstream switched protocols: bytes both ways, until both sides have ended theirs.
 //!
-//! What one side sent is written to the other before more is read, so a slow reader slows its writer down. At most one
+//! Bytes from one side are written to the other before more is read, so a slow reader slows its writer down. At most one
 //! read's worth waits in memory for each direction, and nothing while nobody sends. The endpoint's place is held until
 //! the end.
 
@@ -21,9 +21,9 @@ use tracing::debug;
 
 use crate::upstream::Upgraded;
 
-/// What one read takes at most.
+/// Most bytes of one read.
 const READ: usize = 16 * 1024;
-/// How long one direction may be silent once the other has ended, at most: who closed may not have meant to listen on.
+/// Longest silence of one direction once the other has ended: a side that closed may not mean to read on.
 const HALF_CLOSED: Duration = Duration::from_secs(60);
 /// A silent peer is asked for a sign of life after this, and given up about two minutes later.
 const PROBE_AFTER: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ const PROBE_EVERY: Duration = Duration::from_secs(30);
 const PROBES: u32 = 4;
 
 thread_local! {
-    /// Where reads land, for all tunnels of a worker.
+    /// Buffer of reads, for all tunnels of a worker.
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
 }
 
@@ -39,15 +39,15 @@ thread_local! {
 #[derive(Clone, Default)]
 pub(crate) struct TunnelEnd(Rc<Cell<Option<EndObserver>>>);
 
-type EndObserver = Box<dyn FnOnce(Ended)>;
+type EndObserver = Box<dyn FnOnce(TunnelTotals)>;
 
 impl TunnelEnd {
     /// Runs `record` at the end; it is dropped without a call when there is none.
-    pub(crate) fn observe(&self, record: impl FnOnce(Ended) + 'static) {
+    pub(crate) fn observe(&self, record: impl FnOnce(TunnelTotals) + 'static) {
         self.0.set(Some(Box::new(record)));
     }
 
-    pub(crate) fn reached(&self, ended: Ended) {
+    pub(crate) fn reached(&self, ended: TunnelTotals) {
         if let Some(record) = self.0.take() {
             record(ended);
         }
@@ -60,16 +60,16 @@ pub(crate) struct Tunnel {
     idle_timeout: Duration,
 }
 
-/// What passed through a tunnel, and why it ended, unless both sides wanted it to.
+/// Totals of a tunnel, and the reason of its end, unless both sides closed it.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct TunnelTotals {
     pub to_client: u64,
     pub to_upstream: u64,
-    pub broke: Option<Broke>,
+    pub broke: Option<TunnelFault>,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Broke {
+pub(crate) enum TunnelFault {
     #[error("the client broke the tunnel: {0}")]
     Client(io::Error),
     #[error("the upstream broke the tunnel: {0}")]
@@ -84,7 +84,7 @@ impl Tunnel {
     }
 
     /// Passes bytes on until the end, first those that the client sent behind its request.
-    pub(crate) async fn run(mut self, mut client: TcpStream, ahead: Bytes) -> Ended {
+    pub(crate) async fn run(mut self, mut client: TcpStream, ahead: Bytes) -> TunnelTotals {
         let upstream_ahead = self.upstream.take_ahead();
         probe(&client);
         probe(self.upstream.socket());
@@ -93,8 +93,8 @@ impl Tunnel {
         let mut progress = None;
         let ended = poll_fn(|cx| {
             let socket = self.upstream.socket();
-            let up = to_upstream.poll(&mut client, socket, cx).map_err(Broke::Client)?;
-            let down = to_client.poll(socket, &mut client, cx).map_err(Broke::Upstream)?;
+            let up = to_upstream.poll(&mut client, socket, cx).map_err(TunnelFault::Client)?;
+            let down = to_client.poll(socket, &mut client, cx).map_err(TunnelFault::Upstream)?;
             if up.is_ready() && down.is_ready() {
                 return Poll::Ready(Ok(()));
             }
@@ -105,10 +105,10 @@ impl Tunnel {
             };
             let until = (before != progress).then(|| Instant::now() + limit);
             ready!(self.upstream.poll_timer(until, cx));
-            Poll::Ready(Err(Broke::Idle))
+            Poll::Ready(Err(TunnelFault::Idle))
         })
         .await;
-        Ended {
+        TunnelTotals {
             to_client: to_client.passed,
             to_upstream: to_upstream.passed,
             broke: ended.err(),
@@ -121,11 +121,11 @@ struct Flow {
     /// Read, but not written yet.
     held: Bytes,
     passed: u64,
-    state: State,
+    state: FlowState,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum FlowState {
     Open,
     /// The source has ended; the sink is to be told when it has taken everything.
     Ending,
@@ -137,7 +137,7 @@ impl Flow {
         Self {
             held,
             passed: 0,
-            state: State::Open,
+            state: FlowState::Open,
         }
     }
 
@@ -156,13 +156,13 @@ impl Flow {
             }
             self.held = Bytes::new();
             match self.state {
-                State::Open => ready!(self.poll_read(source, sink, cx))?,
-                State::Ending => {
+                FlowState::Open => ready!(self.poll_read(source, sink, cx))?,
+                FlowState::Ending => {
                     // A sink that is gone needs no telling.
                     let _told = ready!(Pin::new(&mut *sink).poll_shutdown(cx));
-                    self.state = State::Ended;
+                    self.state = FlowState::Ended;
                 }
-                State::Ended => return Poll::Ready(Ok(())),
+                FlowState::Ended => return Poll::Ready(Ok(())),
             }
         }
     }
@@ -179,7 +179,7 @@ impl Flow {
             ready!(Pin::new(source).poll_read(cx, &mut buffer))?;
             let read = buffer.filled();
             if read.is_empty() {
-                self.state = State::Ending;
+                self.state = FlowState::Ending;
                 return Poll::Ready(Ok(()));
             }
             let written = match Pin::new(sink).poll_write(cx, read) {
@@ -195,11 +195,11 @@ impl Flow {
 
     fn give_up(&mut self) {
         self.held = Bytes::new();
-        self.state = State::Ended;
+        self.state = FlowState::Ended;
     }
 }
 
-/// Has the kernel find out when the peer is gone without a word.
+/// Turns TCP keep-alive on, so that the kernel finds out when the peer is gone.
 fn probe(socket: &TcpStream) {
     let keepalive = TcpKeepalive::new()
         .with_time(PROBE_AFTER)

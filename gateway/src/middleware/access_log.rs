@@ -16,7 +16,7 @@ use shared::telemetry::logging::{is_probe, without_query_values};
 use tower::{Layer, Service};
 use tracing::{debug, info};
 
-use crate::exchange::{Answer, Ended, Exchange, RequestRecord, ResponseBody};
+use crate::exchange::{Answer, Exchange, RequestRecord, ResponseBody, TunnelTotals};
 use crate::grpc;
 use crate::route::{Route, Target};
 use crate::upstream::BodyError;
@@ -147,12 +147,12 @@ struct Recorder {
     ended: bool,
     is_head: bool,
     bytes: u64,
-    /// What came from the client through a tunnel.
+    /// Bytes from the client through a tunnel.
     received: Option<u64>,
     broke: Option<String>,
 }
 
-/// What only the log line needs.
+/// Fields that only the log line needs.
 struct Line {
     version: Version,
     method: Method,
@@ -196,14 +196,14 @@ impl Recorder {
         }
     }
 
-    fn tunnel_ended(&mut self, tunnel: Ended) {
+    fn tunnel_ended(&mut self, tunnel: TunnelTotals) {
         self.bytes = tunnel.to_client;
         self.received = Some(tunnel.to_upstream);
         self.ended = tunnel.broke.is_none();
         self.broke = tunnel.broke.map(|broke| broke.to_string());
     }
 
-    /// Whether the answer ended before its end: the client left or the upstream broke off.
+    /// Tells whether the answer was cut short: the client left or the upstream broke off.
     fn aborted(&self) -> bool {
         self.broke.is_some() || (self.status.is_some() && !self.ended)
     }

@@ -111,7 +111,7 @@ fn grpc_answer(error: &ProxyError, problem: Problem) -> Answer {
     answer
 }
 
-/// What a client would make of the HTTP status, by
+/// gRPC's status for an HTTP status, by
 /// <https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>, where the gateway does not know better.
 fn grpc_code(error: &ProxyError, status: StatusCode) -> u16 {
     match status {

@@ -212,7 +212,7 @@ struct Outgoing {
     exchange: Box<Exchange>,
     body: RequestBody,
     forwarded_for: HeaderValue,
-    /// Whether it may go out again after it may have been seen, as far as its body is still there.
+    /// Set when it may be sent again after the upstream may have seen it, as far as its body is still kept.
     idempotent: bool,
     deadline: Deadline,
     /// The protocols that it asks to switch to.
@@ -284,7 +284,7 @@ impl Outgoing {
     }
 }
 
-/// Whether the body may be read before the request is sent, so that it can be sent again.
+/// Tells whether the body may be read before the request is sent, so that it can be sent again.
 fn is_replayable(incoming: &Incoming) -> bool {
     incoming
         .size_hint()

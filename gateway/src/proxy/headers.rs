@@ -19,7 +19,7 @@ static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-prot
 static HTTP: HeaderValue = HeaderValue::from_static("http");
 const ENDPOINT_LOAD_METRICS: HeaderName = HeaderName::from_static("endpoint-load-metrics");
 
-/// What the gateway tells the upstream of a request, in place of all that its client put under these names.
+/// Headers that the gateway adds to a request, in place of all that its client sent under these names.
 pub(super) fn added<'a>(
     peer: &'a Peer,
     id: &'a RequestId,
@@ -89,7 +89,7 @@ fn queue_depth(report: &str) -> Option<u32> {
     (0.0..=f64::from(u32::MAX)).contains(&depth).then_some(depth as u32)
 }
 
-/// Whether the client reads trailers: gRPC's servers want to know.
+/// Tells whether the client reads trailers: gRPC's servers require it.
 pub(super) fn wants_trailers(headers: &HeaderMap, known: KnownHeaders) -> bool {
     let options = || headers.get_all(TE).iter();
     let is_trailers = |option: &[u8]| option.trim_ascii().eq_ignore_ascii_case(b"trailers");

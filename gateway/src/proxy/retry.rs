@@ -1,4 +1,4 @@
-//! Whether a request goes out once more.
+//! The decision whether a request is sent again.
 //!
 //! - Never written: not a byte of it left, so any method may go out again. So may what HTTP/2 says was not looked at: a
 //!   stream that was refused (within the budget: too much to do is the usual reason), or too late for a GOAWAY.
@@ -18,7 +18,7 @@ use crate::route::Forward;
 use crate::upstream::monotonic::MonotonicNanos;
 use crate::upstream::{Attempts, ClientBody, ClusterWorker, Lease, Outcome, Unsent, UpstreamError};
 
-/// Why an attempt was not the last word.
+/// Reason why an attempt brought no final answer.
 pub(super) enum Failure {
     /// The upstream cannot have seen it. Where writing it took work, here it is, whole.
     NotWritten {
@@ -40,7 +40,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// What the failure says about its endpoint; nothing where it is not the endpoint's, or was said already. A pooled
+    /// Outcome at the endpoint; none where the failure is not the endpoint's, or was noted already. A pooled
     /// connection that went stale says nothing; a new one that failed does.
     fn outcome(&self, reused: bool) -> Option<Outcome> {
         match self {
@@ -56,7 +56,7 @@ impl Failure {
 pub(super) struct Retry<'a> {
     pub(super) cluster: &'a ClusterWorker,
     pub(super) route: &'a Forward,
-    /// Whether the request may go out again after it may have been seen.
+    /// Tells whether the request may be sent again after the upstream may have seen it.
     pub(super) idempotent: bool,
     /// Its body, when that streams.
     pub(super) upload: Option<&'a ClientBody>,
@@ -65,12 +65,12 @@ pub(super) struct Retry<'a> {
 }
 
 impl Retry<'_> {
-    /// Whether all of the body that was sent can be sent again.
+    /// Tells whether all of the body that was sent can be sent again.
     fn has_whole_body(&self) -> bool {
         self.upload.is_none_or(ClientBody::can_start_again)
     }
 
-    /// Whether the request may go out again after it may have been seen.
+    /// Tells whether the request may be sent again after the upstream may have seen it.
     fn is_replayable(&self) -> bool {
         self.idempotent && self.has_whole_body()
     }
@@ -79,7 +79,7 @@ impl Retry<'_> {
         self.attempt >= self.cluster.limits.max_attempts
     }
 
-    /// How long one attempt may take, where there could be another.
+    /// End of this attempt's time, where there could be another.
     pub(super) fn per_try_until(&self, sent: Instant) -> Option<Instant> {
         let limit = self
             .route
@@ -173,7 +173,7 @@ impl Retry<'_> {
     }
 }
 
-/// What an attempt says about its endpoint.
+/// Outcome of an attempt at its endpoint.
 pub(super) fn outcome(result: &Result<Response<()>, Failure>, is_grpc: bool, reused: bool) -> Option<Outcome> {
     match result {
         Ok(response) => Some(classify_response(meant_status(response, is_grpc), response.headers())),
@@ -189,7 +189,7 @@ fn meant_status(response: &Response<()>, is_grpc: bool) -> StatusCode {
     }
 }
 
-/// What an answer says about its endpoint.
+/// Outcome of an answer at its endpoint.
 fn classify_response(status: StatusCode, headers: &HeaderMap) -> Outcome {
     match status {
         StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => Outcome::Success,

@@ -5,12 +5,12 @@
 
 use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
 use http::{HeaderMap, HeaderValue, Response, Version, request};
-use prometheus::IntGauge;
 
 use super::headers;
 use crate::error::ProxyError;
 use crate::exchange::{Answer, RequestRecord, ResponseBody, Tunnel, TunnelEnd};
 use crate::known_headers::KnownHeaders;
+use crate::metrics::OpenGauge;
 use crate::upstream::Lease;
 
 /// HTTP/2 and HTTP/1 by their upgrade tokens, and TLS, in which nobody can see what is asked.
@@ -62,19 +62,9 @@ fn take_over(record: &RequestRecord, tunnel: Tunnel) {
     let end = TunnelEnd::default();
     record.tunnel.set(Some(end.clone()));
     record.peer.takeover.set(async move |client, ahead| {
-        gauge.inc();
-        let _open = Open(gauge);
+        let _open = OpenGauge::new(&gauge);
         end.reached(tunnel.run(client, ahead).await);
     });
-}
-
-/// A tunnel that counts as open until this is dropped.
-struct Open(IntGauge);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 /// The protocol that a 101 switches to, if it was asked for.

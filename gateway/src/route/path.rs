@@ -1,6 +1,6 @@
 //! Paths that mean one thing to the route table and another to an upstream are refused.
 
-/// Whether a server that decodes `%2e`, `%2f` or `%5c`, or that folds dot segments and empty segments, could
+/// Tells whether a server that decodes `%2e`, `%2f` or `%5c`, or that folds dot segments and empty segments, could
 /// see another path than the one that was matched. An encoded slash alone is fine: model names hold them.
 /// For a path that [`decode_unreserved`] has put into its one form.
 pub fn is_unsafe(path: &str) -> bool {

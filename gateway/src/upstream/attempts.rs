@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::error::ConnectError;
 
-/// How many attempts a request has begun, and what the next one has to avoid.
+/// Number of attempts that a request has begun, and the endpoints and connections that the next one avoids.
 #[derive(Debug)]
 pub struct Attempts {
     /// The time, while it is still the time: nearly every request asks for it once.

@@ -19,7 +19,7 @@ use crate::config::Policy;
 const SLOWER_FACTOR: u64 = 2;
 const SLOWER_BY: u64 = 1_000_000;
 
-/// What the balancer found.
+/// Choice of the balancer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pick {
     /// Its place in the endpoint set.
@@ -104,7 +104,7 @@ impl Balancer {
         fastrand::f64() * f64::from(heaviest) < endpoint.share(self.slow_start, now)
     }
 
-    /// Whether `other` is a better choice than `one`, whose turn it is.
+    /// Tells whether `other` is a better choice than `one`, whose turn it is.
     fn is_lighter(&self, other: &Endpoint, one: &Endpoint, now: MonotonicNanos) -> bool {
         let weigh = |endpoint: &Endpoint| Weighed {
             in_flight: f64::from(endpoint.in_flight(now)),

@@ -121,7 +121,7 @@ impl Cluster {
         }
     }
 
-    /// Where the endpoints come from now.
+    /// The tier that the endpoints come from now.
     pub fn tier(&self) -> Tier {
         Tier::from_u8(self.tier.load(Ordering::Relaxed))
     }

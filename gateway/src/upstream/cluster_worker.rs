@@ -24,7 +24,7 @@ use crate::config::{Protocol, UpstreamConfig};
 
 /// One worker's side of a cluster.
 pub struct ClusterWorker {
-    /// What all workers share of it.
+    /// The part that all workers share.
     pub shared: Arc<Cluster>,
     pool: Pool,
     balancer: Balancer,
@@ -145,7 +145,7 @@ impl ClusterWorker {
         Some(UpstreamConnection::over(&session, now))
     }
 
-    /// Whether several connections are wanted to one address, because each may lead to another pod.
+    /// Tells whether several connections to one address are wanted, because each may lead to another pod.
     fn spreads(&self, attempts: &Attempts) -> bool {
         let is_service = self.pool.view().set.addresses == AddressKind::Service;
         // Where a new connection just failed, one that is already there is better than another try.
@@ -196,7 +196,7 @@ impl ClusterWorker {
         pool.sessions.open(pick, patience, connect).await
     }
 
-    /// Whether there is no sense in trying on: refusals come at once and would come again.
+    /// Tells whether another attempt is pointless: refusals come at once and would come again.
     fn all_tried(&self, attempts: &Attempts) -> bool {
         let endpoints = self.pool.view().set.endpoints.len();
         attempts.refused() >= endpoints.max(self.limits.max_attempts) || Instant::now() >= attempts.connect_by

@@ -1,4 +1,4 @@
-//! Where a cluster's endpoints come from, in tiers:
+//! The tiers that a cluster's endpoints come from:
 //!
 //! ```text
 //! fixed        the list in gateway.yaml, published when the cluster is made
@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use super::cluster::Cluster;
 use crate::config::{Config, Discovery, DnsConfig, KubernetesConfig};
 
-/// What all followers of clusters share.
+/// Settings and resolver that all followers of clusters share.
 pub struct Discoverer {
     dns: DnsConfig,
     kubernetes: KubernetesConfig,
@@ -51,12 +51,12 @@ impl Discoverer {
         };
         let (resolver, config) = (self.resolver()?, self.dns.clone());
         Ok(Some(Box::new(|cluster| {
-            let by_dns = dns::Follower::new(Arc::clone(&cluster), resolver.clone(), config);
+            let by_dns = dns::DnsFollower::new(Arc::clone(&cluster), resolver.clone(), config);
             tokio::task::spawn_local(async move {
                 match service {
                     None => by_dns.follow().await,
                     Some((api, service)) => {
-                        let follower = kubernetes::Follower::new(cluster, resolver, api, service, by_dns);
+                        let follower = kubernetes::SliceFollower::new(cluster, resolver, api, service, by_dns);
                         follower.follow().await
                     }
                 };

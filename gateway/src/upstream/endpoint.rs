@@ -26,11 +26,11 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// Its part of the requests, relative to the others'.
     weight: AtomicU32,
-    /// When it was first seen, or came back: the start of a slow start.
+    /// Time when it was first seen, or came back: the start of a slow start.
     started_at: AtomicU64,
     load: Load,
     outlier: Outlier,
-    /// What the active health check says; without one it is true.
+    /// Result of the active health check; without one it is true.
     healthy: AtomicBool,
     rate: Mutex<SuccessRate>,
     successes: AtomicU64,
@@ -41,7 +41,7 @@ pub struct Endpoint {
     hinted_at: AtomicU64,
 }
 
-/// What came of a request at an endpoint.
+/// Outcome of a request at an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// An answer that speaks for the endpoint.
@@ -79,7 +79,7 @@ impl Endpoint {
         &self.load
     }
 
-    /// Whether the balancer may choose it: healthy, and not ejected or due for a probe.
+    /// Tells whether the balancer may choose it: healthy, and not ejected or due for a probe.
     pub fn admits(&self, now: MonotonicNanos) -> bool {
         self.outlier.admits(now) && self.healthy.load(Ordering::Relaxed)
     }
@@ -139,7 +139,7 @@ impl Endpoint {
         weight * part.clamp(LEAST_SHARE, 1.0)
     }
 
-    /// What a request that was sent at `sent` came to; true when it brings the endpoint back.
+    /// Notes the outcome of a request that was sent at `sent`; true when it ends the endpoint's ejection.
     pub fn note(&self, outcome: Outcome, sent: MonotonicNanos, now: MonotonicNanos, config: &EjectionConfig) -> bool {
         let took = now.nanos_since(sent.nanos());
         match outcome {
@@ -176,7 +176,7 @@ impl Endpoint {
         if is_back {
             self.started_at.store(now.nanos(), Ordering::Relaxed);
             self.lock_rate().clear();
-            info!(endpoint = %self.address, "an endpoint is back");
+            info!(endpoint = %self.address, "endpoint recovered");
         }
         is_back
     }
@@ -216,9 +216,9 @@ impl Endpoint {
         match healthy {
             true => {
                 self.started_at.store(now.nanos(), Ordering::Relaxed);
-                info!(endpoint = %self.address, "an endpoint passes its health check");
+                info!(endpoint = %self.address, "endpoint passed its health check");
             }
-            false => warn!(endpoint = %self.address, "an endpoint fails its health check: it gets no requests"),
+            false => warn!(endpoint = %self.address, "endpoint failed its health check; it gets no requests"),
         }
         healthy
     }
@@ -231,7 +231,7 @@ impl Endpoint {
 
     fn tell_ejected(&self, penalty: Duration, why: &'static str) {
         self.ejections.fetch_add(1, Ordering::Relaxed);
-        warn!(endpoint = %self.address, seconds = penalty.as_secs_f64(), why, "an endpoint is ejected: others are preferred");
+        warn!(endpoint = %self.address, seconds = penalty.as_secs_f64(), why, "endpoint ejected");
     }
 
     fn lock_rate(&self) -> std::sync::MutexGuard<'_, SuccessRate> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::endpoint::Endpoint;
 use super::monotonic::MonotonicNanos;
 
-/// What the addresses of a cluster stand for, as discovery knows it.
+/// Meaning of a cluster's addresses, as discovery knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AddressKind {
     /// Each is one replica, a pod: all connections to it lead to the same process.
@@ -38,7 +38,7 @@ impl EndpointSet {
         }
     }
 
-    /// Whether a request could have a place at one of the endpoints, or learns that there is none.
+    /// Tells whether a request could acquire a slot at one of the endpoints, or would be refused for want of endpoints.
     pub(super) fn has_place(&self, limit: u32, now: MonotonicNanos) -> bool {
         let mut admitted = self.endpoints.iter().filter(|endpoint| endpoint.admits(now)).peekable();
         let is_free = |endpoint: &Arc<Endpoint>| endpoint.load().in_flight() < limit;
@@ -48,7 +48,7 @@ impl EndpointSet {
         }
     }
 
-    /// What a new endpoint is expected to take, in nanoseconds: as long as the middle one of those that are there, or of
+    /// Expected latency of a new endpoint in nanoseconds: the median of the present ones, or of
     /// all but one.
     pub(super) fn median_latency(&self, except: Option<SocketAddr>, now: MonotonicNanos) -> u64 {
         let others = self

@@ -97,7 +97,7 @@ async fn check(
     (endpoint, passed)
 }
 
-/// Asks in the cluster's own protocol.
+/// Sends one check in the cluster's own protocol.
 async fn ask(
     address: SocketAddr,
     cluster: &Cluster,

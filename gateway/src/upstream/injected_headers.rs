@@ -2,7 +2,7 @@
 
 use http::{HeaderName, HeaderValue};
 
-/// What the gateway says of a request. It stands beside the client's headers, not among them: writing it from here
+/// Headers that the gateway adds to a request. They stay beside the client's headers, not among them: writing them from here
 /// costs a fraction of five places in a map, and an attempt changes it without a look-up.
 #[derive(Debug, Default)]
 pub struct InjectedHeaders<'a>(pub [Option<(&'a HeaderName, &'a HeaderValue)>; 6]);

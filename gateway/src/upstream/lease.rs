@@ -80,7 +80,7 @@ impl Drop for InFlight {
     }
 }
 
-/// What carries a request: all of a connection, or a part of one.
+/// Connection of a request: all of one, or a stream of one.
 pub(super) enum UpstreamConnection {
     Http1(PooledConnection),
     Http2(Box<Stream>),
@@ -93,7 +93,7 @@ impl UpstreamConnection {
     }
 }
 
-/// How far a request that got no answer came.
+/// Delivery of a request that got no answer.
 pub enum Delivery {
     /// Nothing was written. Where that took work, the request is returned whole.
     NotSent(Option<Box<Unsent>>),
@@ -107,10 +107,10 @@ pub enum Delivery {
 pub struct Lease {
     in_flight: InFlight,
     connection: UpstreamConnection,
-    /// Whether it carried requests before: then its failure may be that of a connection gone stale.
+    /// Set when it carried requests before: then its failure may be that of a connection gone stale.
     pub reused: bool,
     sent: Instant,
-    /// When the head of its answer came.
+    /// Time of the head of its answer.
     answered: Instant,
 }
 
@@ -130,7 +130,7 @@ impl Lease {
         self.in_flight.endpoint()
     }
 
-    /// When its request goes out: once there is a connection.
+    /// Time when its request goes out: once there is a connection.
     pub fn sent_at(&self) -> Instant {
         self.sent
     }
@@ -184,7 +184,7 @@ impl Lease {
         }
     }
 
-    /// Whether the upstream takes no more requests on this connection for now, and so has not seen this one.
+    /// Tells whether the upstream takes no more requests on this connection for now, and so has not seen this one.
     #[cold]
     pub fn waits_for_stream(&mut self) -> bool {
         match &mut self.connection {
@@ -193,7 +193,7 @@ impl Lease {
         }
     }
 
-    /// What became of the request that failed with `error`.
+    /// Delivery of the request that failed with `error`.
     #[cold]
     pub fn delivery(&mut self, error: &UpstreamError) -> Delivery {
         match &mut self.connection {
@@ -247,7 +247,7 @@ impl Lease {
         }
     }
 
-    /// Whether the time is over that was set last; `until` sets it anew.
+    /// Ready when the time is over that was set last; `until` sets it anew.
     pub fn poll_timer(&mut self, until: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.connection {
             UpstreamConnection::Http1(connection) => connection.as_mut().timer.poll(until, cx),
@@ -288,12 +288,12 @@ impl Upgraded {
         self.connection.as_mut().http.socket()
     }
 
-    /// What the upstream sent of the new protocol together with its answer's head.
+    /// Bytes of the new protocol that came together with the answer's head.
     pub fn take_ahead(&mut self) -> Bytes {
         self.connection.as_mut().http.take_ahead()
     }
 
-    /// Whether the time is over that was set last; `until` sets it anew.
+    /// Ready when the time is over that was set last; `until` sets it anew.
     pub fn poll_timer(&mut self, until: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
         self.connection.as_mut().timer.poll(until, cx)
     }

@@ -32,7 +32,7 @@ pub(super) struct View {
     pub(super) pools: Vec<Rc<EndpointPool>>,
 }
 
-/// What every pool of a pool knows.
+/// The cluster of a pool's connections, and their limits.
 pub(super) struct PoolLimits {
     pub(super) cluster: Arc<Cluster>,
     max_idle: usize,
@@ -44,7 +44,7 @@ pub(super) struct EndpointPool {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) owner: Rc<PoolLimits>,
     idle: RefCell<VecDeque<Box<Connection>>>,
-    /// Where the cluster speaks HTTP/2: then nothing is idle, and these are shared by requests.
+    /// Connections of a cluster that speaks HTTP/2: requests share them, and none is idle in the sense above.
     pub(super) sessions: Sessions,
     /// Open connections, idle ones and those in use.
     open: Cell<usize>,
@@ -205,7 +205,7 @@ impl PoolLimits {
             || now - connection.opened >= self.cluster.config.max_connection_age
     }
 
-    /// Whether an idle connection may carry a request: the upstream has not closed it meanwhile either.
+    /// Tells whether an idle connection may carry a request: it is within its limits, and the upstream has not closed it.
     fn is_fit(&self, connection: &mut Connection, now: Instant) -> bool {
         now - connection.idle_since < self.idle_timeout && !self.is_worn(connection, now) && connection.http.is_quiet()
     }

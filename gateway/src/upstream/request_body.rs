@@ -30,8 +30,8 @@ pub struct ClientBody {
     limit: u64,
     passed: Cell<u64>,
     last_frame: Cell<Instant>,
-    state: Cell<State>,
-    /// Why the body broke off, when that was the client's doing.
+    state: Cell<BodyState>,
+    /// Reason why the body ended early, when the client caused it.
     fault: RefCell<Option<BodyFault>>,
     expects_continue: bool,
     kept: RefCell<Kept>,
@@ -40,19 +40,19 @@ pub struct ClientBody {
 /// Parts of a body that are kept at most, each of which costs memory besides its bytes.
 const MOST_PARTS: usize = 64;
 
-/// What was given out of a body, for as long as it may have to be given out again. Its bytes are shared, not copied.
+/// Parts of a body that were sent, kept while they may have to be sent again. Their bytes are shared, not copied.
 #[derive(Default)]
 struct Kept {
     /// Most bytes to keep; nothing is kept when it is 0, or once there are more.
     limit: u64,
     bytes: u64,
-    parts: Vec<Part>,
+    parts: Vec<KeptPart>,
     /// Parts that were given out since the last start.
     given: usize,
 }
 
 #[derive(Clone)]
-enum Part {
+enum KeptPart {
     Data(Bytes),
     Trailers(HeaderMap),
 }
@@ -66,13 +66,13 @@ impl Kept {
         if self.bytes > self.limit || self.parts.len() == MOST_PARTS {
             return self.stop();
         }
-        let trailers = || frame.trailers_ref().cloned().map(Part::Trailers);
+        let trailers = || frame.trailers_ref().cloned().map(KeptPart::Trailers);
         self.parts
-            .extend(frame.data_ref().cloned().map(Part::Data).or_else(trailers));
+            .extend(frame.data_ref().cloned().map(KeptPart::Data).or_else(trailers));
         self.given = self.parts.len();
     }
 
-    /// Lets go of what was given out; what is still to be given out again stays for that.
+    /// Drops the parts that were sent; parts that are still to be sent again stay.
     fn stop(&mut self) {
         self.limit = 0;
         self.parts.drain(..self.given);
@@ -83,14 +83,14 @@ impl Kept {
         let part = self.parts.get(self.given)?.clone();
         self.given += 1;
         Some(match part {
-            Part::Data(data) => Frame::data(data),
-            Part::Trailers(trailers) => Frame::trailers(trailers),
+            KeptPart::Data(data) => Frame::data(data),
+            KeptPart::Trailers(trailers) => Frame::trailers(trailers),
         })
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum BodyState {
     /// Nobody asked for it yet.
     Untouched,
     /// The upstream has room, and the client has not sent more.
@@ -124,7 +124,7 @@ impl ClientBody {
             limit,
             passed: Cell::new(0),
             last_frame: Cell::new(Instant::now()),
-            state: Cell::new(State::Untouched),
+            state: Cell::new(BodyState::Untouched),
             fault: RefCell::new(None),
             expects_continue: expects_continue(headers),
             kept: RefCell::default(),
@@ -141,9 +141,9 @@ impl ClientBody {
         self.kept.borrow_mut().stop();
     }
 
-    /// Whether all that was given out can be given out again.
+    /// Tells whether every part that was sent can be sent again.
     pub fn can_start_again(&self) -> bool {
-        self.state.get() == State::Untouched || self.kept.borrow().limit > 0
+        self.state.get() == BodyState::Untouched || self.kept.borrow().limit > 0
     }
 
     /// Begins anew.
@@ -151,17 +151,17 @@ impl ClientBody {
         self.kept.borrow_mut().given = 0;
     }
 
-    /// When something last moved: the body came, or a part of it passed.
+    /// Time of the last progress: the body arrived, or a part of it passed.
     pub fn last_frame(&self) -> Instant {
         self.last_frame.get()
     }
 
     pub fn has_ended(&self) -> bool {
-        self.state.get() == State::Ended
+        self.state.get() == BodyState::Ended
     }
 
     pub fn waits_for_client(&self) -> bool {
-        self.state.get() == State::WaitsForClient
+        self.state.get() == BodyState::WaitsForClient
     }
 
     pub fn take_fault(&self) -> Option<BodyFault> {
@@ -171,7 +171,7 @@ impl ClientBody {
     /// The exchange is over before the body is: what the client still sends is thrown away for a while, so
     /// that it comes to read its answer.
     pub fn discard_rest(self: Rc<Self>) {
-        let never_sent = self.expects_continue && self.state.get() == State::Untouched;
+        let never_sent = self.expects_continue && self.state.get() == BodyState::Untouched;
         if !self.has_ended() && !never_sent {
             linger(RequestBody::Streaming(self));
         }
@@ -190,15 +190,15 @@ impl ClientBody {
         let mut incoming = self.incoming.borrow_mut();
         let frame = match Pin::new(&mut *incoming).poll_frame(cx) {
             Poll::Pending => {
-                self.state.set(State::WaitsForClient);
+                self.state.set(BodyState::WaitsForClient);
                 return Poll::Pending;
             }
             Poll::Ready(None) => {
-                self.state.set(State::Ended);
+                self.state.set(BodyState::Ended);
                 return Poll::Ready(None);
             }
             Poll::Ready(Some(Err(error))) => {
-                self.state.set(State::Ended);
+                self.state.set(BodyState::Ended);
                 self.fault.replace(Some(BodyFault::Broke(error)));
                 return Poll::Ready(Some(Err("the client's body broke off".into())));
             }
@@ -208,8 +208,8 @@ impl ClientBody {
         self.passed
             .set(self.passed.get() + frame.data_ref().map_or(0, |data| data.len() as u64));
         self.state.set(match incoming.is_end_stream() {
-            true => State::Ended,
-            false => State::WaitsForUpstream,
+            true => BodyState::Ended,
+            false => BodyState::WaitsForUpstream,
         });
         if self.passed.get() > self.limit {
             self.fault.replace(Some(BodyFault::TooLarge(self.limit)));

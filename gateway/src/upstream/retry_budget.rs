@@ -1,4 +1,4 @@
-//! How many requests may be sent again: a part of those that were sent, and a few a second besides.
+//! The number of requests that may be sent again: a part of those that were sent, and a few a second besides.
 //!
 //! Without a budget, an upstream in trouble gets every request several times, which is what keeps it there. One
 //! worker's budget: each sees its own requests, and the parts add up. tower has one as well (`TpsBudget`); it takes
@@ -91,7 +91,7 @@ impl Window {
     }
 }
 
-/// How often [`RetryBudget::tick`] is to be called.
+/// Interval of the calls of [`RetryBudget::tick`].
 pub const TICK: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -13,11 +13,11 @@ pub struct ClusterConfig {
     pub name: String,
     pub authority: Authority,
     pub protocol: Protocol,
-    /// Where the protocol is HTTP/2.
+    /// Limits of HTTP/2; unused by other protocols.
     pub http2: Http2Limits,
     pub discovery: Discovery,
     pub balancer: Policy,
-    /// How long a new endpoint takes to get its full share.
+    /// Time until a new endpoint gets its full share.
     pub slow_start: Duration,
     /// Requests that one endpoint may have in hand.
     pub max_concurrency: u32,

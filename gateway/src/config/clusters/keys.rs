@@ -114,7 +114,7 @@ pub(super) const HTTP2: Key = Key::map(
     "Limits of HTTP/2 connections; only with `protocol: h2c`",
 );
 const HTTP2_MAP: Map = Map::of(&[MAX_STREAMS, MAX_CONNECTIONS]);
-/// What gRPC servers allow by default.
+/// The default of gRPC servers.
 pub(super) const MAX_STREAMS: Key = Key::scalar(
     "max_streams",
     Scalar::Whole(1, 10_000),

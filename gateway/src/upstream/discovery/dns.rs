@@ -29,7 +29,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// One lookup, all its attempts and search domains together.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the second address family may take once the first has answered.
+/// Longest wait for the second address family once the first has answered.
 const SECOND_FAMILY_TIMEOUT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, thiserror::Error)]
@@ -74,13 +74,13 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
 }
 
 /// Follows the name of one cluster.
-pub struct Follower {
+pub struct DnsFollower {
     cluster: Arc<Cluster>,
     resolver: TokioResolver,
     config: DnsConfig,
 }
 
-impl Follower {
+impl DnsFollower {
     pub fn new(cluster: Arc<Cluster>, resolver: TokioResolver, config: DnsConfig) -> Self {
         Self {
             cluster,
@@ -104,7 +104,7 @@ impl Follower {
             let pause = match lookup(cluster, resolver, &known).await {
                 Ok((addresses, ttl)) => {
                     if failures > 0 {
-                        info!(cluster = %cluster.config.name, "the name resolves again");
+                        info!(cluster = %cluster.config.name, "name resolves again");
                     }
                     failures = 0;
                     cluster.publish(&addresses, kind_of(&addresses));
@@ -115,7 +115,7 @@ impl Follower {
                     cluster.metrics.dns_failures.inc();
                     if failures == 0 {
                         let kept = cluster.endpoints().endpoints.len();
-                        warn!(cluster = %cluster.config.name, %error, kept, "the name does not resolve; asking again");
+                        warn!(cluster = %cluster.config.name, %error, kept, "name does not resolve; retrying");
                     }
                     cluster.mark_resolved();
                     let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(8)).min(LONGEST_PAUSE);
@@ -140,7 +140,7 @@ fn kind_of(addresses: &[SocketAddr]) -> AddressKind {
     }
 }
 
-/// What the name has in one address family.
+/// Answer for the name in one address family.
 enum Family {
     Known {
         /// The name that the search list led to.
@@ -154,7 +154,7 @@ enum Family {
     Failed(String),
 }
 
-/// Asks for IPv4 first, and for IPv6 under the very name that was found: the two may not come from different
+/// Queries IPv4 first, and IPv6 under the very name that was found: the two may not come from different
 /// search domains, and a server that mishandles one kind of question must not hold up the other's answer.
 async fn lookup(
     cluster: &Cluster,

@@ -27,7 +27,7 @@ use kube::core::WatchEvent;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use api::{Api, Failure, Listed};
+use api::{Api, ListFailure, Listed};
 use slices::Slices;
 
 use super::dns;
@@ -35,29 +35,29 @@ use crate::config::{KubernetesConfig, KubernetesService, Tier};
 use crate::upstream::cluster::Cluster;
 use crate::upstream::endpoint_set::AddressKind;
 
-/// How long the first list may take before DNS serves in its place.
+/// Longest wait for the first list before DNS takes its place.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Pause after a failure: doubles from here to `KUBERNETES_RETRY`.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// A watch that ends sooner than this without an event counts as a failure: it is asked again at once otherwise.
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 
-pub struct Follower {
+pub struct SliceFollower {
     cluster: Arc<Cluster>,
     api: Api,
     port_name: Option<String>,
     longest_pause: Duration,
     /// Serves while the API server does not.
-    by_dns: dns::Follower,
+    by_dns: dns::DnsFollower,
 }
 
-impl Follower {
+impl SliceFollower {
     pub fn new(
         cluster: Arc<Cluster>,
         resolver: TokioResolver,
         config: KubernetesConfig,
         service: KubernetesService,
-        by_dns: dns::Follower,
+        by_dns: dns::DnsFollower,
     ) -> Self {
         Self {
             cluster,
@@ -78,7 +78,7 @@ impl Follower {
     }
 
     async fn first_list(&self) -> Listed {
-        let mut last = Failure::Passing(format!("no list within {} s", PATIENCE.as_secs()));
+        let mut last = ListFailure::Passing(format!("no list within {} s", PATIENCE.as_secs()));
         match timeout(PATIENCE, self.list_until_refused(&mut last)).await {
             Ok(Ok(listed)) => listed,
             Ok(Err(refusal)) => self.list_behind_dns(refusal).await,
@@ -86,9 +86,9 @@ impl Follower {
         }
     }
 
-    /// Lets DNS serve until there is a list.
-    async fn list_behind_dns(&self, failure: Failure) -> Listed {
-        warn!(cluster = %self.cluster.config.name, %failure, "cannot follow the EndpointSlices: DNS serves until this can");
+    /// Resolves by DNS until there is a list.
+    async fn list_behind_dns(&self, failure: ListFailure) -> Listed {
+        warn!(cluster = %self.cluster.config.name, %failure, "cannot list EndpointSlices; resolving by DNS until it succeeds");
         self.cluster.enter(Tier::Dns);
         tokio::select! {
             listed = self.list_after(failure) => listed,
@@ -96,7 +96,7 @@ impl Follower {
         }
     }
 
-    async fn list_after(&self, mut failure: Failure) -> Listed {
+    async fn list_after(&self, mut failure: ListFailure) -> Listed {
         let mut backoff = Backoff::new(self.longest_pause);
         loop {
             sleep(backoff.pause_after(&failure)).await;
@@ -108,12 +108,12 @@ impl Follower {
     }
 
     /// Leaves the last passing failure in `last`.
-    async fn list_until_refused(&self, last: &mut Failure) -> Result<Listed, Failure> {
+    async fn list_until_refused(&self, last: &mut ListFailure) -> Result<Listed, ListFailure> {
         let mut backoff = Backoff::new(self.longest_pause);
         loop {
             match self.list().await {
                 Ok(listed) => return Ok(listed),
-                Err(refusal @ Failure::Refused(_)) => return Err(refusal),
+                Err(refusal @ ListFailure::Refused(_)) => return Err(refusal),
                 Err(failure) => *last = failure,
             }
             sleep(backoff.pause_after(last)).await;
@@ -121,7 +121,7 @@ impl Follower {
     }
 
     /// A list that endpoints can be made of.
-    async fn list(&self) -> Result<Listed, Failure> {
+    async fn list(&self) -> Result<Listed, ListFailure> {
         let listed = self.api.list().await.and_then(|listed| {
             self.addresses(&listed.slices)?;
             Ok(listed)
@@ -130,9 +130,9 @@ impl Follower {
     }
 
     /// Publishes what the list says and what the watches after it say, until the API server refuses.
-    async fn watch(&self, mut listed: Listed) -> Failure {
+    async fn watch(&self, mut listed: Listed) -> ListFailure {
         self.cluster.enter(Tier::Kubernetes);
-        info!(cluster = %self.cluster.config.name, version = listed.version, "following the EndpointSlices");
+        info!(cluster = %self.cluster.config.name, version = listed.version, "watching EndpointSlices");
         let mut backoff = Backoff::new(self.longest_pause);
         loop {
             let Err(mut failure) = self.watch_once(&mut listed, &mut backoff).await else {
@@ -140,21 +140,21 @@ impl Follower {
             };
             self.note(&failure);
             match &failure {
-                Failure::Refused(_) => return failure,
-                Failure::Gone(_) => {
-                    info!(cluster = %self.cluster.config.name, %failure, "listing the EndpointSlices anew")
+                ListFailure::Refused(_) => return failure,
+                ListFailure::Gone(_) => {
+                    info!(cluster = %self.cluster.config.name, %failure, "listing EndpointSlices again")
                 }
                 // API servers restart, and load balancers before them close what is old: once is no news.
-                Failure::Passing(_) if backoff.failures == 0 => {
-                    info!(cluster = %self.cluster.config.name, %failure, "the watch of EndpointSlices broke");
+                ListFailure::Passing(_) if backoff.failures == 0 => {
+                    info!(cluster = %self.cluster.config.name, %failure, "watch of EndpointSlices broke; retrying");
                 }
-                Failure::Passing(_) if backoff.failures == 1 => {
-                    warn!(cluster = %self.cluster.config.name, %failure, "cannot watch the EndpointSlices: the endpoints stay");
+                ListFailure::Passing(_) if backoff.failures == 1 => {
+                    warn!(cluster = %self.cluster.config.name, %failure, "cannot watch EndpointSlices; keeping the last endpoints");
                 }
-                Failure::Passing(_) => {}
+                ListFailure::Passing(_) => {}
             }
             sleep(backoff.pause_after(&failure)).await;
-            if let Failure::Gone(_) = failure {
+            if let ListFailure::Gone(_) = failure {
                 match self.list_until_refused(&mut failure).await {
                     Ok(anew) => listed = anew,
                     Err(refusal) => return refusal,
@@ -164,7 +164,7 @@ impl Follower {
     }
 
     /// Publishes `listed` and follows one watch from it on, until the server ends that.
-    async fn watch_once(&self, listed: &mut Listed, backoff: &mut Backoff) -> Result<(), Failure> {
+    async fn watch_once(&self, listed: &mut Listed, backoff: &mut Backoff) -> Result<(), ListFailure> {
         self.publish(&listed.slices)?;
         let began = Instant::now();
         let mut events = self.api.watch(&listed.version).await?;
@@ -176,36 +176,38 @@ impl Follower {
             self.publish(&listed.slices)?;
         }
         if !heard && began.elapsed() < SHORT_WATCH {
-            return Err(Failure::Passing("the API server ended the watch at once".to_owned()));
+            return Err(ListFailure::Passing(
+                "the API server ended the watch at once".to_owned(),
+            ));
         }
         self.note_success(backoff);
         Ok(())
     }
 
-    fn publish(&self, slices: &Slices) -> Result<(), Failure> {
+    fn publish(&self, slices: &Slices) -> Result<(), ListFailure> {
         self.cluster.publish(&self.addresses(slices)?, AddressKind::Pod);
         Ok(())
     }
 
-    fn addresses(&self, slices: &Slices) -> Result<Vec<SocketAddr>, Failure> {
+    fn addresses(&self, slices: &Slices) -> Result<Vec<SocketAddr>, ListFailure> {
         let service_port = self.cluster.config.authority.port;
         let addresses = slices.addresses(self.port_name.as_deref(), service_port);
-        addresses.map_err(|error| Failure::Refused(error.to_string()))
+        addresses.map_err(|error| ListFailure::Refused(error.to_string()))
     }
 
-    fn note(&self, failure: &Failure) {
+    fn note(&self, failure: &ListFailure) {
         self.cluster.metrics.kubernetes_failures.inc();
         debug!(cluster = %self.cluster.config.name, %failure, "no EndpointSlices");
     }
 
     fn note_success(&self, backoff: &mut Backoff) {
         if std::mem::take(&mut backoff.failures) > 0 {
-            info!(cluster = %self.cluster.config.name, "the watch of EndpointSlices goes on");
+            info!(cluster = %self.cluster.config.name, "watch of EndpointSlices recovered");
         }
     }
 }
 
-/// How long to wait after a failure.
+/// Pauses after failures.
 struct Backoff {
     longest: Duration,
     failures: u32,
@@ -217,8 +219,8 @@ impl Backoff {
     }
 
     /// Random within a factor of two, so that gateways that failed together do not come back together.
-    fn pause_after(&mut self, failure: &Failure) -> Duration {
-        if let Failure::Refused(_) = failure {
+    fn pause_after(&mut self, failure: &ListFailure) -> Duration {
+        if let ListFailure::Refused(_) = failure {
             return self.longest.mul_f64(1.0 + fastrand::f64());
         }
         let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(self.longest);
@@ -237,14 +239,14 @@ mod tests {
         fn pauses_grow_to_the_longest_and_a_refusal_waits_longer_still(longest_ms in 1u64..60_000, failures in 0usize..40) {
             let longest = Duration::from_millis(longest_ms);
             let mut backoff = Backoff::new(longest);
-            let passing = Failure::Passing(String::new());
+            let passing = ListFailure::Passing(String::new());
             for _ in 0..failures {
                 prop_assert!(backoff.pause_after(&passing) <= longest);
             }
             let grown = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(longest);
             let pause = backoff.pause_after(&passing);
             prop_assert!((grown / 2..=grown).contains(&pause), "{pause:?} after {failures} failures");
-            let refused = backoff.pause_after(&Failure::Refused(String::new()));
+            let refused = backoff.pause_after(&ListFailure::Refused(String::new()));
             prop_assert!((longest..=longest * 2).contains(&refused), "{refused:?}");
         }
     }

@@ -1,4 +1,4 @@
-//! How loaded an endpoint looks: what it has in hand, and how long it takes.
+//! The load of an endpoint as the balancer sees it: requests in flight, and latency.
 //!
 //! The latency is a moving average with three properties that a plain one lacks. One slow answer does not make an
 //! endpoint slow (a step up is bounded), a second one does. What nobody asks for a while fades, so that an
@@ -106,7 +106,7 @@ impl Load {
         in_flight(self.counts.load(Ordering::Relaxed))
     }
 
-    /// How long an answer is expected to take, in nanoseconds; 0 when nothing is known.
+    /// Expected latency of an answer in nanoseconds; 0 when nothing is known.
     pub fn latency(&self, now: MonotonicNanos) -> u64 {
         let age = now.nanos_since(self.estimated_at.load(Ordering::Relaxed));
         let estimate = faded(self.latency.load(Ordering::Relaxed), age);
@@ -116,7 +116,7 @@ impl Load {
         }
     }
 
-    /// Whether nothing was answered since `sent`.
+    /// Tells whether nothing was answered since `sent`.
     pub fn silent_since(&self, sent: MonotonicNanos) -> bool {
         self.progress_at.load(Ordering::Relaxed) <= sent.nanos()
     }
@@ -131,7 +131,7 @@ fn in_flight(counts: u64) -> u32 {
     counts as u32
 }
 
-/// What is left of an estimate of this age.
+/// Remaining part of an estimate of this age.
 fn faded(estimate: u64, age: u64) -> u64 {
     if age <= nanos(FRESH) {
         return estimate;

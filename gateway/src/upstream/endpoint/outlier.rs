@@ -26,7 +26,7 @@ const RELAPSE: Duration = Duration::from_secs(WINDOW as u64);
 #[derive(Debug, Default)]
 pub(super) struct Outlier {
     failures_in_a_row: AtomicU32,
-    /// When the penalty ends; 0 while the endpoint is in.
+    /// End of the penalty; 0 while the endpoint is not ejected.
     ejected_until: AtomicU64,
     /// The one request that proves the endpoint is on its way.
     probing: AtomicBool,
@@ -36,7 +36,7 @@ pub(super) struct Outlier {
 }
 
 impl Outlier {
-    /// Whether a request may go to the endpoint: it is in, or waits for a probe.
+    /// Tells whether a request may go to the endpoint: it is not ejected, or waits for a probe.
     pub(super) fn admits(&self, now: MonotonicNanos) -> bool {
         match self.ejected_until.load(Ordering::Relaxed) {
             0 => true,
@@ -48,7 +48,7 @@ impl Outlier {
         self.ejected_until.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether the endpoint's penalty is over and nobody probes it yet.
+    /// Tells whether the endpoint's penalty is over and no probe is under way.
     pub(super) fn wants_probe(&self, now: MonotonicNanos) -> bool {
         self.is_ejected() && self.admits(now)
     }

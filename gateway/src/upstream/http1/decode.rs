@@ -36,7 +36,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Whether it only announces the final answer. 101 is final: what follows it is not HTTP.
+    /// Tells whether the answer is interim. 101 is final: the bytes after it are not HTTP.
     pub(super) fn is_interim(&self) -> bool {
         let status = self.response.status();
         status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
@@ -61,7 +61,7 @@ pub(super) fn head(bytes: &Bytes, is_head_request: bool) -> Result<Option<(Head,
     let headers = response.headers_mut();
     *headers = SPARE.take();
     headers.reserve(answer.headers.len() + 1);
-    let mut seen = Delivery::default();
+    let mut seen = BodyFraming::default();
     for header in answer.headers.iter() {
         let name =
             HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| UpstreamError::Invalid("a header name"))?;
@@ -91,16 +91,16 @@ fn explain(error: httparse::Error) -> &'static str {
     }
 }
 
-/// What the headers say about the body and the connection.
+/// Framing of the body, and the fate of the connection, by the headers.
 #[derive(Default)]
-struct Delivery {
+struct BodyFraming {
     length: Option<u64>,
     chunked: bool,
     close: bool,
     keep_alive: bool,
 }
 
-impl Delivery {
+impl BodyFraming {
     fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), UpstreamError> {
         if *name == CONTENT_LENGTH {
             let length = content_length(value.as_bytes()).ok_or(UpstreamError::Invalid("content-length"))?;
@@ -149,7 +149,7 @@ fn content_length(value: &[u8]) -> Option<u64> {
     digits.then(|| text.parse().ok())?
 }
 
-/// Where in its body an answer is.
+/// Position in an answer's body.
 #[derive(Debug)]
 pub(super) enum Decoder {
     Ended,
@@ -205,7 +205,7 @@ impl Decoder {
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
     state: ChunkState,
-    /// Of the chunk that is being read.
+    /// Remaining bytes of the chunk that is being read.
     left: u64,
     /// Bytes of the size line so far, then of the trailers.
     line: usize,

@@ -16,7 +16,7 @@ use crate::upstream::trailers::is_allowed_trailer;
 /// Parts of a message up to this size are copied together for one plain write.
 pub(super) const SMALL: usize = 2048;
 
-/// How a body's end is told.
+/// Framing of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoder {
     /// So many bytes are still announced.

@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// What an answer's bytes come to when they arrive in these pieces.
+/// Result of reading an answer whose bytes arrive in these pieces.
 fn decoded(pieces: &[&[u8]], is_head_request: bool) -> Result<(StatusCode, Vec<u8>, HeaderMap, bool), UpstreamError> {
     let mut head = None;
     let mut before = Vec::new();

@@ -10,11 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::Connection;
 use h2::{Ping, PingPong};
-use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
+
+use crate::metrics::OpenGauge;
 
 /// A connection with requests on it that has been silent for so long is asked for a sign of life,
 const SILENCE: Duration = Duration::from_secs(10);
@@ -23,10 +24,10 @@ const PONG: Duration = Duration::from_secs(5);
 /// gRPC's servers end a connection that asks more often than this without an answer of theirs in between.
 const PING_PAUSE: Duration = Duration::from_secs(300);
 
-/// What is known of a connection, to its task and to whoever sends requests over it.
+/// State of a connection, shared by its task and the requests on it.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
-    /// When something last came.
+    /// Time of the last read.
     pub(super) heard: Cell<Instant>,
     /// A part of an answer came since the peer was last asked for a sign of life.
     pub(super) has_answered: Cell<bool>,
@@ -89,24 +90,8 @@ impl AsyncWrite for ActivityIo {
     }
 }
 
-/// Counts a connection as open.
-pub(super) struct Open(IntGauge);
-
-impl Open {
-    pub(super) fn new(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 /// Moves frames until the connection ends, or is found to be dead: then its requests end with it.
-pub(super) async fn drive(mut connection: Connection<ActivityIo, Bytes>, state: Rc<ConnectionState>, _open: Open) {
+pub(super) async fn drive(mut connection: Connection<ActivityIo, Bytes>, state: Rc<ConnectionState>, _open: OpenGauge) {
     let pings = connection.ping_pong().expect("nobody took it before");
     tokio::select! {
         ended = connection => if let Err(error) = ended {
@@ -138,7 +123,7 @@ async fn until_dead(state: &ConnectionState, mut pings: PingPong) {
     }
 }
 
-/// When a peer is asked for a sign of life.
+/// Schedule of keep-alive pings.
 #[derive(Default)]
 struct KeepalivePings {
     last: Option<Instant>,

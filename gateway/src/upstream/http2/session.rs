@@ -16,16 +16,17 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::connection::{ActivityIo, ConnectionState, Open, drive};
+use super::connection::{ActivityIo, ConnectionState, drive};
 use crate::config::Http2Limits;
+use crate::metrics::OpenGauge;
 use crate::upstream::error::ConnectError;
 
-/// How much of one answer may wait in memory for its client: what the protocol starts with.
+/// Most bytes of one answer that wait in memory for its client: the protocol's own initial window.
 const STREAM_WINDOW: u32 = 64 * 1024;
 /// All answers of a connection together: as much as the protocol can say. Each has its own bound, and a client that does
 /// not read must not hold up the others.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
-/// What small frames may cost in memory besides their bytes, before the connection is given up with all that is on it. A
+/// Most memory that small frames may cost besides their bytes, before the connection is closed with all that is on it. A
 /// stream whose client does not read has 16 MB of them at worst: its window in frames of one byte.
 const FRAMES_MEMORY: usize = 64 << 20;
 
@@ -59,7 +60,7 @@ impl Session {
             .handshake(wire)
             .await
             .map_err(io::Error::other)?;
-        let open = Open::new(gauge);
+        let open = OpenGauge::new(gauge);
         poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(io::Error::other(error))),
             Poll::Ready(Ok(())) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
@@ -79,7 +80,7 @@ impl Session {
         })
     }
 
-    /// Whether another request may go out over it: it has not broken, and the upstream has not said that it ends.
+    /// Tells whether another request may go out over it: it has not broken, and the upstream has not sent GOAWAY.
     fn is_usable(&self) -> bool {
         // A handle without a request of its own tells at once; nobody is to be woken.
         let mut sender = self.sender.clone();
@@ -133,7 +134,7 @@ pub(in crate::upstream) struct Sessions {
     has_left: Cell<bool>,
 }
 
-/// Why there is no connection: by one's own attempt or by that of someone else, who has noted it already.
+/// Reason why there is no connection: this request's own attempt failed, or another request's, which noted it already.
 pub(in crate::upstream) enum NoSession {
     Own(ConnectError),
     Others(ConnectError),
@@ -212,7 +213,7 @@ impl Sessions {
         }
     }
 
-    /// Lets go of those that are of no further use, or had no request for too long.
+    /// Drops connections that are of no further use, or had no request for too long.
     pub(in crate::upstream) fn retain(&self, is_wanted: impl Fn(&Session) -> bool) {
         self.open
             .borrow_mut()

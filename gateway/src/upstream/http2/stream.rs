@@ -26,7 +26,7 @@ use crate::upstream::injected_headers::InjectedHeaders;
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::trailers::allowed_trailers;
 
-/// What it does is not inlined into the path of a request, which is HTTP/1.1's for most.
+/// Its methods are not inlined into the path of a request, which is HTTP/1.1's for most.
 pub(in crate::upstream) struct Stream {
     pub(in crate::upstream) request: H2Request,
     pub(in crate::upstream) timer: Timer,
@@ -53,7 +53,7 @@ pub(in crate::upstream) struct H2Request {
     /// The rest of the upload, once the answer is passed on.
     uploading: Option<Uploading>,
     reading: Reading,
-    /// What is left of the answer's body, where its head said so.
+    /// Remaining bytes of the answer's body, where its head announced them.
     left: Option<u64>,
 }
 
@@ -111,7 +111,7 @@ impl H2Request {
         Ok(())
     }
 
-    /// Whether the upstream cannot have seen anything of the request that failed.
+    /// Tells whether the upstream cannot have seen anything of the request that failed.
     #[inline(never)]
     pub(in crate::upstream) fn is_unsent(&mut self) -> bool {
         self.note_open(&mut Context::from_waker(Waker::noop()));
@@ -227,7 +227,7 @@ impl H2Request {
     }
 }
 
-/// How long the end of an answer may come after all of its bytes.
+/// Longest wait for the end of an answer after all of its bytes.
 const END_TOLD: Duration = Duration::from_secs(5);
 
 /// Reads the end of an answer that is there already: letting go of it now would reset its stream.

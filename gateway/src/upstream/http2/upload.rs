@@ -74,7 +74,7 @@ impl Upload {
         }
     }
 
-    /// How many bytes may be sent; `None` when the stream takes no more.
+    /// Number of bytes that may be sent; `None` when the stream takes no more.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
         self.stream.reserve_capacity(self.part.len());
         // What is there already is not told a second time.

@@ -187,7 +187,7 @@ async fn places_that_come_without_a_word_are_found_with_the_next() {
     assert!(futures_util::poll!(&mut second).is_ready());
 }
 
-/// What happens to a queue of requests for one of two endpoints.
+/// An event at a queue of requests for one of two endpoints.
 #[derive(Debug, Clone)]
 enum Event {
     /// A request comes that may use these endpoints.

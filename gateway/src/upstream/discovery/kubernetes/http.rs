@@ -55,7 +55,7 @@ pub(super) enum HttpError {
     Request(#[from] http::Error),
 }
 
-/// How the API server is reached.
+/// Address of the API server, and the credentials for it.
 pub(super) struct Server {
     pub(super) url: Uri,
     pub(super) service_account: PathBuf,
@@ -63,7 +63,7 @@ pub(super) struct Server {
 }
 
 /// An answer whose body is still to come. Dropping it closes the connection.
-pub(super) struct Answer {
+pub(super) struct ApiAnswer {
     pub(super) status: StatusCode,
     body: Incoming,
     /// Read, but part of the next line.
@@ -72,8 +72,8 @@ pub(super) struct Answer {
 }
 
 impl Server {
-    /// Asks for `target`, a path with its query.
-    pub(super) async fn get(&self, target: &Uri) -> Result<Answer, HttpError> {
+    /// Sends a GET for `target`, a path with its query.
+    pub(super) async fn get(&self, target: &Uri) -> Result<ApiAnswer, HttpError> {
         let request = self.request(target)?;
         let tls = self.tls()?;
         let (address, stream) = in_time(CONNECT_TIMEOUT, self.connect()).await?;
@@ -194,7 +194,7 @@ async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, HttpEr
     timeout(limit, work).await.unwrap_or(Err(HttpError::TooLate(limit)))
 }
 
-async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<Answer, HttpError>
+async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<ApiAnswer, HttpError>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -206,7 +206,7 @@ where
         }
     });
     let response = sender.send_request(request).await?;
-    Ok(Answer {
+    Ok(ApiAnswer {
         status: response.status(),
         body: response.into_body(),
         ahead: BytesMut::new(),
@@ -214,7 +214,7 @@ where
     })
 }
 
-impl Answer {
+impl ApiAnswer {
     /// The body, which must be no longer than `limit`.
     pub(super) async fn whole(self, limit: usize) -> Result<Bytes, HttpError> {
         // The connection is driven until the body is there.
