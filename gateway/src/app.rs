@@ -9,11 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use shared::config::{Progress, Reloader};
-use shared::control;
 use shared::lifecycle::{Drained, Lifecycle, Phase, Signals, drain};
-use shared::serve::{self, Workers};
-use shared::telemetry::metrics::ConnectionMetrics;
+use shared::main_thread;
+use shared::reload::{Progress, Reloader};
+use shared::serve::{self, ConnectionMetrics, Workers};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::info;
@@ -32,7 +31,7 @@ const SWEEP_EVERY: u64 = 5;
 
 /// Runs the gateway until it is told to stop.
 pub fn run(config: Config, reloader: Reloader<Config>) -> ExitCode {
-    control::run(config.logging, serve_until_stopped(config, reloader))
+    main_thread::run(config.logging, serve_until_stopped(config, reloader))
 }
 
 async fn serve_until_stopped(config: Config, reloader: Reloader<Config>) -> Result<Drained, Box<dyn Error>> {

@@ -15,12 +15,14 @@ use std::time::Duration;
 
 use http::Uri;
 use shared::cli::Program;
-use shared::config::shape::{BYTES, SECONDS};
+use shared::config::scalar::{BYTES, SECONDS};
 use shared::config::units::{boolean, bytes, name, number, seconds};
-use shared::config::{Scalar, Secret, Setting, Settings, common};
-use shared::lifecycle::DrainTimes;
+use shared::config::{Scalar, Secret, Setting, Settings};
+use shared::lifecycle::{self, DrainTimes};
+use shared::reload::RELOAD_INTERVAL;
 use shared::serve::{self, ConnectionLimits, usable_cpus};
-use shared::telemetry::logging::Logging;
+use shared::service_settings;
+use shared::telemetry::logging::{self, Logging};
 
 use clusters::keys::CLUSTERS;
 use routes::ROUTES;
@@ -185,17 +187,17 @@ const SETTINGS: &[Setting] = &[
     LISTEN_ADDRESS,
     ADMIN_ADDRESS,
     WORKERS,
-    common::ENVIRONMENT,
-    common::POD_NAME,
-    common::LOG_LEVEL,
-    common::LOG_FORMAT,
+    service_settings::ENVIRONMENT,
+    service_settings::POD_NAME,
+    logging::LOG_LEVEL,
+    logging::LOG_FORMAT,
     ACCESS_LOG,
-    common::REQUEST_TIMEOUT,
+    service_settings::REQUEST_TIMEOUT,
     CONNECT_TIMEOUT,
     CONNECT_ATTEMPT_TIMEOUT,
     MAX_ATTEMPTS,
-    common::KEEPALIVE_TIMEOUT,
-    common::MAX_CONNECTIONS,
+    serve::KEEPALIVE_TIMEOUT,
+    serve::MAX_CONNECTIONS,
     serve::HEADER_TIMEOUT,
     serve::SEND_TIMEOUT,
     serve::MAX_HEADER_BYTES,
@@ -221,9 +223,9 @@ const SETTINGS: &[Setting] = &[
     SERVICE_ACCOUNT_DIR,
     KUBERNETES_WATCH_TIMEOUT,
     KUBERNETES_RETRY,
-    common::DRAIN_WINDOW,
-    common::DRAIN_TIMEOUT,
-    common::RELOAD_INTERVAL,
+    lifecycle::DRAIN_WINDOW,
+    lifecycle::DRAIN_TIMEOUT,
+    RELOAD_INTERVAL,
     API_KEY,
     API_KEY_PREVIOUS,
     JWT_SECRET,
@@ -350,20 +352,20 @@ impl Config {
                 0 => usable_cpus(),
                 count => count,
             },
-            environment: settings.get(&common::ENVIRONMENT, |text| name(text, 63)),
-            pod_name: settings.pod_name(),
+            environment: settings.get(&service_settings::ENVIRONMENT, |text| name(text, 63)),
+            pod_name: service_settings::pod_name(settings),
             logging: Logging::from_settings(settings),
             connections,
             drain: DrainTimes {
-                window: settings.get(&common::DRAIN_WINDOW, seconds),
-                timeout: settings.get(&common::DRAIN_TIMEOUT, seconds),
+                window: settings.get(&lifecycle::DRAIN_WINDOW, seconds),
+                timeout: settings.get(&lifecycle::DRAIN_TIMEOUT, seconds),
             },
             live: LiveSettings {
                 access_log,
                 max_body_bytes: settings.get(&MAX_BODY_BYTES, bytes),
                 tunnel_idle_timeout: settings.get(&TUNNEL_IDLE_TIMEOUT, seconds),
                 upstream: UpstreamConfig {
-                    request_timeout: settings.get(&common::REQUEST_TIMEOUT, seconds),
+                    request_timeout: settings.get(&service_settings::REQUEST_TIMEOUT, seconds),
                     connect_timeout: settings.get(&CONNECT_TIMEOUT, seconds),
                     connect_attempt_timeout: settings.get(&CONNECT_ATTEMPT_TIMEOUT, seconds),
                     max_attempts: settings.get(&MAX_ATTEMPTS, number),

@@ -9,7 +9,9 @@ use http::StatusCode;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
-use shared::telemetry::metrics::{ConnectionMetrics, LATENCY_BUCKETS, ReloadMetrics, registry};
+use shared::reload::ReloadMetrics;
+use shared::serve::ConnectionMetrics;
+use shared::telemetry::metrics::{LATENCY_BUCKETS, registry};
 
 use crate::config::Tier;
 use crate::grpc::STATUSES;

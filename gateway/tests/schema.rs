@@ -11,8 +11,8 @@ use jsonschema::Validator;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Map as Object, Value, json};
-use shared::config::shape::Map;
-use shared::config::{Fault, Key, Reloader, Scalar, Setting, Shape};
+use shared::config::{Fault, Key, Map, Scalar, Setting, Shape};
+use shared::reload::Reloader;
 use shared::test_util::Scratch;
 use yaml_rust2::{Yaml, YamlLoader};
 

@@ -18,12 +18,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use shared::cli::complain;
-use shared::config::{Progress, Reloader};
-use shared::control;
 use shared::lifecycle::{DrainTimes, Drained, Lifecycle, Phase, Signals, drain};
-use shared::serve::{self, BindError, Listeners};
+use shared::main_thread;
+use shared::reload::{Progress, Reloader};
+use shared::serve::{self, BindError, ConnectionMetrics, Listeners};
 use shared::telemetry::logging;
-use shared::telemetry::metrics::ConnectionMetrics;
 use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
@@ -71,7 +70,7 @@ pub fn run(config: Config, reloader: Reloader<Config>) -> ExitCode {
         complain(&format!("cannot start again without onnxruntime's telemetry: {error}"));
         return ExitCode::FAILURE;
     }
-    control::run(config.logging, serve(config, reloader))
+    main_thread::run(config.logging, serve(config, reloader))
 }
 
 async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, AppError> {

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use shared::cli::Program;
-use shared::config::shape::{BYTES, NAME, SECONDS};
-use shared::config::{Scalar, Setting, Settings, common, units};
-use shared::lifecycle::DrainTimes;
+use shared::config::scalar::{BYTES, NAME, SECONDS};
+use shared::config::{Scalar, Setting, Settings, units};
+use shared::lifecycle::{self, DrainTimes};
+use shared::reload::RELOAD_INTERVAL;
 use shared::serve::{self, ConnectionLimits};
-use shared::telemetry::logging::Logging;
+use shared::service_settings;
+use shared::telemetry::logging::{self, Logging};
 
 use crate::engine::RunLimits;
 use crate::model::BuiltIn;
@@ -144,7 +146,7 @@ const MAX_RESPONSE_BYTES: Setting = Setting::new(
 .live();
 const REQUEST_TIMEOUT: Setting = Setting {
     about: "longest time a request's body may take to arrive; later ones are answered 408",
-    ..common::REQUEST_TIMEOUT
+    ..service_settings::REQUEST_TIMEOUT
 };
 pub const SETTINGS: &[Setting] = &[
     BIND_ADDRESS,
@@ -165,11 +167,11 @@ pub const SETTINGS: &[Setting] = &[
     MAX_BODY_BYTES,
     MAX_RESPONSE_BYTES,
     REQUEST_TIMEOUT,
-    common::ENVIRONMENT,
-    common::LOG_LEVEL,
-    common::LOG_FORMAT,
-    common::KEEPALIVE_TIMEOUT,
-    common::MAX_CONNECTIONS,
+    service_settings::ENVIRONMENT,
+    logging::LOG_LEVEL,
+    logging::LOG_FORMAT,
+    serve::KEEPALIVE_TIMEOUT,
+    serve::MAX_CONNECTIONS,
     serve::HEADER_TIMEOUT,
     serve::SEND_TIMEOUT,
     serve::MAX_HEADER_BYTES,
@@ -181,10 +183,10 @@ pub const SETTINGS: &[Setting] = &[
     serve::HTTP2_CONNECTION_WINDOW_BYTES,
     serve::HTTP2_PING_INTERVAL,
     serve::HTTP2_PING_TIMEOUT,
-    common::DRAIN_WINDOW,
-    common::DRAIN_TIMEOUT,
-    common::RELOAD_INTERVAL,
-    common::POD_NAME,
+    lifecycle::DRAIN_WINDOW,
+    lifecycle::DRAIN_TIMEOUT,
+    RELOAD_INTERVAL,
+    service_settings::POD_NAME,
     settings::MODEL_URI,
     settings::REGISTRY_INTERVAL,
     settings::REGISTRY_TIMEOUT,
@@ -255,7 +257,7 @@ pub fn parse(settings: &mut Settings) -> Config {
     let address = SocketAddr::new(ip, port);
     let cpus = serve::usable_cpus();
     let most_runs = settings.get(&INTER_OP_PARALLELISM, units::number);
-    let pod_name = settings.get(&common::POD_NAME, |text| match text {
+    let pod_name = settings.get(&service_settings::POD_NAME, |text| match text {
         "" => Some(None),
         name => units::name(name, LONGEST_POD_NAME).map(Some),
     });
@@ -275,7 +277,7 @@ pub fn parse(settings: &mut Settings) -> Config {
         admin: admin(settings, address),
         service_name: settings.get(&SERVICE_NAME, |text| units::name(text, LONGEST_NAME)),
         pod_name: pod_name.or_else(host_name).unwrap_or_else(|| NAMELESS.to_owned()),
-        environment: settings.get(&common::ENVIRONMENT, |text| units::name(text, LONGEST_NAME)),
+        environment: settings.get(&service_settings::ENVIRONMENT, |text| units::name(text, LONGEST_NAME)),
         served,
         built_in,
         model_version: settings.get(&MODEL_VERSION, ModelVersion::parse),
@@ -293,8 +295,8 @@ pub fn parse(settings: &mut Settings) -> Config {
         },
         connections: ConnectionLimits::from_settings(settings),
         drain: DrainTimes {
-            window: settings.get(&common::DRAIN_WINDOW, units::seconds),
-            timeout: settings.get(&common::DRAIN_TIMEOUT, units::seconds),
+            window: settings.get(&lifecycle::DRAIN_WINDOW, units::seconds),
+            timeout: settings.get(&lifecycle::DRAIN_TIMEOUT, units::seconds),
         },
         logging: Logging::from_settings(settings),
         registry,

@@ -6,7 +6,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::config::{Faults, Key, Layers, Reloader, Setting, Settings, schema};
+use crate::config::{Faults, Key, Layers, Setting, Settings, schema};
+use crate::reload::Reloader;
 
 /// `EX_CONFIG` of sysexits.h: what a service exits with when its settings cannot stand.
 pub const EXIT_CONFIG: u8 = 78;

@@ -23,8 +23,7 @@ mod raw_client;
 mod scratch;
 mod tls_front;
 mod upstream;
-
-use std::time::Duration;
+mod waiting;
 
 pub use api_server::{ApiServer, Asked, Mood, NAMESPACE, Pod, SERVICE, slice, slice_with_ports};
 pub use dns_server::{DnsServer, Zone, pods};
@@ -36,23 +35,4 @@ pub use rustix::process::Signal;
 pub use scratch::Scratch;
 pub use tls_front::TlsFront;
 pub use upstream::{Upstream, UpstreamConnection};
-
-/// Longer than anything takes on a busy machine; a test that reaches it has failed.
-pub const DEADLINE: Duration = Duration::from_secs(30);
-
-const POLL: Duration = Duration::from_millis(5);
-
-/// Waits until `condition` holds.
-///
-/// # Panics
-/// When it does not within `deadline`.
-pub async fn eventually(what: &str, deadline: Duration, mut condition: impl AsyncFnMut() -> bool) {
-    let poll = async {
-        while !condition().await {
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    if tokio::time::timeout(deadline, poll).await.is_err() {
-        panic!("after {deadline:?} still not: {what}");
-    }
-}
+pub use waiting::{DEADLINE, eventually};

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use shared::config::shape::Map;
 use shared::config::units::number;
-use shared::config::{Faults, Key, Layers, Scalar, Setting, Settings, Shape};
+use shared::config::{Faults, Key, Layers, Map, Scalar, Setting, Settings, Shape};
 use shared::test_util::Scratch;
 
 const COUNT: Setting = Setting::new("COUNT", "1", Scalar::Whole(1, 9), "how many");

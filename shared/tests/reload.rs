@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use proptest::prelude::*;
-use shared::config::shape::Map;
 use shared::config::units::number;
-use shared::config::{Changes, Faults, Key, Layers, Reloader, Scalar, Setting, Settings, Shape, common};
+use shared::config::{Changes, Faults, Key, Layers, Map, Scalar, Setting, Settings, Shape};
+use shared::reload::{RELOAD_INTERVAL, Reloader};
 use shared::test_util::{Mount, Scratch};
 
 const COLOUR: Setting = Setting::new("COLOUR", "green", Scalar::word("a colour", ""), "what colour").live();
@@ -36,7 +36,7 @@ fn parse(settings: &mut Settings) -> Values {
 fn layers(variables: &[(&str, &Path)]) -> Layers {
     let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
     Layers {
-        settings: vec![COLOUR, COUNT, TOKEN, common::RELOAD_INTERVAL],
+        settings: vec![COLOUR, COUNT, TOKEN, RELOAD_INTERVAL],
         documents: &[ROUTES],
         default_document: "routes: [{prefix: /default}]",
         default_file: "/nowhere/settings.yaml",

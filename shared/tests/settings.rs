@@ -5,9 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use proptest::prelude::*;
-use shared::config::shape::Map;
 use shared::config::units::number;
-use shared::config::{Faults, Key, Layers, Scalar, Setting, Settings, Shape};
+use shared::config::{Faults, Key, Layers, Map, Scalar, Setting, Settings, Shape};
 use shared::test_util::Scratch;
 
 const COLOUR: Setting = Setting::new("COLOUR", "green", Scalar::word("a colour", ""), "what colour");

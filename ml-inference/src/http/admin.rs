@@ -11,7 +11,7 @@ use http::{Request, Response};
 use http_body::Body;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use shared::config::Progress;
+use shared::reload::Progress;
 use tokio::sync::watch;
 use tracing::error;
 

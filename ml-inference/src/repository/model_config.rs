@@ -19,8 +19,8 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use shared::config::shape::{Map, NAME};
-use shared::config::{Key, Node, Scalar, Shape, YamlFile, units};
+use shared::config::scalar::NAME;
+use shared::config::{Key, Map, Node, Scalar, Shape, YamlFile, units};
 
 use super::version_policy::VersionPolicy;
 use crate::runtime::{OnnxRuntimeError, RuntimeChoice, onnxruntime};

@@ -1,9 +1,8 @@
 //! What is wrong with the settings: collected, never thrown one at a time.
 
 use std::fmt;
-use std::path::PathBuf;
 
-use super::yaml::Position;
+use super::position::Location;
 
 /// One thing wrong, with where it was said and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,20 +30,6 @@ impl fmt::Display for Fault {
             (None, "") => write!(f, "{source}: {problem}"),
             (None, setting) => write!(f, "{setting} ({source}): {problem}"),
         }
-    }
-}
-
-/// A place in a file, in the form of compilers, which editors and terminals make a link of.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Location {
-    pub file: PathBuf,
-    pub position: Position,
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Position { line, column } = self.position;
-        write!(f, "{}:{line}:{column}", self.file.display())
     }
 }
 

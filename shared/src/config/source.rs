@@ -8,13 +8,19 @@ use std::path::{Path, PathBuf};
 
 use config::{ConfigError, Map, Source, Value};
 
-use super::{Fault, Setting};
+use super::fault::Fault;
+use super::setting::Setting;
 
 pub const DEFAULT_ORIGIN: &str = "default";
 pub const ENVIRONMENT_ORIGIN: &str = "environment";
 
 /// A file larger than this holds no setting but a mistake.
 const LARGEST_FILE: u64 = 64 * 1024;
+
+/// The origin of what the mounted file at `path` says.
+pub(super) fn file_origin(path: &Path) -> String {
+    format!("file {}", path.display())
+}
 
 fn value(origin: &str, text: impl Into<String>) -> Value {
     Value::new(Some(&origin.to_owned()), text.into())

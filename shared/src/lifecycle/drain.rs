@@ -7,7 +7,26 @@ use prometheus::IntGauge;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::{Lifecycle, Phase, Signal, Signals};
+use super::phase::{Lifecycle, Phase};
+use super::signal::{Signal, Signals};
+use crate::config::scalar::SECONDS_OR_ZERO;
+use crate::config::units::seconds;
+use crate::config::{Setting, Settings};
+
+pub const DRAIN_WINDOW: Setting = Setting::new(
+    "DRAIN_WINDOW",
+    "5",
+    SECONDS_OR_ZERO,
+    "after SIGTERM: how long to go on accepting while not ready, so that every router hears of it",
+)
+.live();
+pub const DRAIN_TIMEOUT: Setting = Setting::new(
+    "DRAIN_TIMEOUT",
+    "20",
+    SECONDS_OR_ZERO,
+    "after the window: how long requests in flight may take to finish",
+)
+.live();
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DrainTimes {
@@ -15,6 +34,15 @@ pub struct DrainTimes {
     pub window: Duration,
     /// How long requests in flight may take after that.
     pub timeout: Duration,
+}
+
+impl DrainTimes {
+    pub fn from_settings(settings: &mut Settings) -> Self {
+        Self {
+            window: settings.get(&DRAIN_WINDOW, seconds),
+            timeout: settings.get(&DRAIN_TIMEOUT, seconds),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,32 +2,33 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
-use pin_project_lite::pin_project;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tracing::{debug, info};
 
-use super::SmallWrites;
-use super::accept::Connections;
+use super::connections::{Connections, WakerSlot};
 use super::http1::Refusal;
+use super::limits::ConnectionLimits;
+use super::observed::{Observe, ObservedBody, ObservedFuture};
+use super::small_writes::SmallWrites;
 use super::takeover::Takeover;
 use super::wire::{Progress, Wire, WireIo};
-use super::{ConnectionLimits, http2, linger, refuse};
+use super::{http2, linger, refuse};
 use crate::request_id::RequestId;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -177,118 +178,46 @@ struct Tracked<S> {
 impl<S, B> Service<Request<Incoming>> for Tracked<S>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    B: Body,
 {
-    type Response = Response<TrackedBody<B>>;
+    type Response = Response<ObservedBody<B, Answering>>;
     type Error = Infallible;
-    type Future = TrackedFuture<S::Future>;
+    type Future = ObservedFuture<S::Future, Answering>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.progress.has_started.set(true);
-        TrackedFuture {
-            inner: self.inner.call(request),
-            answering: Some(Answering(Rc::clone(&self.progress))),
-            connections: Rc::clone(&self.connections),
-        }
+        let answered = self.inner.call(request);
+        ObservedFuture::new(
+            answered,
+            Answering {
+                progress: Rc::clone(&self.progress),
+                connections: Rc::clone(&self.connections),
+            },
+        )
     }
 }
 
-/// Counts a request as answered when it is dropped: at the end of the answer's body, or before.
-struct Answering(Rc<Progress>);
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        self.0.answered.set(self.0.answered.get() + 1);
-    }
-}
-
-pin_project! {
-    struct TrackedFuture<F> {
-        #[pin]
-        inner: F,
-        answering: Option<Answering>,
-        connections: Rc<Connections>,
-    }
-}
-
-impl<F, B> Future for TrackedFuture<F>
-where
-    F: Future<Output = Result<Response<B>, Infallible>>,
-{
-    type Output = Result<Response<TrackedBody<B>>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let Ok(mut response) = ready!(this.inner.poll(cx));
-        let answering = this.answering.take();
-        if let Some(Answering(progress)) = &answering
-            && progress.declines_upgrade(response.status())
-        {
-            // What came behind the request is held and read by now: the socket will not tell of it again.
-            cx.waker().wake_by_ref();
-        }
-        let is_broken = answering.as_ref().is_some_and(|answering| answering.0.is_broken.get());
-        let is_101 = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if is_broken || (this.connections.phase.is_draining() && !is_101) {
-            response.headers_mut().insert(CONNECTION, CLOSE);
-        }
-        Poll::Ready(Ok(response.map(|inner| TrackedBody {
-            inner,
-            _answering: answering,
-        })))
-    }
-}
-
-pin_project! {
-    struct TrackedBody<B> {
-        #[pin]
-        inner: B,
-        _answering: Option<Answering>,
-    }
-}
-
-impl<B: Body> Body for TrackedBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().inner.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-/// The place of a connection's waker among its worker's, for as long as the connection lives.
-pub(super) struct WakerSlot {
-    slot: Option<usize>,
+/// A request until it is answered, which it is when this is dropped: at the end of the answer's body, or before.
+struct Answering {
+    progress: Rc<Progress>,
     connections: Rc<Connections>,
 }
 
-impl WakerSlot {
-    pub(super) fn new(connections: &Rc<Connections>) -> Self {
-        Self {
-            slot: None,
-            connections: Rc::clone(connections),
+impl<B: Body> Observe<B> for Answering {
+    fn on_head(&mut self, answer: &mut Response<B>, cx: &mut Context<'_>) {
+        if self.progress.declines_upgrade(answer.status()) {
+            // What came behind the request is held and read by now: the socket will not tell of it again.
+            cx.waker().wake_by_ref();
         }
-    }
-
-    /// A task keeps one waker for its life, so the first poll's is enough.
-    pub(super) fn register(&mut self, cx: &Context<'_>) {
-        if self.slot.is_none() {
-            self.slot = Some(self.connections.wakers.borrow_mut().insert(cx.waker().clone()));
+        let is_101 = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if self.progress.is_broken.get() || (self.connections.phase.is_draining() && !is_101) {
+            answer.headers_mut().insert(CONNECTION, CLOSE);
         }
     }
 }
 
-impl Drop for WakerSlot {
+impl Drop for Answering {
     fn drop(&mut self) {
-        if let Some(slot) = self.slot {
-            self.connections.wakers.borrow_mut().remove(slot);
-        }
+        self.progress.answered.set(self.progress.answered.get() + 1);
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
@@ -22,47 +22,11 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 
-use super::accept::Connections;
-use super::connection::WakerSlot;
+use super::connections::{Connections, WakerSlot};
 use super::deadline::Deadline;
+use super::limits::Http2Limits;
+use super::observed::{Observe, ObservedBody, ObservedFuture};
 use super::wire::{Wire, WireIo};
-use crate::config::shape::SECONDS;
-use crate::config::units::{bytes, number, seconds};
-use crate::config::{Scalar, Setting, Settings};
-
-pub const HTTP2_MAX_STREAMS: Setting = Setting::new(
-    "HTTP2_MAX_STREAMS",
-    "128",
-    Scalar::Whole(1, 10_000),
-    "most requests at a time on one HTTP/2 connection",
-);
-pub const HTTP2_STREAM_WINDOW_BYTES: Setting = Setting::new(
-    "HTTP2_STREAM_WINDOW_BYTES",
-    "64Ki",
-    WINDOW,
-    "how much of one HTTP/2 request's body, and of its answer, may wait in memory",
-);
-pub const HTTP2_CONNECTION_WINDOW_BYTES: Setting = Setting::new(
-    "HTTP2_CONNECTION_WINDOW_BYTES",
-    "1Mi",
-    WINDOW,
-    "how much of the bodies of all requests of one HTTP/2 connection may wait in memory",
-);
-pub const HTTP2_PING_INTERVAL: Setting = Setting::new(
-    "HTTP2_PING_INTERVAL",
-    "30",
-    SECONDS,
-    "how often an HTTP/2 client is asked whether it is still there",
-);
-pub const HTTP2_PING_TIMEOUT: Setting = Setting::new(
-    "HTTP2_PING_TIMEOUT",
-    "20",
-    SECONDS,
-    "how long it may take to say so; then its connection is cut",
-);
-
-/// The first is what HTTP/2 begins with, the last nearly all that it allows (RFC 9113, 6.9.2).
-const WINDOW: Scalar = Scalar::Bytes(64 << 10, 1 << 30);
 
 /// Streams that a client reset before they were taken up: more, and it is up to no good (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
@@ -72,27 +36,6 @@ const MAX_ERROR_RESETS: usize = 256;
 
 /// How long a client may take to close a connection that was ended with GOAWAY and has no streams.
 const GOODBYE: Duration = Duration::from_secs(2);
-
-#[derive(Debug, Clone, Copy)]
-pub struct Http2Limits {
-    max_streams: u32,
-    stream_window: u32,
-    connection_window: u32,
-    ping_interval: Duration,
-    ping_timeout: Duration,
-}
-
-impl Http2Limits {
-    pub(super) fn from_settings(settings: &mut Settings) -> Self {
-        Self {
-            max_streams: settings.get(&HTTP2_MAX_STREAMS, number),
-            stream_window: settings.get(&HTTP2_STREAM_WINDOW_BYTES, bytes),
-            connection_window: settings.get(&HTTP2_CONNECTION_WINDOW_BYTES, bytes),
-            ping_interval: settings.get(&HTTP2_PING_INTERVAL, seconds),
-            ping_timeout: settings.get(&HTTP2_PING_TIMEOUT, seconds),
-        }
-    }
-}
 
 /// Serves a connection whose client has begun to speak HTTP/2, to its end.
 pub(super) async fn serve<S, B>(
@@ -192,6 +135,14 @@ struct Sent {
     waits_for_client: Cell<bool>,
 }
 
+impl Sent {
+    /// hyper asks for the next frame once it has sent this one.
+    fn note_frame(&self) {
+        self.waits_for_client.set(true);
+        self.frames.set(self.frames.get() + 1);
+    }
+}
+
 /// A stream, counted as open until it is dropped with its answer's body.
 struct Stream {
     open: Rc<Open>,
@@ -286,68 +237,32 @@ struct Counted<S> {
 impl<S, B> Service<Request<Incoming>> for Counted<S>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    B: Body,
 {
-    type Response = Response<StreamBody<B>>;
+    type Response = Response<ObservedBody<B, Stream>>;
     type Error = Infallible;
-    type Future = StreamFuture<S::Future>;
+    type Future = ObservedFuture<S::Future, Stream>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        StreamFuture {
-            stream: Some(Stream::new(&self.open)),
-            inner: self.inner.call(request),
-        }
+        let stream = Stream::new(&self.open);
+        ObservedFuture::new(self.inner.call(request), stream)
     }
 }
 
-pin_project! {
-    struct StreamFuture<F> {
-        #[pin]
-        inner: F,
-        stream: Option<Stream>,
-    }
-}
-
-impl<F, B> Future for StreamFuture<F>
-where
-    F: Future<Output = Result<Response<B>, Infallible>>,
-{
-    type Output = Result<Response<StreamBody<B>>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let Ok(response) = ready!(this.inner.poll(cx));
-        let stream = this.stream.take();
-        Poll::Ready(Ok(response.map(|inner| StreamBody { inner, stream })))
-    }
-}
-
-pin_project! {
-    struct StreamBody<B> {
-        #[pin]
-        inner: B,
-        stream: Option<Stream>,
-    }
-}
-
-impl<B: Body> Body for StreamBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let this = self.project();
-        let frame = this.inner.poll_frame(cx);
-        if let Some(Stream { sent, .. }) = this.stream {
-            sent.waits_for_client.set(frame.is_ready());
-            sent.frames.set(sent.frames.get() + u64::from(frame.is_ready()));
-        }
-        frame
+impl<B: Body> Observe<B> for Stream {
+    fn on_pending(&mut self) {
+        self.sent.waits_for_client.set(false);
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+    fn on_frame(&mut self, _frame: &Frame<B::Data>, _is_last: bool) {
+        self.sent.note_frame();
     }
 
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+    fn on_error(&mut self, _error: &B::Error) {
+        self.sent.note_frame();
+    }
+
+    fn on_end(&mut self) {
+        self.sent.note_frame();
     }
 }

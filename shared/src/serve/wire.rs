@@ -16,9 +16,9 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::ConnectionLimits;
 use super::deadline::Deadline;
 use super::http1::{Refusal, Validator};
+use super::limits::ConnectionLimits;
 
 thread_local! {
     /// Where what comes early lands, while a request is being answered.

@@ -14,9 +14,12 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tracing::error;
 
-use super::{ConnectionLimits, Listeners, Takeover, serve};
+use super::accept::serve;
+use super::bind::Listeners;
+use super::limits::ConnectionLimits;
+use super::metrics::ConnectionMetrics;
+use super::takeover::Takeover;
 use crate::lifecycle::PhaseWatch;
-use crate::telemetry::metrics::ConnectionMetrics;
 
 /// The CPUs this process may use. Inside a container this honours the CPU quota: 1 for less than two CPUs.
 pub fn usable_cpus() -> usize {

@@ -11,7 +11,25 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Registry, fmt, reload};
 
-use crate::config::{Settings, common};
+use crate::config::{Scalar, Setting, Settings};
+
+pub const LOG_LEVEL: Setting = Setting::new(
+    "LOG_LEVEL",
+    "info",
+    // In any case: what other programs call it too.
+    Scalar::text(
+        "one of trace, debug, info, warn, error",
+        "^([Tt][Rr][Aa][Cc][Ee]|[Dd][Ee][Bb][Uu][Gg]|[Ii][Nn][Ff][Oo]|[Ww][Aa][Rr][Nn]([Ii][Nn][Gg])?|[Ee][Rr][Rr][Oo][Rr])$",
+    ),
+    "least severe level that is logged; probes and scrapes are logged at debug",
+)
+.live();
+pub const LOG_FORMAT: Setting = Setting::new(
+    "LOG_FORMAT",
+    "auto",
+    Scalar::OneOf(&["auto", "json", "text"]),
+    "auto writes text at a terminal and JSON lines elsewhere",
+);
 
 /// The installed logging's filter.
 static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
@@ -31,8 +49,8 @@ pub struct Logging {
 impl Logging {
     pub fn from_settings(settings: &mut Settings) -> Self {
         Self {
-            level: settings.get(&common::LOG_LEVEL, parse_level),
-            format: settings.get(&common::LOG_FORMAT, parse_format),
+            level: level(settings),
+            format: settings.get(&LOG_FORMAT, parse_format),
         }
     }
 
@@ -55,6 +73,11 @@ impl Logging {
         let _first = FILTER.set(handle);
         Ok(())
     }
+}
+
+/// The level that `settings` ask for.
+pub fn level(settings: &mut Settings) -> LevelFilter {
+    settings.get(&LOG_LEVEL, parse_level)
 }
 
 /// Changes the level of the installed logging. What is logged at no level costs nothing after it either: the decision is

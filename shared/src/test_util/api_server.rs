@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Upstream, UpstreamConnection};
+use super::upstream::{Upstream, UpstreamConnection};
 
 pub const NAMESPACE: &str = "mlops-lab";
 pub const SERVICE: &str = "ml-inference-service";

@@ -8,7 +8,7 @@ use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::{RData, Record, RecordType, rdata};
 use tokio::net::UdpSocket;
 
-use super::Upstream;
+use super::upstream::Upstream;
 
 /// Answers A questions from a table, with a TTL of 0, and keeps what it was asked.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use super::Scratch;
+use super::scratch::Scratch;
 
 /// `KEY → ..data/KEY`, and `..data → ..1`, a link that the next version replaces with one to `..2`.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::{DEADLINE, POLL};
+use super::waiting::{DEADLINE, POLL};
 
 /// Lines as they come, from both streams.
 type Lines = Arc<Mutex<Vec<String>>>;

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::DEADLINE;
+use super::waiting::DEADLINE;
 
 #[derive(Debug)]
 pub struct RawClient {

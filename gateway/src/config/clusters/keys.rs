@@ -1,7 +1,7 @@
 //! The keys of a cluster: the parser, its defaults and limits, and the JSON Schema read this one table.
 
-use shared::config::shape::{Map, SECONDS, SECONDS_OR_ZERO};
-use shared::config::{Key, Scalar, Shape};
+use shared::config::scalar::{SECONDS, SECONDS_OR_ZERO};
+use shared::config::{Key, Map, Scalar, Shape};
 
 use crate::config::policies::{Policy, Protocol};
 use crate::config::values::{AUTHORITY, PATH, SOCKET_ADDRESS};

@@ -1,7 +1,7 @@
 //! The keys of a route: the parser, its defaults and limits, and the JSON Schema read this one table.
 
-use shared::config::shape::{Choice, Map, SECONDS};
-use shared::config::{Key, Scalar, Shape};
+use shared::config::scalar::SECONDS;
+use shared::config::{Choice, Key, Map, Scalar, Shape};
 
 use crate::config::values::{AUTHORITY, PATH};
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Url;
-use shared::config::shape::{NAME, SECONDS, SECONDS_OR_ZERO};
+use shared::config::scalar::{NAME, SECONDS, SECONDS_OR_ZERO};
 use shared::config::{self, Scalar, Secret, Setting, units};
 use tokio::sync::watch;
 

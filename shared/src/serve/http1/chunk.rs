@@ -1,7 +1,7 @@
 //! The line before a chunk: its size and its extensions, RFC 9112 section 7.1.
 
-use super::Refusal;
 use super::bytes::{split_token, trim};
+use super::refusal::Refusal;
 
 /// Digits of the largest size; leading zeros count, as for readers that have a fixed number of them.
 const MOST_DIGITS: usize = 15;

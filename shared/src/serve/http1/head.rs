@@ -1,7 +1,7 @@
 //! The lines of a head: what they say of the request's end, and whether they may stand there.
 
-use super::Refusal;
 use super::bytes::{split_token, trim};
+use super::refusal::Refusal;
 use super::target;
 
 /// What the lines of a head have said so far.

@@ -3,8 +3,8 @@
 use std::net::Ipv6Addr;
 use std::str;
 
-use super::Refusal;
 use super::bytes::{HOST, TARGET, span};
+use super::refusal::Refusal;
 
 /// Whether `target` is one that `method` may have. Its characters were checked already.
 pub(super) fn check(method: &[u8], target: &[u8]) -> Result<(), Refusal> {

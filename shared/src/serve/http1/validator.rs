@@ -12,9 +12,11 @@
 //!
 //! After a request with `Upgrade` nothing passes until it is known whether what follows is still HTTP.
 
+use super::bytes;
 use super::chunk::{ChunkLine, MOST_EXTENSION_BYTES, MOST_LINE_BYTES};
 use super::head::{Framing, Head, check_trailer};
-use super::{HeadLimits, Refusal, bytes};
+use super::limits::HeadLimits;
+use super::refusal::Refusal;
 
 /// The first line of HTTP/2's connection preface, RFC 9113 section 3.4: made to be no request line of HTTP/1.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";

@@ -8,10 +8,12 @@ use std::rc::Rc;
 
 use config::{Value, ValueKind};
 
-use super::shape::{Choice, Key, Map, Scalar, Shape};
-use super::source::DEFAULT_ORIGIN;
-use super::yaml::Positions;
-use super::{Fault, Location};
+use super::positions::Positions;
+use super::shape::{Choice, Key, Map, Shape};
+use crate::config::fault::Fault;
+use crate::config::position::Location;
+use crate::config::scalar::Scalar;
+use crate::config::source::DEFAULT_ORIGIN;
 
 #[derive(Debug, Clone)]
 pub struct Node<'a> {
@@ -31,7 +33,7 @@ pub enum Chosen<'a> {
 }
 
 impl<'a> Node<'a> {
-    pub(super) fn new(
+    pub(in crate::config) fn new(
         path: String,
         origin: String,
         value: Option<&'a Value>,

@@ -5,8 +5,10 @@
 
 use serde_json::{Map as Object, Value, json};
 
-use super::shape::{Key, Map, Scalar, Shape, Text};
-use super::{Setting, units};
+use super::shape::{Key, Map, Shape};
+use crate::config::scalar::{Scalar, Text};
+use crate::config::setting::Setting;
+use crate::config::units;
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 

@@ -6,27 +6,21 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use config::{Map, Value, ValueKind};
 use yaml_rust2::Yaml;
 use yaml_rust2::parser::{Event, Parser};
 use yaml_rust2::scanner::{Marker, ScanError, TScalarStyle};
 
-use super::fault::Location;
-use super::{Fault, Faults, Node};
+use super::positions::{Place, Positions};
+use crate::config::fault::Fault;
+use crate::config::position::{Location, Position};
 
 /// Levels inside of each other; settings have five.
 const DEEPEST: usize = 32;
 /// Values of one file, those that aliases repeat included: a few aliases of aliases would fill the memory.
 const MOST_VALUES: usize = 200_000;
-
-/// Line and column, both from 1, the column in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
-    pub line: usize,
-    pub column: usize,
-}
 
 impl From<&Marker> for Position {
     fn from(mark: &Marker) -> Self {
@@ -37,54 +31,9 @@ impl From<&Marker> for Position {
     }
 }
 
-/// Where one value stands.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    /// The key it stands behind; an element of a list has none.
-    key: Option<Position>,
-    /// What a fault of the value points at: a plain value itself, but the key of a list, a map or nothing at all.
-    value: Position,
-}
-
-/// The place of every part of a file by its path, such as `routes[1].prefix`.
-#[derive(Debug)]
-pub(super) struct Positions {
-    file: PathBuf,
-    places: HashMap<String, Place>,
-}
-
-impl Positions {
-    /// Where the value at `path` stands; for one that is missing, where what should hold it does.
-    pub(super) fn of_value(&self, path: &str) -> Location {
-        self.locate(path, |place| place.value)
-    }
-
-    /// Where the key of `path` stands.
-    pub(super) fn of_key(&self, path: &str) -> Location {
-        self.locate(path, |place| place.key.unwrap_or(place.value))
-    }
-
-    fn locate(&self, path: &str, part: impl Fn(&Place) -> Position) -> Location {
-        let mut path = path;
-        let position = loop {
-            if let Some(place) = self.places.get(path) {
-                break part(place);
-            }
-            match path.rfind(['.', '[']) {
-                Some(end) => path = &path[..end],
-                None => break Position { line: 1, column: 1 },
-            }
-        };
-        Location {
-            file: self.file.clone(),
-            position,
-        }
-    }
-}
-
 /// What a file says, and where.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(in crate::config) struct Document {
     pub values: Map<String, Value>,
     pub positions: Positions,
     /// Keys that are there twice; the first of them counts.
@@ -92,7 +41,7 @@ pub(super) struct Document {
 }
 
 /// Reads `text`, which is what `file` holds and `origin` is called.
-pub(super) fn read(text: &str, file: &Path, origin: &str) -> Result<Document, Fault> {
+pub(in crate::config) fn read(text: &str, file: &Path, origin: &str) -> Result<Document, Fault> {
     let mut reader = Reader {
         origin,
         positions: Positions {
@@ -112,38 +61,6 @@ pub(super) fn read(text: &str, file: &Path, origin: &str) -> Result<Document, Fa
             faults: reader.faults,
         }),
         Err(error) => Err(reader.broken(error.marker().into(), error.info())),
-    }
-}
-
-/// A file of its own beside the settings, such as what belongs to one model.
-#[derive(Debug)]
-pub struct YamlFile {
-    path: PathBuf,
-    document: Result<Document, Fault>,
-}
-
-impl YamlFile {
-    /// Reads `text`, which is what the file at `path` holds.
-    pub fn read(text: &str, path: &Path) -> Self {
-        Self {
-            document: read(text, path, &path.display().to_string()),
-            path: path.to_owned(),
-        }
-    }
-
-    /// Has `parse` make something of it, and gives that unless there is any fault.
-    pub fn take<T>(self, parse: impl FnOnce(&Node<'_>) -> T) -> Result<T, Faults> {
-        let document = self.document.map_err(|fault| Faults(vec![fault]))?;
-        let root = Value::from(document.values);
-        let origin = self.path.display().to_string();
-        let root = Node::new(String::new(), origin, Some(&root), Some(&document.positions));
-        let parsed = parse(&root);
-        let faults: Vec<Fault> = document.faults.into_iter().chain(root.take_faults()).collect();
-        if faults.is_empty() {
-            Ok(parsed)
-        } else {
-            Err(Faults(faults))
-        }
     }
 }
 

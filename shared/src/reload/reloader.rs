@@ -1,23 +1,27 @@
-//! The settings of a running process, followed as their files change.
-//!
-//! The files are read again and again instead of being watched by inotify. That costs some system calls a second and
-//! sees every change: also through bind mounts of a virtual machine and network file systems, which raise no events, and
-//! on nodes where the instances of inotify (128 a user by default) are used up.
+//! The loop that looks at the files and has changes taken up.
 
 use std::fmt::Display;
 use std::future::pending;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{error, info, warn};
+use tracing::error;
+use tracing::level_filters::LevelFilter;
 
-use super::layers::Values;
-use super::units::seconds;
-use super::{Changes, Faults, Layers, Settings, common};
-use crate::telemetry::metrics::ReloadMetrics;
+use super::metrics::ReloadMetrics;
+use super::progress::Progress;
+use crate::config::scalar::SECONDS_OR_ZERO;
+use crate::config::units::seconds;
+use crate::config::{Changes, Faults, Layers, Setting, Settings, Values};
+use crate::telemetry::logging;
+
+pub const RELOAD_INTERVAL: Setting = Setting::new(
+    "RELOAD_INTERVAL",
+    "1",
+    SECONDS_OR_ZERO,
+    "how often the mounted files are looked at; what has changed holds once two looks see the same, 0: never",
+);
 
 /// Makes a service's settings of the merged layers, each time they change.
 pub struct Reloader<S> {
@@ -32,6 +36,7 @@ pub struct Reloader<S> {
     /// Those that the process started with.
     started: Values,
     interval: Duration,
+    log_level: LevelFilter,
 }
 
 /// What changed files say, all of it valid.
@@ -50,9 +55,10 @@ impl<S> Reloader<S> {
     pub fn start(layers: Layers, parse: fn(&mut Settings) -> S) -> (Result<S, Faults>, Self) {
         let judged = layers.fingerprint();
         let mut current = layers.load();
-        let interval = current.get(&common::RELOAD_INTERVAL, seconds);
+        let interval = current.get(&RELOAD_INTERVAL, seconds);
         let parsed = parse(&mut current);
         let parsed = current.finish(parsed);
+        let log_level = logging::level(&mut current);
         let layers = Layers {
             file_held: current.file_said_something(),
             ..layers
@@ -65,6 +71,7 @@ impl<S> Reloader<S> {
             started: current.values(),
             current,
             interval,
+            log_level,
         };
         (parsed, reloader)
     }
@@ -128,6 +135,7 @@ impl<S> Reloader<S> {
                 }
                 Ok(reload) => match apply(reload.settings).await {
                     Ok(()) => {
+                        self.follow_log_level();
                         metrics.applied_now();
                         progress.applied(&reload.changes, reload.at_restart);
                         Ok(())
@@ -146,86 +154,12 @@ impl<S> Reloader<S> {
             }
         }
     }
-}
 
-/// How a process's settings came to be what they are, for its status page.
-#[derive(Debug, Default)]
-pub struct Progress(ArcSwap<State>);
-
-#[derive(Debug, Clone)]
-pub struct State {
-    /// 1 at the start, one more with each change of settings that was taken up.
-    pub generation: u64,
-    pub since: Instant,
-    /// Settings that are not as they were at the start, and wait for the next one.
-    pub at_restart: Vec<&'static str>,
-    /// Why the files as they are now were refused.
-    pub refused: Option<String>,
-}
-
-impl State {
-    /// As a status page shows it.
-    pub fn json(&self) -> serde_json::Value {
-        json!({
-            "generation": self.generation,
-            "age_seconds": self.since.elapsed().as_secs(),
-            "refused": self.refused,
-            "at_restart": self.at_restart,
-        })
-    }
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            generation: 1,
-            since: Instant::now(),
-            at_restart: Vec::new(),
-            refused: None,
+    /// The level of the log is no service's own: it changes here, once the service has the other settings.
+    fn follow_log_level(&mut self) {
+        let level = logging::level(&mut self.current);
+        if std::mem::replace(&mut self.log_level, level) != level {
+            logging::set_level(level);
         }
-    }
-}
-
-impl Progress {
-    pub fn state(&self) -> Arc<State> {
-        self.0.load_full()
-    }
-
-    fn applied(&self, changes: &Changes, at_restart: Vec<&'static str>) {
-        let generation = self.state().generation + 1;
-        info!(generation, changed = changes.live.join(" "), "settings changed");
-        // Those that were taken back are as the process has them.
-        let mut waiting = changes.at_restart.clone();
-        waiting.retain(|name| at_restart.contains(name));
-        if !waiting.is_empty() {
-            warn!(
-                settings = waiting.join(" "),
-                "these changed too, and hold from the next start on"
-            );
-        }
-        self.0.store(Arc::new(State {
-            generation,
-            since: Instant::now(),
-            at_restart,
-            refused: None,
-        }));
-    }
-
-    fn refused(&self, problem: String) {
-        self.judged(Some(problem));
-    }
-
-    /// The files say what holds already.
-    fn unchanged(&self) {
-        if self.state().refused.is_some() {
-            info!("the files say again what holds, nothing is refused any more");
-        }
-        self.judged(None);
-    }
-
-    fn judged(&self, refused: Option<String>) {
-        let mut state = State::clone(&self.state());
-        state.refused = refused;
-        self.0.store(Arc::new(state));
     }
 }
