@@ -195,11 +195,31 @@ fn parse_cluster_name(node: &Node<'_>, clusters: &[ClusterConfig]) -> Option<Str
 fn parse_respond(node: &Node<'_>) -> Option<StaticResponse> {
     node.exists().then(|| StaticResponse {
         status: node.get(&STATUS, status),
-        content_type: node.get(&CONTENT_TYPE, |text| HeaderValue::from_str(text).ok()),
+        content_type: node.get(&CONTENT_TYPE, media_type),
         body: node.get(&BODY, |text| Some(text.to_owned())),
     })
 }
 
+/// A header value of ASCII; the type of header values allows more than that.
+fn media_type(text: &str) -> Option<HeaderValue> {
+    text.is_ascii().then(|| HeaderValue::from_str(text).ok())?
+}
+
 fn status(text: &str) -> Option<StatusCode> {
     StatusCode::from_u16(text.parse().ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_media_type_is_ascii_without_control_characters() {
+        for good in ["text/plain", "application/json; charset=utf-8", "a\tb", ""] {
+            assert_eq!(media_type(good).expect(good), good);
+        }
+        for bad in ["ä", "text/plain\n", "a\0", "text/plain; title=\u{7f}", "日本"] {
+            assert_eq!(media_type(bad), None, "{bad:?}");
+        }
+    }
 }
