@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use shared::admin::Admin;
 use shared::lifecycle::{Drained, Lifecycle, Phase, Signals, drain};
 use shared::main_thread;
 use shared::reload::{Progress, Reloader};
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::info;
 
-use crate::admin::{Admin, EndpointCollector, Status};
+use crate::admin::{AdminService, EndpointCollector, GatewayStatus};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::reload::SnapshotPublisher;
@@ -31,7 +32,7 @@ const SWEEP_EVERY: u64 = 5;
 
 /// Runs the gateway until it is told to stop.
 pub fn run(config: Config, reloader: Reloader<Config>) -> ExitCode {
-    main_thread::run(config.logging, serve_until_stopped(config, reloader))
+    main_thread::run(config.service.logging, serve_until_stopped(config, reloader))
 }
 
 async fn serve_until_stopped(config: Config, reloader: Reloader<Config>) -> Result<Drained, Box<dyn Error>> {
@@ -45,7 +46,7 @@ async fn serve_until_stopped(config: Config, reloader: Reloader<Config>) -> Resu
     // Both ports first: a port in use is the most likely reason not to start.
     let listeners = serve::bind(config.listen, config.workers)?;
     let admin_listener = serve::bind(config.admin, 1)?;
-    info!(address = %listeners.address, environment = config.environment, workers = config.workers, "listening");
+    info!(address = %listeners.address, environment = config.service.environment, workers = config.workers, "listening");
     info!(address = %admin_listener.address, "admin listening");
 
     let mut publisher = SnapshotPublisher::start(&config, &metrics)?;
@@ -55,20 +56,24 @@ async fn serve_until_stopped(config: Config, reloader: Reloader<Config>) -> Resu
     metrics.registry.register(Box::new(collector))?;
     tokio::task::spawn_local(evaluate_success_rates(snapshots.clone()));
     let reloads = Arc::new(Progress::default());
-    let admin = Admin(Arc::new(Status {
-        phase: lifecycle.watch(),
-        registry: metrics.registry.clone(),
-        snapshots: snapshots.clone(),
-        reloads: Arc::clone(&reloads),
-        pod_name: config.pod_name.clone(),
-        environment: config.environment.clone(),
+    let admin = AdminService(Arc::new(Admin {
+        service: GatewayStatus {
+            phase: lifecycle.watch(),
+            snapshots: snapshots.clone(),
+        },
+        version: env!("CARGO_PKG_VERSION"),
+        pod_name: config.service.pod_name.clone(),
+        environment: config.service.environment.clone(),
         workers: config.workers,
         started,
+        phase: lifecycle.watch(),
+        registry: metrics.registry.clone(),
+        reloads: Arc::clone(&reloads),
     }));
     let admin_metrics = ConnectionMetrics::register(&metrics.registry, "gateway_admin")?;
     serve::spawn_local(
         admin_listener,
-        config.connections,
+        config.service.connections,
         admin_lifecycle.watch(),
         &admin_metrics,
         move |_peer, _takeover| admin.clone(),
@@ -109,7 +114,7 @@ fn start_workers(
     let connection_metrics = metrics.connections.clone();
     serve::spawn(
         listeners,
-        config.connections,
+        config.service.connections,
         &lifecycle.watch(),
         &connection_metrics,
         move || {

@@ -17,11 +17,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use shared::http_client;
 use shared::lifecycle::DrainTimes;
-use shared::telemetry::logging;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tracing::level_filters::LevelFilter;
 use tracing::warn;
 
 use crate::config::{ClusterConfig, Config};
@@ -52,7 +50,6 @@ pub struct SnapshotPublisher {
     metrics: Metrics,
     discoverer: Discoverer,
     managed: Vec<Rc<ManagedCluster>>,
-    level: LevelFilter,
     snapshots: watch::Sender<Arc<Snapshot>>,
     drain_times: watch::Sender<DrainTimes>,
     workers: usize,
@@ -67,9 +64,8 @@ impl SnapshotPublisher {
         Ok(Self {
             metrics: metrics.clone(),
             discoverer,
-            level: config.logging.level,
             snapshots: watch::Sender::new(snapshot(0, config, metrics, &managed)),
-            drain_times: watch::Sender::new(config.drain),
+            drain_times: watch::Sender::new(config.service.drain),
             managed,
             workers: config.workers,
             acks: WorkerAcks::default(),
@@ -105,7 +101,7 @@ impl SnapshotPublisher {
         let version = self.snapshots.borrow().version + 1;
         let snapshot = snapshot(version, config, &self.metrics, &managed);
         self.snapshots.send_replace(snapshot);
-        self.drain_times.send_replace(config.drain);
+        self.drain_times.send_replace(config.service.drain);
         for before in std::mem::replace(&mut self.managed, managed) {
             let cluster = &before.cluster;
             match find(&self.managed, &cluster.config.name) {
@@ -116,9 +112,6 @@ impl SnapshotPublisher {
                 Some(_) => {}
                 None => self.metrics.forget_cluster(&cluster.config.name),
             }
-        }
-        if std::mem::replace(&mut self.level, config.logging.level) != self.level {
-            logging::set_level(self.level);
         }
         self.acks.by_all_workers(version, self.workers).await;
         Ok(())

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::header::HeaderValue;
 use http::uri::PathAndQuery;
 use http::{StatusCode, Uri};
+use shared::percent;
 
 use crate::config::{Action, ForwardConfig, PathMatch, RouteConfig};
 use crate::error::ProxyError;
@@ -112,7 +113,7 @@ impl RouteTable {
         if !path.contains('%') {
             return false;
         }
-        let decoded = path::decode(path, |_| true).unwrap_or_default();
+        let decoded = percent::decode(path, |_| true).unwrap_or_default();
         let decoded = String::from_utf8_lossy(&decoded);
         self.find(&decoded).is_some_and(|route| self.get(route).require_api_key)
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
-use shared::serve::Takeover;
+use shared::serve::{CatchPanicLayer, Takeover};
 use tower::{Service, ServiceBuilder};
 
 use crate::exchange::Peer;
@@ -35,6 +35,8 @@ pub(crate) fn stack(
             .layer(ExchangeLayer::new(Rc::clone(worker), Peer::new(peer, takeover)))
             // Around all that can answer: each request gets its line and its measurements, errors too.
             .layer(AccessLogLayer)
+            // Below the log, so that a panic has its line: it is one request's 500, and its connection goes on.
+            .layer(CatchPanicLayer)
             // Below the log, so that it sees the status an error became.
             .layer(ErrorResponseLayer)
             // The layers below ask the route what it wants.

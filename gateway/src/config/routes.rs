@@ -1,6 +1,6 @@
 //! `routes:` — which request goes where.
 
-mod keys;
+pub(super) mod keys;
 
 use std::fmt;
 use std::time::Duration;
@@ -12,8 +12,6 @@ use shared::config::{Chosen, Node};
 use crate::config::clusters::ClusterConfig;
 use crate::config::values::{PATH, absolute_path};
 use keys::*;
-
-pub(super) use keys::ROUTES;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PathMatch {

@@ -1,17 +1,15 @@
 //! One log line and one set of measurements for each request, when its answer has ended.
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
-use http_body::{Body, Frame, SizeHint};
-use pin_project_lite::pin_project;
+use http_body::{Body, Frame};
+use shared::serve::{Observe, ObservedBody, ObservedFuture};
 use shared::telemetry::logging::{is_probe, without_query_values};
 use tower::{Layer, Service};
 use tracing::{debug, info};
@@ -45,97 +43,61 @@ where
 {
     type Response = Response<RecordedBody>;
     type Error = Infallible;
-    type Future = AccessLogFuture<S::Future>;
+    type Future = ObservedFuture<S::Future, Recorder>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, exchange: Box<Exchange>) -> Self::Future {
-        AccessLogFuture {
-            recorder: Some(Box::new(Recorder::new(&exchange))),
-            inner: self.inner.call(exchange),
+        let recorder = Recorder(Some(Box::new(Recording::new(&exchange))));
+        ObservedFuture::new(self.inner.call(exchange), recorder)
+    }
+}
+
+/// The answer's body; the request is recorded when it is dropped, at its end or before.
+pub(crate) type RecordedBody = ObservedBody<ResponseBody, Recorder>;
+
+/// The observer of a request's answer. Where a tunnel follows, only that one's end tells how the request ended: then the
+/// recording goes there. On the heap, because it moves with the answer through every layer.
+pub(crate) struct Recorder(Option<Box<Recording>>);
+
+impl Observe<ResponseBody> for Recorder {
+    fn on_head(&mut self, answer: &mut Answer, _: &mut Context<'_>) {
+        let Some(recording) = &mut self.0 else { return };
+        recording.head(answer);
+        if let Some(tunnel) = recording.record.tunnel.take()
+            && let Some(mut recording) = self.0.take()
+        {
+            recording.ended = false;
+            tunnel.observe(move |totals| recording.tunnel_ended(totals));
         }
     }
-}
 
-pin_project! {
-    pub(crate) struct AccessLogFuture<F> {
-        #[pin]
-        inner: F,
-        recorder: Option<Box<Recorder>>,
-    }
-}
-
-impl<F> Future for AccessLogFuture<F>
-where
-    F: Future<Output = Result<Answer, Infallible>>,
-{
-    type Output = Result<Response<RecordedBody>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let Ok(answer) = ready!(this.inner.poll(cx));
-        let mut recorder = this.recorder.take().expect("a future is not polled after it is ready");
-        recorder.head(&answer);
-        // Of a tunnel that follows, only its end tells how the request ended.
-        let recorder = match recorder.record.tunnel.take() {
-            Some(tunnel) => {
-                recorder.ended = false;
-                tunnel.observe(move |ended| recorder.tunnel_ended(ended));
-                None
-            }
-            None => Some(recorder),
-        };
-        Poll::Ready(Ok(answer.map(|inner| RecordedBody { inner, recorder })))
-    }
-}
-
-pin_project! {
-    /// The answer's body; what happened is recorded when it is dropped, at its end or before.
-    pub(crate) struct RecordedBody {
-        #[pin]
-        inner: ResponseBody,
-        // On the heap: it moves with the answer through every layer. Without it, a tunnel has it.
-        recorder: Option<Box<Recorder>>,
-    }
-}
-
-impl Body for RecordedBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let mut this = self.project();
-        let frame = ready!(this.inner.as_mut().poll_frame(cx));
-        let Some(recorder) = this.recorder else {
-            return Poll::Ready(frame);
-        };
-        match &frame {
-            Some(Ok(frame)) => {
-                recorder.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-                recorder.ended = this.inner.is_end_stream();
-                if let Some(trailers) = frame.trailers_ref() {
-                    recorder.note_grpc_status(trailers);
-                }
-            }
-            Some(Err(error)) => recorder.broke = Some(error.to_string()),
-            None => recorder.ended = true,
+    fn on_frame(&mut self, frame: &Frame<Bytes>, is_last: bool) {
+        let Some(recording) = &mut self.0 else { return };
+        recording.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        recording.ended = is_last;
+        if let Some(trailers) = frame.trailers_ref() {
+            recording.note_grpc_status(trailers);
         }
-        Poll::Ready(frame)
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+    fn on_error(&mut self, error: &BodyError) {
+        if let Some(recording) = &mut self.0 {
+            recording.broke = Some(error.to_string());
+        }
     }
 
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+    fn on_end(&mut self) {
+        if let Some(recording) = &mut self.0 {
+            recording.ended = true;
+        }
     }
 }
 
 /// Everything a log line says, and the count of the request as in flight.
-struct Recorder {
+pub(crate) struct Recording {
     line: Option<Line>,
     record: Rc<RequestRecord>,
     status: Option<StatusCode>,
@@ -160,7 +122,7 @@ struct Line {
     probe: bool,
 }
 
-impl Recorder {
+impl Recording {
     fn new(exchange: &Exchange) -> Self {
         let worker = &exchange.record.worker;
         worker.metrics.in_flight.inc();
@@ -209,7 +171,7 @@ impl Recorder {
     }
 }
 
-impl Drop for Recorder {
+impl Drop for Recording {
     fn drop(&mut self) {
         self.record.worker.metrics.in_flight.dec();
         let duration = self.record.started.elapsed();
@@ -254,7 +216,7 @@ impl Line {
         }
     }
 
-    fn write(&self, record: &Recorder, route: Option<&Route>, duration: Duration, overhead: Duration) {
+    fn write(&self, record: &Recording, route: Option<&Route>, duration: Duration, overhead: Duration) {
         /// The same fields at one of two levels: tracing fixes a level where the macro stands.
         macro_rules! write {
             ($level:ident) => {

@@ -17,6 +17,7 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
+use shared::backoff::Backoff;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
@@ -96,31 +97,28 @@ impl DnsFollower {
             resolver,
             config,
         } = self;
-        let mut failures = 0_u32;
+        let mut backoff = Backoff::new(FIRST_PAUSE);
         // What DNS itself said last: the cluster's set may be another tier's.
         let mut known = Vec::new();
         loop {
             let asked = Instant::now();
             let pause = match lookup(cluster, resolver, &known).await {
                 Ok((addresses, ttl)) => {
-                    if failures > 0 {
+                    if backoff.reset() > 0 {
                         info!(cluster = %cluster.config.name, "name resolves again");
                     }
-                    failures = 0;
                     cluster.publish(&addresses, kind_of(&addresses));
                     known = addresses;
                     ttl.clamp(config.min_ttl, config.max_ttl)
                 }
                 Err(error) => {
                     cluster.metrics.dns_failures.inc();
-                    if failures == 0 {
+                    if backoff.failures() == 0 {
                         let kept = cluster.endpoints().endpoints.len();
                         warn!(cluster = %cluster.config.name, %error, kept, "name does not resolve; retrying");
                     }
                     cluster.mark_resolved();
-                    let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(8)).min(LONGEST_PAUSE);
-                    failures = failures.saturating_add(1);
-                    pause
+                    backoff.pause(LONGEST_PAUSE)
                 }
             };
             tokio::select! {

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use kube::core::WatchEvent;
+use shared::backoff::{Backoff, jittered};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
@@ -97,9 +98,9 @@ impl SliceFollower {
     }
 
     async fn list_after(&self, mut failure: ListFailure) -> Listed {
-        let mut backoff = Backoff::new(self.longest_pause);
+        let mut backoff = Backoff::new(FIRST_PAUSE);
         loop {
-            sleep(backoff.pause_after(&failure)).await;
+            sleep(self.pause_after(&mut backoff, &failure)).await;
             match self.list().await {
                 Ok(listed) => return listed,
                 Err(another) => failure = another,
@@ -109,14 +110,14 @@ impl SliceFollower {
 
     /// Leaves the last passing failure in `last`.
     async fn list_until_refused(&self, last: &mut ListFailure) -> Result<Listed, ListFailure> {
-        let mut backoff = Backoff::new(self.longest_pause);
+        let mut backoff = Backoff::new(FIRST_PAUSE);
         loop {
             match self.list().await {
                 Ok(listed) => return Ok(listed),
                 Err(refusal @ ListFailure::Refused(_)) => return Err(refusal),
                 Err(failure) => *last = failure,
             }
-            sleep(backoff.pause_after(last)).await;
+            sleep(self.pause_after(&mut backoff, last)).await;
         }
     }
 
@@ -133,7 +134,7 @@ impl SliceFollower {
     async fn watch(&self, mut listed: Listed) -> ListFailure {
         self.cluster.enter(Tier::Kubernetes);
         info!(cluster = %self.cluster.config.name, version = listed.version, "watching EndpointSlices");
-        let mut backoff = Backoff::new(self.longest_pause);
+        let mut backoff = Backoff::new(FIRST_PAUSE);
         loop {
             let Err(mut failure) = self.watch_once(&mut listed, &mut backoff).await else {
                 continue;
@@ -145,15 +146,15 @@ impl SliceFollower {
                     info!(cluster = %self.cluster.config.name, %failure, "listing EndpointSlices again")
                 }
                 // API servers restart, and load balancers before them close what is old: once is no news.
-                ListFailure::Passing(_) if backoff.failures == 0 => {
+                ListFailure::Passing(_) if backoff.failures() == 0 => {
                     info!(cluster = %self.cluster.config.name, %failure, "watch of EndpointSlices broke; retrying");
                 }
-                ListFailure::Passing(_) if backoff.failures == 1 => {
+                ListFailure::Passing(_) if backoff.failures() == 1 => {
                     warn!(cluster = %self.cluster.config.name, %failure, "cannot watch EndpointSlices; keeping the last endpoints");
                 }
                 ListFailure::Passing(_) => {}
             }
-            sleep(backoff.pause_after(&failure)).await;
+            sleep(self.pause_after(&mut backoff, &failure)).await;
             if let ListFailure::Gone(_) = failure {
                 match self.list_until_refused(&mut failure).await {
                     Ok(anew) => listed = anew,
@@ -189,6 +190,10 @@ impl SliceFollower {
         Ok(())
     }
 
+    fn pause_after(&self, backoff: &mut Backoff, failure: &ListFailure) -> Duration {
+        pause_after(backoff, self.longest_pause, failure)
+    }
+
     fn addresses(&self, slices: &Slices) -> Result<Vec<SocketAddr>, ListFailure> {
         let service_port = self.cluster.config.authority.port;
         let addresses = slices.addresses(self.port_name.as_deref(), service_port);
@@ -201,31 +206,18 @@ impl SliceFollower {
     }
 
     fn note_success(&self, backoff: &mut Backoff) {
-        if std::mem::take(&mut backoff.failures) > 0 {
+        if backoff.reset() > 0 {
             info!(cluster = %self.cluster.config.name, "watch of EndpointSlices recovered");
         }
     }
 }
 
-/// Pauses after failures.
-struct Backoff {
-    longest: Duration,
-    failures: u32,
-}
-
-impl Backoff {
-    fn new(longest: Duration) -> Self {
-        Self { longest, failures: 0 }
-    }
-
-    /// Random within a factor of two, so that gateways that failed together do not come back together.
-    fn pause_after(&mut self, failure: &ListFailure) -> Duration {
-        if let ListFailure::Refused(_) = failure {
-            return self.longest.mul_f64(1.0 + fastrand::f64());
-        }
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(self.longest);
-        self.failures = self.failures.saturating_add(1);
-        pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+/// The pause after a failure. It is random within a factor of two, so that gateways that failed together do not come back
+/// together.
+fn pause_after(backoff: &mut Backoff, longest: Duration, failure: &ListFailure) -> Duration {
+    match failure {
+        ListFailure::Refused(_) => jittered(longest * 2, 0.5),
+        _ => jittered(backoff.pause(longest), 0.5),
     }
 }
 
@@ -238,15 +230,15 @@ mod tests {
         #[test]
         fn pauses_grow_to_the_longest_and_a_refusal_waits_longer_still(longest_ms in 1u64..60_000, failures in 0usize..40) {
             let longest = Duration::from_millis(longest_ms);
-            let mut backoff = Backoff::new(longest);
+            let mut backoff = Backoff::new(FIRST_PAUSE);
             let passing = ListFailure::Passing(String::new());
             for _ in 0..failures {
-                prop_assert!(backoff.pause_after(&passing) <= longest);
+                prop_assert!(pause_after(&mut backoff, longest, &passing) <= longest);
             }
             let grown = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(longest);
-            let pause = backoff.pause_after(&passing);
+            let pause = pause_after(&mut backoff, longest, &passing);
             prop_assert!((grown / 2..=grown).contains(&pause), "{pause:?} after {failures} failures");
-            let refused = backoff.pause_after(&ListFailure::Refused(String::new()));
+            let refused = pause_after(&mut backoff, longest, &ListFailure::Refused(String::new()));
             prop_assert!((longest..=longest * 2).contains(&refused), "{refused:?}");
         }
     }

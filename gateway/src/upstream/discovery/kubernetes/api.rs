@@ -53,7 +53,9 @@ impl ListFailure {
 impl From<HttpError> for ListFailure {
     fn from(error: HttpError) -> Self {
         match error {
-            HttpError::Unreadable { .. } | HttpError::Unusable { .. } => Self::Refused(error.to_string()),
+            HttpError::Unreadable { .. } | HttpError::Unusable { .. } | HttpError::Ca { .. } => {
+                Self::Refused(error.to_string())
+            }
             other => Self::Passing(other.to_string()),
         }
     }
