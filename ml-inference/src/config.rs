@@ -25,7 +25,7 @@ use crate::repository::check_name;
 pub const PROGRAM: Program = Program {
     name: "ml-inference",
     version: env!("CARGO_PKG_VERSION"),
-    about: "Serves models over HTTP: the lab's /predict, TensorFlow Serving's /v1, Open Inference's /v2, probes and metrics, all on one port. \
+    description: "Serves models over HTTP: the lab's /predict, TensorFlow Serving's /v1, Open Inference's /v2, probes and metrics, all on one port. \
             Models are loaded and unloaded on another.",
     settings: SETTINGS,
     documents: &[],
@@ -39,7 +39,7 @@ pub const PROGRAM: Program = Program {
 const BIND_ADDRESS: Setting = Setting::new(
     "BIND_ADDRESS",
     "0.0.0.0",
-    Scalar::text("an IPv4 or IPv6 address", "^[0-9A-Fa-f:.]+$"),
+    Scalar::quoted_text("an IPv4 or IPv6 address", "^[0-9A-Fa-f:.]+$"),
     "address to listen on",
 );
 const SERVICE_PORT: Setting = Setting::new(
@@ -51,7 +51,7 @@ const SERVICE_PORT: Setting = Setting::new(
 const ADMIN_ADDRESS: Setting = Setting::new(
     "ADMIN_ADDRESS",
     "127.0.0.1:9091",
-    Scalar::text("an address and a port, such as 127.0.0.1:9091, or nothing", ""),
+    Scalar::quoted_text("an address and a port, such as 127.0.0.1:9091, or nothing", ""),
     "where models are loaded and unloaded, and /status.json is: who connects may do it, so by default only from inside the pod \
      (kubectl port-forward); empty: nowhere",
 );
@@ -59,7 +59,7 @@ const SERVICE_NAME: Setting = Setting::new("SERVICE_NAME", "ml-inference", NAME,
 const MODEL_NAME: Setting = Setting::new(
     "MODEL_NAME",
     "half_plus_two",
-    Scalar::word(
+    Scalar::any_text(
         "the name of a model: up to 128 letters, digits, '-', '_' and '.', none of the latter first",
         "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$",
     ),
@@ -69,13 +69,13 @@ const MODEL_NAME: Setting = Setting::new(
 const MODEL_VERSION: Setting = Setting::new(
     "MODEL_VERSION",
     "1.0",
-    Scalar::word(ModelVersion::EXPECTS, ""),
+    Scalar::any_text(ModelVersion::EXPECTS, ""),
     "version of the model, stamped into the image; its major number is the repository's integer version",
 );
 const MODELS_DIR: Setting = Setting::new(
     "MODELS_DIR",
     "",
-    Scalar::text("an absolute path", "^(/.*)?$"),
+    Scalar::quoted_text("an absolute path", "^(/.*)?$"),
     "directory with ONNX models to serve besides, MODEL/VERSION/model.onnx; what changes in it is taken up",
 );
 const MODELS_INTERVAL: Setting = Setting::new(
@@ -100,7 +100,7 @@ const MAX_MODEL_BYTES: Setting = Setting::new(
 pub(crate) const ORT_DYLIB_PATH: Setting = Setting::new(
     "ORT_DYLIB_PATH",
     "",
-    Scalar::text("an absolute path", "^(/.*)?$"),
+    Scalar::quoted_text("an absolute path", "^(/.*)?$"),
     "onnxruntime's shared library (1.17 or newer), in a program built with the cargo feature `onnxruntime`; empty: libonnxruntime.so beside \
      the program or where the system has it, if it is there",
 );
@@ -145,7 +145,7 @@ const MAX_RESPONSE_BYTES: Setting = Setting::new(
 )
 .live();
 const REQUEST_TIMEOUT: Setting = Setting {
-    about: "longest time a request's body may take to arrive; later ones are answered 408",
+    description: "longest time a request's body may take to arrive; later ones are answered 408",
     ..service_settings::REQUEST_TIMEOUT
 };
 pub const SETTINGS: &[Setting] = &[

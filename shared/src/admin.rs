@@ -40,7 +40,7 @@ pub trait ServiceStatus {
 /// The admin listener's view of a service.
 #[derive(Debug)]
 pub struct Admin<S> {
-    /// What only the service knows of itself.
+    /// The service's own answers.
     pub service: S,
     /// The version of the build.
     pub version: &'static str,
@@ -56,7 +56,7 @@ pub struct Admin<S> {
     pub phase: PhaseWatch,
     /// The metrics of the process.
     pub registry: Registry,
-    /// How its reloads went.
+    /// The results of its reloads.
     pub reloads: Arc<Progress>,
 }
 

@@ -8,7 +8,7 @@
 //! Each service declares its settings as a table of [`Setting`]s; `--help`, `--print-config` and the
 //! layers all read that one table. [`Layers::load`] merges the layers with the `config` crate and gives a
 //! [`Settings`] from which the service takes typed values. A value that does not parse is noted as a
-//! [`Fault`] and the default stands in for it until [`Settings::finish`], so that one start reports
+//! [`SettingError`] and the default is used in its place until [`Settings::finish`], so that one start reports
 //! every fault at once instead of the first.
 //!
 //! A directory outranks the environment, because a variable is what a ConfigMap said when the container started and the
@@ -19,7 +19,7 @@
 //! that collects by prefix would take those for settings.
 
 mod document;
-mod fault;
+mod error;
 mod layers;
 mod position;
 pub mod scalar;
@@ -29,9 +29,9 @@ mod settings;
 pub mod source;
 pub mod units;
 
-pub use document::shape::{Choice, Key, Map, Shape};
+pub use document::shape::{Key, Map, OneOf, Shape};
 pub use document::{Chosen, Node, YamlFile, schema};
-pub use fault::{Fault, Faults};
+pub use error::{SettingError, SettingErrors};
 pub use layers::Layers;
 pub use position::{Location, Position};
 pub use scalar::Scalar;

@@ -27,7 +27,7 @@ pub fn client(timeout: Duration) -> reqwest::Result<reqwest::Client> {
     builder(public_roots()).timeout(timeout).build()
 }
 
-/// What every client starts with: it trusts `roots`, follows no redirect and asks no proxy. The time it may take is still to be set.
+/// The builder of every client: it trusts `roots`, follows no redirect and uses no proxy. Timeouts are the caller's to set.
 ///
 /// # Panics
 /// As [`client`].
@@ -38,7 +38,7 @@ pub fn builder(roots: RootCertStore) -> reqwest::ClientBuilder {
         .no_proxy()
 }
 
-/// Mozilla's.
+/// Mozilla's root certificates.
 pub fn public_roots() -> RootCertStore {
     RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),

@@ -1,4 +1,4 @@
-//! What both services stand on, and nothing that only one of them needs.
+//! The code that both services use, and nothing that only one of them needs.
 //!
 //! `gateway` and `ml-inference` never import each other; they meet only over HTTP.
 //!
@@ -21,6 +21,8 @@
 //! | `http_client` | TLS, names and HTTP for control-plane work | nothing |
 //! | `backoff` | pauses between attempts | nothing |
 //! | `percent` | percent-decoding | nothing |
+
+#![warn(missing_docs)]
 
 pub mod admin;
 pub mod backoff;

@@ -1,4 +1,4 @@
-//! The control thread: where a service's story is told, from its first line of log to its exit code.
+//! The main thread of a service, from its first log line to its exit code.
 
 use std::fmt::Display;
 use std::process::ExitCode;

@@ -9,5 +9,5 @@ mod progress;
 mod reloader;
 
 pub use metrics::ReloadMetrics;
-pub use progress::{Progress, State};
+pub use progress::{Progress, ReloadState};
 pub use reloader::{RELOAD_INTERVAL, Reload, Reloader};

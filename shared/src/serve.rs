@@ -3,7 +3,7 @@
 //! ```text
 //! bind ──► worker (a thread, a single-threaded runtime, a SO_REUSEPORT listener of its own)
 //!            └─ accept ──► connection ──► wire ──► hyper ──► tracked service ──► the service's own stack
-//!                                          ├─ http1: what is no request goes no further, and is told so
+//!                                          ├─ http1: malformed requests are rejected here
 //!                                          └─ takeover: after a 101, the service's alone
 //! ```
 //!
@@ -24,7 +24,7 @@ mod observed;
 mod refuse;
 mod small_writes;
 mod takeover;
-mod wire;
+mod validating_io;
 mod workers;
 
 pub use bind::{BindError, Listeners, bind};

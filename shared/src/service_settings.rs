@@ -1,6 +1,6 @@
 //! The settings that every service has.
 //!
-//! Each of them is declared in the room that reads it; [`SETTINGS`] lists them, and [`ServiceSettings`] holds their values.
+//! Each of them is declared in the room that reads it; [`SETTINGS`] lists them, and [`ServiceSettings`] has their values.
 
 use crate::config::scalar::{NAME, SECONDS};
 use crate::config::{Scalar, Setting, Settings, units};
@@ -9,21 +9,24 @@ use crate::reload::RELOAD_INTERVAL;
 use crate::serve::{self, ConnectionLimits};
 use crate::telemetry::logging::{LOG_FORMAT, LOG_LEVEL, Logging};
 
+/// The name of the environment.
 pub const ENVIRONMENT: Setting = Setting::new(
     "ENVIRONMENT",
     "development",
     NAME,
     "name of the environment, shown in the start-up log line",
 );
+/// The name of the pod; empty for the host name.
 pub const POD_NAME: Setting = Setting::new(
     "POD_NAME",
     "",
-    Scalar::word(
+    Scalar::any_text(
         "a name of up to 253 letters, digits, '-', '_' or '.'",
         "^[A-Za-z0-9._-]{0,253}$",
     ),
-    "who answers, for logs and x-served-by; empty: the host name, which in a pod is the pod's name",
+    "name of this pod in logs and x-served-by; empty: the host name, which in a pod is the pod's name",
 );
+/// The patience with one request, in seconds. Each service says for which part of it.
 pub const REQUEST_TIMEOUT: Setting = Setting::new(
     "REQUEST_TIMEOUT",
     "30",
@@ -131,7 +134,12 @@ mod tests {
     use super::*;
     use crate::config::Layers;
 
-    const OWN: Setting = Setting::new("OWN", "", Scalar::text("anything", ""), "a setting of one service");
+    const OWN: Setting = Setting::new(
+        "OWN",
+        "",
+        Scalar::quoted_text("anything", ""),
+        "a setting of one service",
+    );
     const ALL: &[Setting] = &following::<{ 1 + SETTINGS.len() }>(&[OWN]);
 
     fn load(variables: &[(&str, &str)]) -> Settings {

@@ -141,13 +141,13 @@ fn parse_route(node: &Node<'_>, clusters: &[ClusterConfig]) -> Option<RouteConfi
         return None;
     }
     let matches = match node.choose(&MATCH) {
-        Some(Chosen::Either(path)) => path.parse(&PATH, absolute_path).map(PathMatch::Exact),
-        Some(Chosen::Or(prefix)) => prefix.parse(&PATH, absolute_path).map(PathMatch::below),
+        Some(Chosen::First(path)) => path.parse(&PATH, absolute_path).map(PathMatch::Exact),
+        Some(Chosen::Second(prefix)) => prefix.parse(&PATH, absolute_path).map(PathMatch::below),
         None => None,
     };
     let action = match node.choose(&ACTION) {
-        Some(Chosen::Either(_)) => parse_forward(node, clusters),
-        Some(Chosen::Or(_)) => parse_respond(&node.map(&RESPOND)).map(Action::Respond),
+        Some(Chosen::First(_)) => parse_forward(node, clusters),
+        Some(Chosen::Second(_)) => parse_respond(&node.map(&RESPOND)).map(Action::Respond),
         None => None,
     };
     let require_api_key = node.get(&REQUIRE_API_KEY, boolean);

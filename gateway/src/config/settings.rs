@@ -10,7 +10,7 @@ use super::routes::keys::ROUTES;
 use super::values::SOCKET_ADDRESS;
 
 /// The name of a file or a directory.
-const FILE: Scalar = Scalar::word("a path", r"[\s\S]");
+const FILE: Scalar = Scalar::any_text("a path", r"[\s\S]");
 
 pub(super) const LISTEN_ADDRESS: Setting = Setting::new(
     "LISTEN_ADDRESS",
@@ -84,7 +84,7 @@ pub(super) const TUNNEL_IDLE_TIMEOUT: Setting = Setting::new(
 pub(super) const DNS_SERVERS: Setting = Setting::new(
     "DNS_SERVERS",
     "",
-    Scalar::text(
+    Scalar::quoted_text(
         "a comma-separated list of IP addresses with ports",
         r"^[0-9A-Fa-f:.%,\s\[\]]*$",
     ),
@@ -111,13 +111,13 @@ pub(super) const DNS_MAX_TTL: Setting = Setting::new(
 pub(super) const KUBERNETES_API: Setting = Setting::new(
     "KUBERNETES_API",
     "",
-    Scalar::text("an http or https URL without a path", "^([Hh][Tt][Tt][Pp][Ss]?://.+)?$"),
+    Scalar::quoted_text("an http or https URL without a path", "^([Hh][Tt][Tt][Pp][Ss]?://.+)?$"),
     "API server for `discovery: kubernetes`; empty: the next two, as every pod has them",
 );
 pub(super) const KUBERNETES_SERVICE_HOST: Setting = Setting::new(
     "KUBERNETES_SERVICE_HOST",
     "",
-    Scalar::word("a host", ""),
+    Scalar::any_text("a host", ""),
     "address of the API server; Kubernetes sets it, outside of a pod it is empty",
 );
 pub(super) const KUBERNETES_SERVICE_PORT: Setting = Setting::new(
@@ -193,7 +193,7 @@ const SETTINGS: &[Setting] = &service_settings::following::<{ OWN.len() + servic
 pub const PROGRAM: Program = Program {
     name: "gateway",
     version: env!("CARGO_PKG_VERSION"),
-    about: "API gateway: routes requests to clusters of replicated services.",
+    description: "API gateway: routes requests to clusters of replicated services.",
     settings: SETTINGS,
     documents: &[CLUSTERS, ROUTES],
     default_document: include_str!("../../default.yaml"),

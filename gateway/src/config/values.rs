@@ -4,13 +4,13 @@ use std::fmt;
 
 use shared::config::Scalar;
 
-pub(in crate::config) const AUTHORITY: Scalar = Scalar::text(
+pub(in crate::config) const AUTHORITY: Scalar = Scalar::quoted_text(
     "a DNS name and a port, such as ml-inference-service:5000",
     r"^[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?:[0-9]+$",
 );
 pub(in crate::config) const SOCKET_ADDRESS: Scalar =
-    Scalar::text("an IP address and a port", r"^([0-9.]+|\[[0-9A-Fa-f:.%]+\]):[0-9]+$");
-pub(in crate::config) const PATH: Scalar = Scalar::text(
+    Scalar::quoted_text("an IP address and a port", r"^([0-9.]+|\[[0-9A-Fa-f:.%]+\]):[0-9]+$");
+pub(in crate::config) const PATH: Scalar = Scalar::quoted_text(
     "an absolute path of visible ASCII without '?', '#', '%', '//' or dot segments",
     r"^(?!.*//)(?!.*/\.{1,2}(/|$))/[!$&->@-\[\]-~]*$",
 );

@@ -14,7 +14,7 @@ use super::location::Location;
 pub const MODEL_URI: Setting = Setting::new(
     "MODEL_URI",
     "",
-    Scalar::text(Location::EXPECTS, ""),
+    Scalar::quoted_text(Location::EXPECTS, ""),
     "directory of the model MODEL_NAME at a registry, with SHA256SUMS in it; pulled into MODELS_DIR. Empty: no registry",
 );
 pub const REGISTRY_INTERVAL: Setting = Setting::new(
@@ -42,14 +42,14 @@ pub const REGISTRY_KEEP_VERSIONS: Setting = Setting::new(
 pub const REGISTRY_CA_FILE: Setting = Setting::new(
     "REGISTRY_CA_FILE",
     "",
-    Scalar::text("a path, or nothing", ""),
+    Scalar::quoted_text("a path, or nothing", ""),
     "PEM file of authorities to trust besides the public ones, for a private registry; read at each pull",
 )
 .live();
 pub const AWS_ENDPOINT_URL: Setting = Setting::new(
     "AWS_ENDPOINT_URL",
     "",
-    Scalar::text("https://HOST or http://HOST, or nothing", ""),
+    Scalar::quoted_text("https://HOST or http://HOST, or nothing", ""),
     "where s3:// is found when it is not AWS: MinIO, Ceph, R2 and the like",
 )
 .live();

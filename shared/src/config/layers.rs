@@ -8,7 +8,7 @@ use config::{Config, Map, Source, Value, ValueKind};
 
 use super::document::shape::Key;
 use super::document::{self, Positions};
-use super::fault::{Fault, Faults};
+use super::error::{SettingError, SettingErrors};
 use super::setting::Setting;
 use super::settings::Settings;
 use super::source::{DEFAULT_ORIGIN, Defaults, Environment, KeyDir, file_origin};
@@ -17,19 +17,24 @@ pub(super) const CONFIG_FILE: &str = "CONFIG_FILE";
 pub(super) const CONFIG_DIRS: &str = "CONFIG_DIRS";
 pub(super) const SECRET_DIRS: &str = "SECRET_DIRS";
 
-/// Where one service's settings come from.
+/// The sources of one service's settings.
 #[derive(Clone)]
 pub struct Layers {
+    /// The table of settings.
     pub settings: Vec<Setting>,
     /// Keys of the mounted file that hold lists, such as `routes`, with their defaults as YAML.
     pub documents: &'static [Key],
+    /// The defaults of `documents` as YAML.
     pub default_document: &'static str,
+    /// The mounted file where neither `file` nor `CONFIG_FILE` names one.
     pub default_file: &'static str,
     /// Colon-separated.
     pub default_config_dirs: &'static str,
+    /// The directory of secret files where `SECRET_DIRS` names none.
     pub default_secret_dir: &'static str,
     /// `--config FILE`, stronger than the variable `CONFIG_FILE`.
     pub file: Option<PathBuf>,
+    /// The environment variables by name.
     pub variables: BTreeMap<String, String>,
     /// The file said something before, so that its absence is a fault: without its routes and keys the defaults would open what
     /// it closed.
@@ -39,7 +44,7 @@ pub struct Layers {
 impl Layers {
     /// Reads and merges every layer. What cannot be read becomes a fault of the result.
     pub fn load(&self) -> Settings {
-        let mut faults = Faults::default();
+        let mut faults = SettingErrors::default();
         let mut builder = Config::builder()
             .add_source(Defaults(self.settings.clone()))
             .add_source(self.default_values());
@@ -98,8 +103,8 @@ impl Layers {
         }
     }
 
-    /// The mounted file, if there is one and it can stand as a layer, and where its parts are.
-    fn read_file(&self, file: &ConfigFile, faults: &mut Faults) -> Option<(ReadFile, Positions)> {
+    /// The mounted file as a layer, and the positions of its parts; `None` when there is no file or it is invalid as a whole.
+    fn read_file(&self, file: &ConfigFile, faults: &mut SettingErrors) -> Option<(ReadFile, Positions)> {
         let origin = file.origin();
         let text = match std::fs::read_to_string(&file.path) {
             Ok(text) => text,
@@ -127,7 +132,7 @@ impl Layers {
         let mut accepted = Map::new();
         for (key, mut value) in document.values {
             if let Some(problem) = self.refuse_entry(&key, &value.kind) {
-                faults.0.push(Fault {
+                faults.0.push(SettingError {
                     source: origin.clone(),
                     location: Some(document.positions.of_key(&key)),
                     setting: key,
@@ -148,7 +153,7 @@ impl Layers {
         self.documents.iter().any(|document| document.name == key)
     }
 
-    /// Why an entry of the file cannot stand. A map is told here: merged over a default it would forget its origin.
+    /// The reason to reject an entry of the file. A map is rejected here: merged over a default it would lose its origin.
     fn refuse_entry(&self, key: &str, value: &ValueKind) -> Option<String> {
         let is_map = matches!(value, ValueKind::Table(_));
         if self.is_document(key) {
@@ -168,7 +173,7 @@ impl Layers {
     }
 
     /// The mounted directories, those of secrets last.
-    fn key_dirs(&self, faults: &mut Faults) -> Vec<KeyDir> {
+    fn key_dirs(&self, faults: &mut SettingErrors) -> Vec<KeyDir> {
         let mut sources = Vec::new();
         for (variable, default, secret) in [
             (CONFIG_DIRS, self.default_config_dirs, false),
@@ -201,8 +206,8 @@ impl Layers {
             Err(error) => (path, error.kind()).hash(&mut hasher),
         };
         take(&self.file().path);
-        // What is wrong with a directory is told when the layers are loaded.
-        for directory in self.key_dirs(&mut Faults::default()) {
+        // An invalid directory is reported when the layers are loaded.
+        for directory in self.key_dirs(&mut SettingErrors::default()) {
             directory.paths().for_each(|(_, path)| take(&path));
         }
         hasher.finish()

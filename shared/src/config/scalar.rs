@@ -1,4 +1,4 @@
-//! What a plain value has to look like, declared once: the reader's check, the end of the sentence "expected …" and the JSON
+//! The form of a plain value, declared once: the reader's check, the end of the sentence "expected …" and the JSON
 //! Schema are made of the same declaration.
 
 use std::fmt;
@@ -14,16 +14,20 @@ pub enum Scalar {
     Seconds(f64, f64),
     /// Bytes from the one to the other, with the binary units of Kubernetes quantities.
     Bytes(u64, u64),
+    /// `true` or `false`.
     Boolean,
+    /// One of these names.
     OneOf(&'static [&'static str]),
-    Text(Text),
+    /// A text that YAML reads as one.
+    QuotedText(Text),
     /// A text that YAML may take for a number or a boolean. It counts as written: `1.10` is not 1.1.
-    Word(Text),
+    AnyText(Text),
 }
 
 /// A text whose form its own parser knows best.
 #[derive(Debug, Clone, Copy)]
 pub struct Text {
+    /// The end of the sentence "expected …".
     pub expects: &'static str,
     /// A regular expression for the schema, of ECMA 262: whatever it refuses, the parser refuses.
     pub pattern: &'static str,
@@ -36,7 +40,7 @@ pub const SECONDS_OR_ZERO: Scalar = Scalar::Seconds(0.0, LONGEST_SECONDS);
 /// The size of something that there may be much of.
 pub const BYTES: Scalar = Scalar::Bytes(1, 1 << 40);
 /// See [`units::name`].
-pub const NAME: Scalar = Scalar::word(
+pub const NAME: Scalar = Scalar::any_text(
     "a name of up to 63 letters, digits, '-', '_' or '.'",
     "^[A-Za-z0-9._-]{1,63}$",
 );
@@ -44,15 +48,17 @@ pub const NAME: Scalar = Scalar::word(
 const LONGEST_SECONDS: f64 = 3600.0;
 
 impl Scalar {
-    pub const fn text(expects: &'static str, pattern: &'static str) -> Self {
-        Self::Text(Text { expects, pattern })
+    /// A text that YAML reads as one, of the form that `expects` describes.
+    pub const fn quoted_text(expects: &'static str, pattern: &'static str) -> Self {
+        Self::QuotedText(Text { expects, pattern })
     }
 
-    pub const fn word(expects: &'static str, pattern: &'static str) -> Self {
-        Self::Word(Text { expects, pattern })
+    /// A text as it is written, even where YAML would read a number or a boolean.
+    pub const fn any_text(expects: &'static str, pattern: &'static str) -> Self {
+        Self::AnyText(Text { expects, pattern })
     }
 
-    /// Whether `text` may be such a value. Of texts the setting's own parser decides.
+    /// True when `text` is such a value. For texts the setting's own parser decides.
     pub fn allows(&self, text: &str) -> bool {
         match self {
             Self::Whole(least, most) => text.parse().is_ok_and(|number: u64| (*least..=*most).contains(&number)),
@@ -60,12 +66,12 @@ impl Scalar {
             Self::Bytes(least, most) => units::bytes(text).is_some_and(|size: u64| (*least..=*most).contains(&size)),
             Self::Boolean => units::boolean(text).is_some(),
             Self::OneOf(names) => names.contains(&text),
-            Self::Text(_) | Self::Word(_) => true,
+            Self::QuotedText(_) | Self::AnyText(_) => true,
         }
     }
 }
 
-/// What is expected, to end a sentence.
+/// The end of the sentence "expected …".
 impl fmt::Display for Scalar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -87,7 +93,7 @@ impl fmt::Display for Scalar {
                 }
                 Ok(())
             }
-            Self::Text(text) | Self::Word(text) => f.write_str(text.expects),
+            Self::QuotedText(text) | Self::AnyText(text) => f.write_str(text.expects),
         }
     }
 }

@@ -8,11 +8,14 @@ use super::scalar::Scalar;
 /// lower case.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
+    /// The name in upper case, as of an environment variable.
     pub name: &'static str,
+    /// The value without any other layer, as text.
     pub default: &'static str,
-    /// What a valid value looks like.
+    /// The form of a valid value.
     pub scalar: Scalar,
-    pub about: &'static str,
+    /// Its meaning for `--help`, in lower case and without a full stop.
+    pub description: &'static str,
     /// Never printed, and refused in the mounted file: a ConfigMap is no place for a secret.
     pub secret: bool,
     /// A running process takes up a change.
@@ -20,23 +23,25 @@ pub struct Setting {
 }
 
 impl Setting {
-    pub const fn new(name: &'static str, default: &'static str, scalar: Scalar, about: &'static str) -> Self {
+    /// A setting that is read once, at the start.
+    pub const fn new(name: &'static str, default: &'static str, scalar: Scalar, description: &'static str) -> Self {
         Self {
             name,
             default,
             scalar,
-            about,
+            description,
             secret: false,
             live: false,
         }
     }
 
-    pub const fn secret(name: &'static str, about: &'static str) -> Self {
+    /// A secret without a default, read once, at the start.
+    pub const fn secret(name: &'static str, description: &'static str) -> Self {
         Self {
             name,
             default: "",
-            scalar: Scalar::text("any text", ""),
-            about,
+            scalar: Scalar::quoted_text("any text", ""),
+            description,
             secret: true,
             live: false,
         }

@@ -6,7 +6,7 @@ use config::{Map, Value};
 
 use super::document::shape::Key;
 use super::document::{Node, Positions};
-use super::fault::{Fault, Faults};
+use super::error::{SettingError, SettingErrors};
 use super::secret::{REDACTED, Secret};
 use super::setting::Setting;
 use super::source::{DEFAULT_ORIGIN, file_origin};
@@ -14,18 +14,20 @@ use super::source::{DEFAULT_ORIGIN, file_origin};
 /// The settings that a reload changes.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Changes {
+    /// Settings that a running process applies, by name, and parts of the file.
     pub live: Vec<&'static str>,
     /// Those that only the next start of the process takes up.
     pub at_restart: Vec<&'static str>,
 }
 
 impl Changes {
+    /// True when nothing changed.
     pub fn is_empty(&self) -> bool {
         self.live.is_empty() && self.at_restart.is_empty()
     }
 }
 
-/// What every setting and every part of the file was at some time. There are secrets in it.
+/// Every setting and every part of the file at one time, secrets included.
 pub struct Values(Map<String, Value>);
 
 /// The merged layers of one start.
@@ -36,9 +38,9 @@ pub struct Settings {
     pub(super) values: Map<String, Value>,
     pub(super) file: PathBuf,
     pub(super) file_said: bool,
-    /// Of the mounted file, until all is read.
+    /// The positions in the mounted file, until [`Settings::finish`].
     pub(super) positions: Option<Positions>,
-    pub(super) faults: Faults,
+    pub(super) faults: SettingErrors,
 }
 
 impl Settings {
@@ -66,7 +68,7 @@ impl Settings {
         (!text.is_empty()).then(|| Secret::new(text))
     }
 
-    /// A part of the mounted file that holds a list.
+    /// The list that is the value of `key` in the mounted file.
     pub fn document(&self, key: &Key) -> Node<'_> {
         let value = self.values.get(key.name);
         let origin = value.and_then(Value::origin).unwrap_or(DEFAULT_ORIGIN).to_owned();
@@ -75,11 +77,12 @@ impl Settings {
         Node::new(key.name.to_owned(), origin, value, positions)
     }
 
-    pub fn note(&mut self, faults: impl IntoIterator<Item = Fault>) {
+    /// Adds errors that the service itself found.
+    pub fn note(&mut self, faults: impl IntoIterator<Item = SettingError>) {
         self.faults.0.extend(faults);
     }
 
-    /// Notes a fault of a setting whose value is valid but cannot stand beside the others.
+    /// Notes an error of a setting whose value is valid by itself and not beside the others.
     pub fn refuse_value(&mut self, setting: &Setting, problem: impl Into<String>) {
         self.note_refused(setting, problem.into());
     }
@@ -89,7 +92,7 @@ impl Settings {
         let from_file = source == file_origin(&self.file);
         let positions = self.positions.as_ref().filter(|_| from_file);
         let location = positions.map(|positions| positions.of_value(&setting.key()));
-        self.faults.0.push(Fault {
+        self.faults.0.push(SettingError {
             source,
             // As it is written there.
             setting: location.as_ref().map_or(setting.name.to_owned(), |_| setting.key()),
@@ -103,13 +106,13 @@ impl Settings {
         &self.file
     }
 
-    /// Whether there is a mounted file that says something.
+    /// True when there is a mounted file with a setting in it.
     pub fn file_said_something(&self) -> bool {
         self.file_said
     }
 
     /// `value` when nothing was wrong, else every fault.
-    pub fn finish<T>(&mut self, value: T) -> Result<T, Faults> {
+    pub fn finish<T>(&mut self, value: T) -> Result<T, SettingErrors> {
         self.positions = None;
         self.faults.sort();
         match self.faults.0.is_empty() {
@@ -118,11 +121,12 @@ impl Settings {
         }
     }
 
+    /// A copy of every value, for a later comparison.
     pub fn values(&self) -> Values {
         Values(self.values.clone())
     }
 
-    /// What differs from `before`, by name: settings, and parts of the file.
+    /// The differences from `before`, by name: settings, and parts of the file.
     pub fn changes_since(&self, before: &Values) -> Changes {
         let kind_of = |values: &Map<String, Value>, key: &str| values.get(key).map(|value| value.kind.clone());
         let differs = |key: &str| kind_of(&self.values, key) != kind_of(&before.0, key);

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 
-/// How the reloads of a process's settings went; the last two are what Prometheus shows of its own.
+/// The results of reloads; the last two are named as Prometheus's own.
 #[derive(Debug, Clone)]
 pub struct ReloadMetrics {
     reloads: IntCounterVec,
@@ -13,6 +13,7 @@ pub struct ReloadMetrics {
 }
 
 impl ReloadMetrics {
+    /// Registers the metrics, whose names begin with `prefix`.
     pub fn register(registry: &Registry, prefix: &str) -> prometheus::Result<Self> {
         let metrics = Self {
             reloads: IntCounterVec::new(
@@ -24,11 +25,11 @@ impl ReloadMetrics {
             )?,
             successful: IntGauge::new(
                 format!("{prefix}_config_last_reload_successful"),
-                "1 when the settings as they are mounted now hold, 0 when they were refused.",
+                "1 when the settings as they are mounted now are applied, 0 when they were rejected.",
             )?,
             at: IntGauge::new(
                 format!("{prefix}_config_last_reload_success_timestamp_seconds"),
-                "Unix time at which settings were last taken up.",
+                "Unix time at which settings were last applied.",
             )?,
         };
         registry.register(Box::new(metrics.reloads.clone()))?;
@@ -38,6 +39,7 @@ impl ReloadMetrics {
         Ok(metrics)
     }
 
+    /// Counts settings that are applied now.
     pub fn applied_now(&self) {
         self.reloads.with_label_values(&["applied"]).inc();
         self.successful.set(1);
@@ -45,11 +47,12 @@ impl ReloadMetrics {
         self.at.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
     }
 
-    /// The files changed, and say what holds already.
+    /// Notes files that changed and say what is applied already.
     pub fn unchanged(&self) {
         self.successful.set(1);
     }
 
+    /// Counts a reload that was rejected.
     pub fn refused(&self) {
         self.reloads.with_label_values(&["refused"]).inc();
         self.successful.set(0);

@@ -1,4 +1,4 @@
-//! How the reloads went, for the status page and the log.
+//! The results of reloads, for the status page and the log.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,22 +9,24 @@ use tracing::{info, warn};
 
 use crate::config::Changes;
 
-/// How a process's settings came to be what they are, for its status page.
+/// The generation of a process's settings and the last rejection, for its status page.
 #[derive(Debug, Default)]
-pub struct Progress(ArcSwap<State>);
+pub struct Progress(ArcSwap<ReloadState>);
 
+/// The result of the last reload and the age of the settings.
 #[derive(Debug, Clone)]
-pub struct State {
+pub struct ReloadState {
     /// 1 at the start, one more with each change of settings that was taken up.
     pub generation: u64,
+    /// The time at which this generation was applied.
     pub since: Instant,
     /// Settings that are not as they were at the start, and wait for the next one.
     pub at_restart: Vec<&'static str>,
-    /// Why the files as they are now were refused.
+    /// The reason for which the files as they are now were rejected.
     pub refused: Option<String>,
 }
 
-impl State {
+impl ReloadState {
     /// As a status page shows it.
     pub fn json(&self) -> serde_json::Value {
         json!({
@@ -36,7 +38,7 @@ impl State {
     }
 }
 
-impl Default for State {
+impl Default for ReloadState {
     fn default() -> Self {
         Self {
             generation: 1,
@@ -48,7 +50,8 @@ impl Default for State {
 }
 
 impl Progress {
-    pub fn state(&self) -> Arc<State> {
+    /// The state now.
+    pub fn state(&self) -> Arc<ReloadState> {
         self.0.load_full()
     }
 
@@ -61,10 +64,10 @@ impl Progress {
         if !waiting.is_empty() {
             warn!(
                 settings = waiting.join(" "),
-                "these changed too, and hold from the next start on"
+                "settings changed that only a restart applies"
             );
         }
-        self.0.store(Arc::new(State {
+        self.0.store(Arc::new(ReloadState {
             generation,
             since: Instant::now(),
             at_restart,
@@ -76,16 +79,16 @@ impl Progress {
         self.judged(Some(problem));
     }
 
-    /// The files say what holds already.
+    /// The files say what is applied already.
     pub(super) fn unchanged(&self) {
         if self.state().refused.is_some() {
-            info!("the files say again what holds, nothing is refused any more");
+            info!("the files match the applied settings again");
         }
         self.judged(None);
     }
 
     fn judged(&self, refused: Option<String>) {
-        let mut state = State::clone(&self.state());
+        let mut state = ReloadState::clone(&self.state());
         state.refused = refused;
         self.0.store(Arc::new(state));
     }

@@ -13,25 +13,26 @@ use super::metrics::ReloadMetrics;
 use super::progress::Progress;
 use crate::config::scalar::SECONDS_OR_ZERO;
 use crate::config::units::seconds;
-use crate::config::{Changes, Faults, Layers, Setting, Settings, Values};
+use crate::config::{Changes, Layers, Setting, SettingErrors, Settings, Values};
 use crate::telemetry::logging;
 
+/// The time between two looks at the mounted files, in seconds; zero switches reloads off.
 pub const RELOAD_INTERVAL: Setting = Setting::new(
     "RELOAD_INTERVAL",
     "1",
     SECONDS_OR_ZERO,
-    "how often the mounted files are looked at; what has changed holds once two looks see the same, 0: never",
+    "how often the mounted files are read; a change is applied once two reads see the same, 0: never",
 );
 
 /// Makes a service's settings of the merged layers, each time they change.
 pub struct Reloader<S> {
     layers: Layers,
     parse: fn(&mut Settings) -> S,
-    /// What the files were when they were last judged, valid or not.
+    /// The fingerprint of the files that were last validated, valid or not.
     judged: u64,
-    /// What they were at the last look.
+    /// Their fingerprint at the last look.
     seen: u64,
-    /// The settings that hold.
+    /// The settings that are applied.
     current: Settings,
     /// Those that the process started with.
     started: Values,
@@ -39,20 +40,21 @@ pub struct Reloader<S> {
     log_level: LevelFilter,
 }
 
-/// What changed files say, all of it valid.
+/// The content of changed files, all of it valid.
 pub struct Reload<S> {
+    /// The service's settings.
     pub settings: S,
     /// None where only comments, order or the like are another.
     pub changes: Changes,
     /// Settings that are not as they were at the start, and wait for the next one.
     pub at_restart: Vec<&'static str>,
-    /// The settings that held before.
+    /// The settings that were applied before.
     before: Settings,
 }
 
 impl<S> Reloader<S> {
     /// Loads the layers for the first time.
-    pub fn start(layers: Layers, parse: fn(&mut Settings) -> S) -> (Result<S, Faults>, Self) {
+    pub fn start(layers: Layers, parse: fn(&mut Settings) -> S) -> (Result<S, SettingErrors>, Self) {
         let judged = layers.fingerprint();
         let mut current = layers.load();
         let interval = current.get(&RELOAD_INTERVAL, seconds);
@@ -76,14 +78,14 @@ impl<S> Reloader<S> {
         (parsed, reloader)
     }
 
-    /// The settings that hold.
+    /// The settings that are applied.
     pub fn current(&self) -> &Settings {
         &self.current
     }
 
     /// One look at the files. What they say counts when they are not as they were judged, the look before saw the same,
     /// and they stayed so while they were read: a file that is being written is left alone.
-    pub fn look(&mut self) -> Option<Result<Reload<S>, Faults>> {
+    pub fn look(&mut self) -> Option<Result<Reload<S>, SettingErrors>> {
         let print = self.layers.fingerprint();
         let is_steady = std::mem::replace(&mut self.seen, print) == print;
         if print == self.judged || !is_steady {
@@ -109,7 +111,7 @@ impl<S> Reloader<S> {
         }))
     }
 
-    /// Has `apply` take up every valid change for as long as the process runs, and tells of each: in the log, in
+    /// Calls `apply` with every valid change for as long as the process runs, and reports each: in the log, in
     /// `metrics` and in `progress`. Settings that `apply` does not take leave the old ones in force.
     pub async fn follow<E: Display>(
         mut self,
@@ -149,7 +151,7 @@ impl<S> Reloader<S> {
             };
             if let Err(problem) = taken {
                 metrics.refused();
-                error!(problem, "the changed settings are refused, those before them hold");
+                error!(problem, "changed settings rejected; the previous ones stay applied");
                 progress.refused(problem);
             }
         }

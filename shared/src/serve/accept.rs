@@ -94,7 +94,7 @@ where
             // That client has gone already; the ones behind it have not.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                warn!(%error, "cannot accept what still waits");
+                warn!(%error, "cannot accept the connections left in the queue");
                 break;
             }
         }

@@ -27,7 +27,7 @@ use super::limits::ConnectionLimits;
 use super::observed::{Observe, ObservedBody, ObservedFuture};
 use super::small_writes::SmallWrites;
 use super::takeover::Takeover;
-use super::wire::{Progress, Wire, WireIo};
+use super::validating_io::{HyperIo, RequestProgress, ValidatingIo};
 use super::{http2, linger, refuse};
 use crate::request_id::RequestId;
 
@@ -52,25 +52,25 @@ pub(super) async fn serve<S, B>(
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot set TCP_NODELAY");
     }
-    let progress = Rc::new(Progress::default());
-    let wire = Wire::new(stream, connections.limits, Rc::clone(&progress));
-    let wire = Rc::new(RefCell::new(wire));
+    let progress = Rc::new(RequestProgress::default());
+    let io = ValidatingIo::new(stream, connections.limits, Rc::clone(&progress));
+    let io = Rc::new(RefCell::new(io));
     let tracked = Tracked {
         inner: service,
         progress,
         connections: Rc::clone(&connections),
     };
-    let mut ended = serve_http1(&wire, &tracked, &connections).await;
-    if wire.borrow().is_http2() {
-        wire.borrow_mut().open();
-        ended = http2::serve(&wire, tracked.inner, &connections).await;
+    let mut ended = serve_http1(&io, &tracked, &connections).await;
+    if io.borrow().is_http2() {
+        io.borrow_mut().open();
+        ended = http2::serve(&io, tracked.inner, &connections).await;
     }
-    let wire = Rc::into_inner(wire).expect("hyper has let go of its half").into_inner();
-    // In any case taken out: what it holds may hold the takeover.
+    let io = Rc::into_inner(io).expect("hyper has let go of its half").into_inner();
+    // Taken out in any case: it may own the takeover, which would keep both alive.
     let successor = takeover.take();
     match (ended, successor) {
-        (Ok(()), Some(successor)) if wire.may_switch() => {
-            let (stream, ahead) = wire.into_parts();
+        (Ok(()), Some(successor)) if io.may_switch() => {
+            let (stream, ahead) = io.into_parts();
             return successor(stream, ahead).await;
         }
         (Ok(()), _) => {}
@@ -78,12 +78,12 @@ pub(super) async fn serve<S, B>(
         (Err(error), _) => debug!(%error, "connection ended early"),
     }
     // Boxed, because few connections end with words of their own, and all would carry the room for it.
-    Box::pin(end(wire, peer, &connections)).await;
+    Box::pin(end(io, peer, &connections)).await;
 }
 
 /// Lets hyper serve the connection until it ends, or until what comes next is a refusal or HTTP/2.
 async fn serve_http1<S, B>(
-    wire: &Rc<RefCell<Wire>>,
+    io: &Rc<RefCell<ValidatingIo>>,
     tracked: &Tracked<S>,
     connections: &Rc<Connections>,
 ) -> hyper::Result<()>
@@ -94,24 +94,24 @@ where
 {
     let progress = Rc::clone(&tracked.progress);
     let connection =
-        builder(&connections.limits).serve_connection(SmallWrites(TokioIo::new(WireIo(Rc::clone(wire)))), tracked);
+        builder(&connections.limits).serve_connection(SmallWrites(TokioIo::new(HyperIo(Rc::clone(io)))), tracked);
     let mut connection = pin!(connection);
     let mut slot = WakerSlot::new(connections);
     let mut told = false;
     poll_fn(|cx| {
         slot.register(cx);
         // hyper's `graceful_shutdown` ends an idle connection at once, so a connection that has not sent
-        // its first request yet is told only after a grace time.
+        // its first request yet is shut down only after a grace time.
         let may_end = progress.has_started.get() || connections.grace_over.get();
         // It is idle for hyper even when half of a head has come; that head is still waited for. And a 101 must not
         // say that the connection closes.
-        if !told && connections.closing.get() && may_end && !wire.borrow().is_in_head() && !wire.borrow().may_switch() {
+        if !told && connections.closing.get() && may_end && !io.borrow().is_in_head() && !io.borrow().may_switch() {
             told = true;
             connection.as_mut().graceful_shutdown();
         }
         match connection.as_mut().poll(cx) {
             // hyper would wait for a request that will not come.
-            Poll::Pending => wire.borrow_mut().poll_end(cx).map(Ok),
+            Poll::Pending => io.borrow_mut().poll_end(cx).map(Ok),
             ended => ended,
         }
     })
@@ -133,27 +133,27 @@ fn builder(limits: &ConnectionLimits) -> http1::Builder {
 }
 
 /// Ends a connection whose last request hyper has answered, or will not.
-async fn end(wire: Wire, peer: SocketAddr, connections: &Connections) {
-    if wire.has_stalled() {
+async fn end(io: ValidatingIo, peer: SocketAddr, connections: &Connections) {
+    if io.has_stalled() {
         connections.metrics.stalled.inc();
         debug!(%peer, "cut a client that does not read its answer");
-        // What the kernel still holds for it goes too.
-        let reset = SockRef::from(&wire.into_stream()).set_linger(Some(Duration::ZERO));
+        // The reset also discards what the kernel still has for it.
+        let reset = SockRef::from(&io.into_stream()).set_linger(Some(Duration::ZERO));
         if let Err(error) = reset {
             debug!(%error, "cannot reset the connection");
         }
         return;
     }
     let mut last_words = Vec::new();
-    if let Some(refusal) = wire.refusal_to_answer() {
+    if let Some(refusal) = io.refusal_to_answer() {
         let id = RequestId::generate(fastrand::u128(..));
         note(refusal, peer, Some(&id), connections);
-        last_words = refuse::response(refusal, &id, wire.refuses_head_request());
-    } else if let Some(refusal) = wire.refusal_of_body() {
+        last_words = refuse::response(refusal, &id, io.refuses_head_request());
+    } else if let Some(refusal) = io.refusal_of_body() {
         note(refusal, peer, None, connections);
     }
-    if wire.is_refused() {
-        linger::close(wire.into_stream(), &last_words).await;
+    if io.is_refused() {
+        linger::close(io.into_stream(), &last_words).await;
     }
 }
 
@@ -171,7 +171,7 @@ fn note(refusal: Refusal, peer: SocketAddr, id: Option<&RequestId>, connections:
 /// The service of one connection, noting how far its requests have come and ending it during a drain.
 struct Tracked<S> {
     inner: S,
-    progress: Rc<Progress>,
+    progress: Rc<RequestProgress>,
     connections: Rc<Connections>,
 }
 
@@ -199,14 +199,14 @@ where
 
 /// A request until it is answered, which it is when this is dropped: at the end of the answer's body, or before.
 struct Answering {
-    progress: Rc<Progress>,
+    progress: Rc<RequestProgress>,
     connections: Rc<Connections>,
 }
 
 impl<B: Body> Observe<B> for Answering {
     fn on_head(&mut self, answer: &mut Response<B>, cx: &mut Context<'_>) {
         if self.progress.declines_upgrade(answer.status()) {
-            // What came behind the request is held and read by now: the socket will not tell of it again.
+            // The bytes behind the request were read already: the socket will not wake this task for them.
             cx.waker().wake_by_ref();
         }
         let is_101 = answer.status() == StatusCode::SWITCHING_PROTOCOLS;

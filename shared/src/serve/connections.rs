@@ -1,4 +1,4 @@
-//! What a worker knows of its connections, shared by its accept loop and all of them.
+//! The connections of one worker, as its accept loop and each of them see them.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use super::limits::ConnectionLimits;
 use super::metrics::ConnectionMetrics;
 use crate::lifecycle::PhaseWatch;
 
-/// What a worker knows of its connections.
+/// The state that a worker's connections share.
 pub(super) struct Connections {
     pub(super) phase: PhaseWatch,
     pub(super) limits: ConnectionLimits,
@@ -19,7 +19,7 @@ pub(super) struct Connections {
     pub(super) closing: Cell<bool>,
     /// So do those that never sent a request.
     pub(super) grace_over: Cell<bool>,
-    /// One waker a connection, to tell it of the two flags above and of the drain.
+    /// One waker a connection, woken when a flag above changes and when the drain begins.
     wakers: RefCell<Slab<Waker>>,
     open: Cell<usize>,
     one_ended: Notify,
@@ -40,7 +40,7 @@ impl Connections {
         }
     }
 
-    /// How many are open.
+    /// The number of open connections.
     pub(super) fn open(&self) -> usize {
         self.open.get()
     }

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! validator ──► head (request line, header lines) ──► target, host
-//!           └─► chunk (size lines)                          bytes: what may stand where
+//!           └─► chunk (size lines)                          bytes: classes of bytes
 //! ```
 
 mod bytes;

@@ -26,7 +26,7 @@ use super::connections::{Connections, WakerSlot};
 use super::deadline::Deadline;
 use super::limits::Http2Limits;
 use super::observed::{Observe, ObservedBody, ObservedFuture};
-use super::wire::{Wire, WireIo};
+use super::validating_io::{HyperIo, ValidatingIo};
 
 /// Streams that a client reset before they were taken up: more, and it is up to no good (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
@@ -34,12 +34,12 @@ const MAX_PENDING_RESETS: usize = 20;
 /// Streams that were reset because of the client's own mistakes.
 const MAX_ERROR_RESETS: usize = 256;
 
-/// How long a client may take to close a connection that was ended with GOAWAY and has no streams.
+/// The time that a client has for closing a connection that was ended with GOAWAY and has no streams.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Serves a connection whose client has begun to speak HTTP/2, to its end.
 pub(super) async fn serve<S, B>(
-    wire: &Rc<RefCell<Wire>>,
+    io: &Rc<RefCell<ValidatingIo>>,
     service: S,
     connections: &Rc<Connections>,
 ) -> hyper::Result<()>
@@ -49,7 +49,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let limits = &connections.limits;
-    let streams = Streams(Rc::new(Open {
+    let streams = Streams(Rc::new(OpenStreams {
         connections: Rc::clone(connections),
         count: Cell::new(0),
         has_started: Cell::new(false),
@@ -57,12 +57,12 @@ where
         connection: RefCell::new(None),
     }));
     let open = Rc::clone(&streams.0);
-    let service = Counted {
+    let service = CountedService {
         inner: service,
         open: Rc::clone(&open),
     };
     let connection = builder(limits.http2, limits.head.max_bytes, streams)
-        .serve_connection(TokioIo::new(WireIo(Rc::clone(wire))), service);
+        .serve_connection(TokioIo::new(HyperIo(Rc::clone(io))), service);
     let mut connection = pin!(connection);
     let mut slot = WakerSlot::new(connections);
     let mut idle = Deadline::default();
@@ -71,7 +71,7 @@ where
         slot.register(cx);
         open.connection.borrow_mut().get_or_insert_with(|| cx.waker().clone());
         loop {
-            // GOAWAY leaves time for what is on its way. A new connection is told once it had a request: its client
+            // GOAWAY leaves time for what is on its way. A new connection gets it once it had a request: its client
             // has sent one, or is about to.
             let drains = connections.phase.is_draining() && open.has_started.get();
             let is_late = connections.closing.get() && connections.grace_over.get();
@@ -115,27 +115,27 @@ fn builder(limits: Http2Limits, max_header_bytes: usize, streams: Streams) -> ht
 }
 
 /// The streams of one connection.
-struct Open {
+struct OpenStreams {
     connections: Rc<Connections>,
     /// Requests whose answer has not ended.
     count: Cell<usize>,
     has_started: Cell<bool>,
     /// Between a request and the task that will serve it.
-    latest: RefCell<Option<Rc<Sent>>>,
-    /// The task of the connection, which is told when the last stream has ended.
+    latest: RefCell<Option<Rc<SentFrames>>>,
+    /// The task of the connection, woken when the last stream has ended.
     connection: RefCell<Option<Waker>>,
 }
 
-/// How far an answer has come.
+/// The progress of an answer.
 #[derive(Debug, Default)]
-struct Sent {
+struct SentFrames {
     /// Frames that its body gave.
     frames: Cell<u64>,
     /// The last of them was not taken whole, or hyper would have asked for the next.
     waits_for_client: Cell<bool>,
 }
 
-impl Sent {
+impl SentFrames {
     /// hyper asks for the next frame once it has sent this one.
     fn note_frame(&self) {
         self.waits_for_client.set(true);
@@ -145,13 +145,13 @@ impl Sent {
 
 /// A stream, counted as open until it is dropped with its answer's body.
 struct Stream {
-    open: Rc<Open>,
-    sent: Rc<Sent>,
+    open: Rc<OpenStreams>,
+    sent: Rc<SentFrames>,
 }
 
 impl Stream {
-    fn new(open: &Rc<Open>) -> Self {
-        let sent = Rc::new(Sent::default());
+    fn new(open: &Rc<OpenStreams>) -> Self {
+        let sent = Rc::new(SentFrames::default());
         open.count.set(open.count.get() + 1);
         open.has_started.set(true);
         open.latest.replace(Some(Rc::clone(&sent)));
@@ -175,7 +175,7 @@ impl Drop for Stream {
 
 /// Runs each stream in a local task.
 #[derive(Clone)]
-struct Streams(Rc<Open>);
+struct Streams(Rc<OpenStreams>);
 
 impl<F> Executor<F> for Streams
 where
@@ -200,7 +200,7 @@ pin_project! {
         #[pin]
         inner: F,
         connections: Rc<Connections>,
-        sent: Rc<Sent>,
+        sent: Rc<SentFrames>,
         frames: u64,
         client: Deadline,
     }
@@ -229,12 +229,12 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
     }
 }
 
-struct Counted<S> {
+struct CountedService<S> {
     inner: S,
-    open: Rc<Open>,
+    open: Rc<OpenStreams>,
 }
 
-impl<S, B> Service<Request<Incoming>> for Counted<S>
+impl<S, B> Service<Request<Incoming>> for CountedService<S>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
     B: Body,

@@ -7,84 +7,97 @@ use crate::config::scalar::SECONDS;
 use crate::config::units::{bytes, number, seconds};
 use crate::config::{Scalar, Setting, Settings};
 
+/// [`HeadLimits::max_bytes`].
 pub const MAX_HEADER_BYTES: Setting = Setting::new(
     "MAX_HEADER_BYTES",
     "64Ki",
     Scalar::Bytes(8 << 10, 1 << 20),
     "largest request line and headers together; larger ones are answered 431",
 );
+/// [`HeadLimits::max_request_line_bytes`].
 pub const MAX_REQUEST_LINE_BYTES: Setting = Setting::new(
     "MAX_REQUEST_LINE_BYTES",
     "16Ki",
     LINE_BYTES,
     "longest request line; longer ones are answered 414",
 );
+/// [`HeadLimits::max_header_line_bytes`].
 pub const MAX_HEADER_LINE_BYTES: Setting = Setting::new(
     "MAX_HEADER_LINE_BYTES",
     "32Ki",
     LINE_BYTES,
     "longest single header; longer ones are answered 431",
 );
+/// [`HeadLimits::max_headers`].
 pub const MAX_HEADERS: Setting = Setting::new(
     "MAX_HEADERS",
     "100",
     Scalar::Whole(1, 1000),
     "most headers of a request; more are answered 431, and above 100 every request costs a little more",
 );
+/// [`ConnectionLimits::keepalive_timeout`], in seconds.
 pub const KEEPALIVE_TIMEOUT: Setting = Setting::new(
     "KEEPALIVE_TIMEOUT",
     "75",
     SECONDS,
     "longest wait for the first byte of a connection's first or next request",
 );
+/// [`ConnectionLimits::max_connections`].
 pub const MAX_CONNECTIONS: Setting = Setting::new(
     "MAX_CONNECTIONS",
     "10000",
     Scalar::Whole(1, 1_000_000),
     "open client connections; further ones wait in the accept queue",
 );
+/// [`ConnectionLimits::header_timeout`], in seconds.
 pub const HEADER_TIMEOUT: Setting = Setting::new(
     "HEADER_TIMEOUT",
     "10",
     SECONDS,
     "longest time from the first byte of a request's head to its last; slower ones are answered 408",
 );
+/// [`ConnectionLimits::send_timeout`], in seconds.
 pub const SEND_TIMEOUT: Setting = Setting::new(
     "SEND_TIMEOUT",
     "60",
     SECONDS,
-    "longest wait for a client to take more of its answer; then its connection is cut",
+    "longest wait for a client to read more of its response; then its connection is cut",
 );
 
+/// Concurrent requests of one HTTP/2 connection.
 pub const HTTP2_MAX_STREAMS: Setting = Setting::new(
     "HTTP2_MAX_STREAMS",
     "128",
     Scalar::Whole(1, 10_000),
     "most requests at a time on one HTTP/2 connection",
 );
+/// The flow-control window of one HTTP/2 stream, in bytes.
 pub const HTTP2_STREAM_WINDOW_BYTES: Setting = Setting::new(
     "HTTP2_STREAM_WINDOW_BYTES",
     "64Ki",
     WINDOW,
     "how much of one HTTP/2 request's body, and of its answer, may wait in memory",
 );
+/// The flow-control window of one HTTP/2 connection, in bytes.
 pub const HTTP2_CONNECTION_WINDOW_BYTES: Setting = Setting::new(
     "HTTP2_CONNECTION_WINDOW_BYTES",
     "1Mi",
     WINDOW,
     "how much of the bodies of all requests of one HTTP/2 connection may wait in memory",
 );
+/// The time between two pings of an HTTP/2 client, in seconds.
 pub const HTTP2_PING_INTERVAL: Setting = Setting::new(
     "HTTP2_PING_INTERVAL",
     "30",
     SECONDS,
-    "how often an HTTP/2 client is asked whether it is still there",
+    "how often an HTTP/2 client is pinged",
 );
+/// The time that an HTTP/2 client has for answering a ping, in seconds.
 pub const HTTP2_PING_TIMEOUT: Setting = Setting::new(
     "HTTP2_PING_TIMEOUT",
     "20",
     SECONDS,
-    "how long it may take to say so; then its connection is cut",
+    "how long it may take to answer a ping; then its connection is cut",
 );
 
 const LINE_BYTES: Scalar = Scalar::Bytes(1 << 10, 64 << 10);
@@ -102,13 +115,16 @@ pub struct ConnectionLimits {
     pub header_timeout: Duration,
     /// Longest wait for a client to take more of its answer.
     pub send_timeout: Duration,
+    /// Limits of a request's head.
     pub head: HeadLimits,
+    /// Limits of HTTP/2.
     pub http2: Http2Limits,
-    /// Whether what is refused gets a line in the log, as a request does.
+    /// True when a rejected request gets a line in the log, as a request does.
     pub log_refusals: bool,
 }
 
 impl ConnectionLimits {
+    /// The limits in `settings`, with refusals logged.
     pub fn from_settings(settings: &mut Settings) -> Self {
         Self {
             max_connections: settings.get(&MAX_CONNECTIONS, number),
@@ -135,6 +151,7 @@ impl ConnectionLimits {
     }
 }
 
+/// Limits of HTTP/2 connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Http2Limits {
     pub(super) max_streams: u32,

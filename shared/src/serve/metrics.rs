@@ -5,15 +5,20 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 /// Client connections of one listener.
 #[derive(Debug, Clone)]
 pub struct ConnectionMetrics {
+    /// Connections accepted.
     pub accepted: IntCounter,
+    /// Connections open now.
     pub open: IntGauge,
+    /// Failed accepts.
     pub accept_errors: IntCounter,
     /// By reason: the names of [`super::Refusal`].
     pub refused: IntCounterVec,
+    /// Connections cut because the client did not read its answer.
     pub stalled: IntCounter,
 }
 
 impl ConnectionMetrics {
+    /// Registers the metrics, whose names begin with `prefix`.
     pub fn register(registry: &Registry, prefix: &str) -> prometheus::Result<Self> {
         let metrics = Self {
             accepted: IntCounter::new(
@@ -28,13 +33,13 @@ impl ConnectionMetrics {
             refused: IntCounterVec::new(
                 Opts::new(
                     format!("{prefix}_requests_refused_total"),
-                    "What clients sent that is no request, by what is wrong with it.",
+                    "Malformed requests rejected, by reason.",
                 ),
                 &["reason"],
             )?,
             stalled: IntCounter::new(
                 format!("{prefix}_responses_stalled_total"),
-                "Answers cut because the client did not take them.",
+                "Responses cut because the client did not read them.",
             )?,
         };
         registry.register(Box::new(metrics.accepted.clone()))?;

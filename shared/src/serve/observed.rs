@@ -11,7 +11,7 @@ use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-/// What happens to an answer, from its head to its end. The end is the observer's drop.
+/// An observer of an answer, from its head to its end. The end is the observer's drop.
 pub trait Observe<B: Body> {
     /// Called once with the answer, before its body is read; it may still change the headers.
     fn on_head(&mut self, _answer: &mut Response<B>, _cx: &mut Context<'_>) {}
@@ -174,7 +174,7 @@ mod tests {
         }
     }
 
-    /// What an observer sees of an answer with these frames, of which `read` are read.
+    /// The notes of an observer on an answer with these frames, of which `read` are read.
     async fn seen(frames: Vec<Result<&'static str, &'static str>>, read: usize) -> Vec<String> {
         let notes = Rc::new(RefCell::new(Vec::new()));
         let frames = frames

@@ -44,7 +44,7 @@ impl Workers {
     }
 }
 
-/// Tells of a worker's end, however it comes about.
+/// Reports the end of a worker, also after a panic.
 struct TellEnd(mpsc::UnboundedSender<()>);
 
 impl Drop for TellEnd {

@@ -13,17 +13,19 @@ use tracing_subscriber::{Registry, fmt, reload};
 
 use crate::config::{Scalar, Setting, Settings};
 
+/// The least severe level that is logged.
 pub const LOG_LEVEL: Setting = Setting::new(
     "LOG_LEVEL",
     "info",
     // In any case: what other programs call it too.
-    Scalar::text(
+    Scalar::quoted_text(
         "one of trace, debug, info, warn, error",
         "^([Tt][Rr][Aa][Cc][Ee]|[Dd][Ee][Bb][Uu][Gg]|[Ii][Nn][Ff][Oo]|[Ww][Aa][Rr][Nn]([Ii][Nn][Gg])?|[Ee][Rr][Rr][Oo][Rr])$",
     ),
     "least severe level that is logged; probes and scrapes are logged at debug",
 )
 .live();
+/// The form of a log line.
 pub const LOG_FORMAT: Setting = Setting::new(
     "LOG_FORMAT",
     "auto",
@@ -34,19 +36,26 @@ pub const LOG_FORMAT: Setting = Setting::new(
 /// The installed logging's filter.
 static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
+/// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
+    /// One JSON object a line.
     Json,
+    /// Text for people.
     Text,
 }
 
+/// Level and format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Logging {
+    /// The least severe level that is logged.
     pub level: LevelFilter,
+    /// The form of a line.
     pub format: Format,
 }
 
 impl Logging {
+    /// The logging that `settings` ask for.
     pub fn from_settings(settings: &mut Settings) -> Self {
         Self {
             level: level(settings),
@@ -81,7 +90,7 @@ pub fn level(settings: &mut Settings) -> LevelFilter {
 }
 
 /// Changes the level of the installed logging. What is logged at no level costs nothing after it either: the decision is
-/// kept where the line stands.
+/// cached at each log statement.
 pub fn set_level(level: LevelFilter) {
     if let Some(handle) = FILTER.get()
         && let Err(error) = handle.reload(filter(level))
@@ -134,7 +143,7 @@ pub fn without_query_values(path: &str, query: Option<&str>) -> String {
     format!("{path}?{}", names.join("&"))
 }
 
-/// Whether a request with this User-Agent is a kubelet's probe, whatever path it asks for. Probes come every
+/// True for the User-Agent of a kubelet's probe, whatever path is requested. Probes come every
 /// few seconds and would push everything else out of `kubectl logs --tail=10`.
 pub fn is_probe(user_agent: &HeaderValue) -> bool {
     user_agent.as_bytes().starts_with(b"kube-probe/")

@@ -7,6 +7,7 @@ pub const LATENCY_BUCKETS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
+/// The media type of a scrape.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 /// A registry that already shows the process and `<prefix>_build_info`.
@@ -25,7 +26,7 @@ pub fn registry(prefix: &str, version: &str) -> prometheus::Result<Registry> {
     Ok(registry)
 }
 
-/// What a scrape gets.
+/// The metrics of `registry` as Prometheus text.
 pub fn render(registry: &Registry) -> prometheus::Result<Vec<u8>> {
     let mut text = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut text)?;

@@ -16,6 +16,7 @@ pub struct Mount {
 }
 
 impl Mount {
+    /// A directory with these keys and their texts.
     pub fn new(name: &str, files: &[(&str, &str)]) -> Self {
         let mut mount = Self {
             scratch: Scratch::new(name),
@@ -26,10 +27,12 @@ impl Mount {
         mount
     }
 
+    /// The directory.
     pub fn path(&self) -> &Path {
         self.scratch.path()
     }
 
+    /// The path of the file `key`.
     pub fn file(&self, key: &str) -> PathBuf {
         self.path().join(key)
     }

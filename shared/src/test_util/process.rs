@@ -32,7 +32,9 @@ pub struct Process {
 pub struct Finished {
     /// The exit status as a shell shows it: 128 + the number of the signal that ended it.
     pub code: i32,
+    /// Everything on standard output.
     pub stdout: String,
+    /// Everything on standard error.
     pub stderr: String,
 }
 
@@ -131,21 +133,23 @@ impl Process {
         format!("--- stdout of {}\n{stdout}--- stderr\n{stderr}---", self.child.id())
     }
 
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
+    /// Sends `signal`.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal)
             .unwrap_or_else(|error| panic!("cannot send {signal:?}: {error}\n{}", self.output()));
     }
 
-    /// Whether the process is still there.
+    /// True while the process runs.
     pub fn is_running(&mut self) -> bool {
         self.exit_status().is_none()
     }
 
-    /// What it printed and how it ended, once it has.
+    /// Its output and its exit status, once it has ended.
     ///
     /// # Panics
     /// When it is still running after `deadline`.

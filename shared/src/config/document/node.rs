@@ -9,27 +9,30 @@ use std::rc::Rc;
 use config::{Value, ValueKind};
 
 use super::positions::Positions;
-use super::shape::{Choice, Key, Map, Shape};
-use crate::config::fault::Fault;
+use super::shape::{Key, Map, OneOf, Shape};
+use crate::config::error::SettingError;
 use crate::config::position::Location;
 use crate::config::scalar::Scalar;
 use crate::config::source::DEFAULT_ORIGIN;
 
+/// A value in the file with its path, or the absence of one.
 #[derive(Debug, Clone)]
 pub struct Node<'a> {
     path: String,
     origin: Rc<str>,
     value: Option<&'a Value>,
-    /// Where the parts of the file stand that this is a part of.
+    /// The positions of the file's parts.
     positions: Option<&'a Positions>,
-    faults: Rc<RefCell<Vec<Fault>>>,
+    faults: Rc<RefCell<Vec<SettingError>>>,
 }
 
-/// Which of two keys a map has.
+/// The one of two keys that a map has.
 #[derive(Debug)]
 pub enum Chosen<'a> {
-    Either(Node<'a>),
-    Or(Node<'a>),
+    /// The first of them.
+    First(Node<'a>),
+    /// The second of them.
+    Second(Node<'a>),
 }
 
 impl<'a> Node<'a> {
@@ -63,11 +66,12 @@ impl<'a> Node<'a> {
         Self::new(String::new(), DEFAULT_ORIGIN.to_owned(), None, None)
     }
 
-    /// Whether the key is there, whatever stands behind it.
+    /// True when the key exists, whatever its value is.
     pub fn exists(&self) -> bool {
         self.value.is_some()
     }
 
+    /// True for a map.
     pub fn is_map(&self) -> bool {
         matches!(self.kind(), Some(ValueKind::Table(_)))
     }
@@ -76,11 +80,12 @@ impl<'a> Node<'a> {
         self.value.map(|value| &value.kind)
     }
 
+    /// The layer that the value comes from, such as `file /etc/gateway/gateway.yaml`.
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// The elements of the list that stands here behind `key`, none when it is absent; a fault when it is something else
+    /// The elements of the list that is the value of `key`, none when it is absent; an error when it is something else
     /// or too short.
     pub fn items(&self, key: &Key) -> Vec<Node<'a>> {
         let Shape::List(_, least) = key.shape else {
@@ -123,14 +128,14 @@ impl<'a> Node<'a> {
             self.child(self.below(key), None).misplaced(problem);
         }
         for key in map.keys.iter().filter(|key| table.contains_key(key.name)) {
-            if let Some(other) = key.beside.filter(|other| !table.contains_key(*other)) {
+            if let Some(other) = key.requires.filter(|other| !table.contains_key(*other)) {
                 self.field(key).misplaced(format!("has a meaning only beside {other}"));
             }
         }
         true
     }
 
-    /// The path of what stands behind `name` here.
+    /// The path of the value of `name` in this map.
     fn below(&self, name: &str) -> String {
         match self.path.as_str() {
             "" => name.to_owned(),
@@ -138,6 +143,7 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// The value behind `key`, which may be absent.
     pub fn field(&self, key: &Key) -> Node<'a> {
         let value = match self.kind() {
             Some(ValueKind::Table(table)) => table.get(key.name),
@@ -146,16 +152,16 @@ impl<'a> Node<'a> {
         self.child(self.below(key.name), value)
     }
 
-    /// The one of two keys that is there; a fault when none or both are.
-    pub fn choose(&self, choice: &Choice) -> Option<Chosen<'a>> {
-        let Choice { either, or } = choice;
-        let (first, second) = (self.field(either), self.field(or));
-        match (first.exists(), second.exists()) {
-            (true, false) => Some(Chosen::Either(first)),
-            (false, true) => Some(Chosen::Or(second)),
+    /// The one of two keys that the map has; an error when it has none or both.
+    pub fn choose(&self, choice: &OneOf) -> Option<Chosen<'a>> {
+        let OneOf { first, second } = choice;
+        let (one, other) = (self.field(first), self.field(second));
+        match (one.exists(), other.exists()) {
+            (true, false) => Some(Chosen::First(one)),
+            (false, true) => Some(Chosen::Second(other)),
             _ => {
-                let [either, or] = [either, or].map(|key| format!("{} ({})", key.name, key.about));
-                self.fault(format!("expected exactly one of {either} and {or}"));
+                let [first, second] = [first, second].map(|key| format!("{} ({})", key.name, key.description));
+                self.fault(format!("expected exactly one of {first} and {second}"));
                 None
             }
         }
@@ -223,7 +229,7 @@ impl<'a> Node<'a> {
         items.iter().filter_map(|item| item.parse(scalar, &parse)).collect()
     }
 
-    /// What the map behind `key` has, by its keys, which are names by `is_name`; none when it is absent.
+    /// The entries of the map behind `key`, whose names pass `is_name`; none when it is absent.
     ///
     /// # Panics
     /// When the key is declared to be something else, which every start would show.
@@ -233,7 +239,7 @@ impl<'a> Node<'a> {
         is_name: impl Fn(&str) -> bool,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Vec<(String, T)> {
-        let Shape::Entries(name, value) = &key.shape else {
+        let Shape::MapOf(name, value) = &key.shape else {
             panic!("{} is no map of plain values", key.name);
         };
         let field = self.field(key);
@@ -276,7 +282,7 @@ impl<'a> Node<'a> {
         parsed
     }
 
-    /// Whether nothing stands behind the key.
+    /// True for a key without a value.
     fn is_nothing(&self) -> bool {
         matches!(self.kind(), Some(ValueKind::Nil))
     }
@@ -294,7 +300,7 @@ impl<'a> Node<'a> {
     }
 
     fn note(&self, problem: String, location: Option<Location>) {
-        self.faults.borrow_mut().push(Fault {
+        self.faults.borrow_mut().push(SettingError {
             source: self.origin.to_string(),
             setting: self.path.clone(),
             problem,
@@ -303,7 +309,7 @@ impl<'a> Node<'a> {
     }
 
     /// Every fault noted here or at any node that came from here.
-    pub fn take_faults(&self) -> Vec<Fault> {
+    pub fn take_faults(&self) -> Vec<SettingError> {
         self.faults.take()
     }
 }

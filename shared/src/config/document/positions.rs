@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use crate::config::position::{Location, Position};
 
-/// Where one value stands.
+/// The positions of one value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
-    /// The key it stands behind; an element of a list has none.
+    /// Its key; an element of a list has none.
     pub(super) key: Option<Position>,
-    /// What a fault of the value points at: a plain value itself, but the key of a list, a map or nothing at all.
+    /// The position that an error of the value names: a plain value's own, but the key of a list, a map or an empty value.
     pub(super) value: Position,
 }
 
@@ -22,12 +22,12 @@ pub(in crate::config) struct Positions {
 }
 
 impl Positions {
-    /// Where the value at `path` stands; for one that is missing, where what should hold it does.
+    /// The position of the value at `path`; for a missing one, the position of its parent.
     pub(in crate::config) fn of_value(&self, path: &str) -> Location {
         self.locate(path, |place| place.value)
     }
 
-    /// Where the key of `path` stands.
+    /// The position of the key of `path`.
     pub(in crate::config) fn of_key(&self, path: &str) -> Location {
         self.locate(path, |place| place.key.unwrap_or(place.value))
     }

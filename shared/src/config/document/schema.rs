@@ -1,7 +1,7 @@
 //! The JSON Schema of the mounted file, for editors and checks: made of the tables that the reader goes by, so that the
 //! two say the same.
 //!
-//! What needs a look at several places at once is the reader's alone, such as a route that names an unknown cluster.
+//! Rules about several places at once are the reader's alone, such as that a route names a known cluster.
 
 use serde_json::{Map as Object, Value, json};
 
@@ -34,7 +34,7 @@ pub fn schema(title: &str, settings: &[Setting], documents: &[Key]) -> Value {
 
 fn of_setting(setting: &Setting) -> Value {
     let mut schema = of_scalar(&setting.scalar);
-    // Nothing behind a key is an empty text, which stands where an empty one is the default.
+    // A key without a value is an empty text, which is valid where an empty one is the default.
     if let Some(types) = schema.get_mut("type").filter(|_| setting.default.is_empty()) {
         let mut all = match types.take() {
             Value::Array(all) => all,
@@ -48,7 +48,7 @@ fn of_setting(setting: &Setting) -> Value {
     } else {
         " Taken up at the next start."
     };
-    let description = format!("{}.{}{live}", setting.about, expected(&setting.scalar));
+    let description = format!("{}.{}{live}", setting.description, expected(&setting.scalar));
     schema.insert("description".to_owned(), description.into());
     schema.insert("default".to_owned(), value_of(&setting.scalar, setting.default));
     schema.into()
@@ -60,7 +60,10 @@ fn of_key(key: &Key) -> Value {
         Shape::Scalar(scalar) | Shape::List(Shape::Scalar(scalar), _) => expected(scalar),
         _ => String::new(),
     };
-    schema.insert("description".to_owned(), format!("{}.{expected}", key.about).into());
+    schema.insert(
+        "description".to_owned(),
+        format!("{}.{expected}", key.description).into(),
+    );
     let default = key.default.map(|default| match &key.shape {
         Shape::Scalar(scalar) => value_of(scalar, default),
         Shape::List(Shape::Scalar(scalar), _) => {
@@ -86,7 +89,7 @@ fn of_shape(shape: &Shape) -> Object<String, Value> {
     match shape {
         Shape::Scalar(scalar) => of_scalar(scalar),
         Shape::Map(map) => of_map(map),
-        Shape::Entries(name, value) => object(json!({
+        Shape::MapOf(name, value) => object(json!({
             "type": "object", "propertyNames": of_scalar(name), "additionalProperties": of_scalar(value),
         })),
         Shape::List(item, least) => object(json!({ "type": "array", "items": of_shape(item), "minItems": least })),
@@ -106,14 +109,14 @@ fn of_map(map: &Map) -> Object<String, Value> {
     if !required.is_empty() {
         schema.insert("required".to_owned(), required.into());
     }
-    let beside = keys.filter_map(|key| Some((key.name.to_owned(), json!([key.beside?]))));
-    let beside: Object<String, Value> = beside.collect();
-    if !beside.is_empty() {
-        schema.insert("dependentRequired".to_owned(), beside.into());
+    let requires = keys.filter_map(|key| Some((key.name.to_owned(), json!([key.requires?]))));
+    let requires: Object<String, Value> = requires.collect();
+    if !requires.is_empty() {
+        schema.insert("dependentRequired".to_owned(), requires.into());
     }
     let choices = map.choices.iter().map(|choice| {
-        let [either, or] = [choice.either.name, choice.or.name].map(|name| json!({ "required": [name] }));
-        json!({ "oneOf": [either, or] })
+        let [first, second] = [choice.first.name, choice.second.name].map(|name| json!({ "required": [name] }));
+        json!({ "oneOf": [first, second] })
     });
     let choices: Vec<Value> = choices.collect();
     if !choices.is_empty() {
@@ -137,8 +140,8 @@ fn of_scalar(scalar: &Scalar) -> Object<String, Value> {
         }),
         Scalar::Boolean => json!({ "type": ["boolean", "string"], "pattern": "^(true|false)$" }),
         Scalar::OneOf(names) => json!({ "enum": names }),
-        Scalar::Text(text) => of_text(json!("string"), text),
-        Scalar::Word(text) => of_text(json!(["string", "number", "boolean"]), text),
+        Scalar::QuotedText(text) => of_text(json!("string"), text),
+        Scalar::AnyText(text) => of_text(json!(["string", "number", "boolean"]), text),
     })
 }
 
@@ -155,7 +158,7 @@ fn value_of(scalar: &Scalar, text: &str) -> Value {
         Scalar::Whole(..) => units::number::<u64>(text).map(Value::from),
         Scalar::Seconds(..) => units::number(text).map(json_number),
         Scalar::Boolean => units::boolean(text).map(Value::from),
-        Scalar::Bytes(..) | Scalar::OneOf(_) | Scalar::Text(_) | Scalar::Word(_) => None,
+        Scalar::Bytes(..) | Scalar::OneOf(_) | Scalar::QuotedText(_) | Scalar::AnyText(_) => None,
     };
     value.unwrap_or_else(|| text.into())
 }

@@ -1,18 +1,20 @@
-//! What the structured part of the file has to look like: lists, maps and their keys.
+//! The form of the file's structured part: lists, maps and their keys.
 
 use std::fmt::Write;
 
 use crate::config::scalar::Scalar;
 
-/// What may stand behind a key of the file's structured part.
+/// The form of a value in the file's structured part.
 #[derive(Debug, Clone, Copy)]
 pub enum Shape {
+    /// A plain value.
     Scalar(Scalar),
     /// So many elements at least, each of this shape.
     List(&'static Shape, usize),
+    /// A map with declared keys.
     Map(&'static Map),
     /// A map with keys of the user's own, each of the first form, and values of the second.
-    Entries(Scalar, Scalar),
+    MapOf(Scalar, Scalar),
     /// A plain value for the common case, or a map that says more.
     ScalarOrMap(Scalar, &'static Map),
 }
@@ -20,75 +22,90 @@ pub enum Shape {
 /// The keys that a map may have.
 #[derive(Debug, Clone, Copy)]
 pub struct Map {
+    /// Every key that the map may have.
     pub keys: &'static [Key],
-    /// Of each of these the map has exactly one.
-    pub choices: &'static [Choice],
+    /// Pairs of keys, of each of which the map has exactly one.
+    pub choices: &'static [OneOf],
 }
 
 /// Two keys that exclude each other, and of which one is needed.
 #[derive(Debug, Clone, Copy)]
-pub struct Choice {
-    pub either: Key,
-    pub or: Key,
+pub struct OneOf {
+    /// One of them.
+    pub first: Key,
+    /// The other.
+    pub second: Key,
 }
 
-/// One key of a map: what it means and what may stand behind it.
+/// One key of a map: its meaning and the form of its value.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
+    /// The key as it is written.
     pub name: &'static str,
+    /// The value that belongs behind it.
     pub shape: Shape,
-    pub about: &'static str,
-    /// What holds without the key; of a list its values, with spaces between them.
+    /// Its meaning, a sentence without its full stop.
+    pub description: &'static str,
+    /// The value without the key; for a list its elements, with spaces between them.
     pub default: Option<&'static str>,
+    /// A map without the key is an error.
     pub required: bool,
     /// The key has no meaning without this other one.
-    pub beside: Option<&'static str>,
+    pub requires: Option<&'static str>,
 }
 
 impl Key {
-    pub const fn new(name: &'static str, shape: Shape, about: &'static str) -> Self {
+    /// An optional key without a default.
+    pub const fn new(name: &'static str, shape: Shape, description: &'static str) -> Self {
         Self {
             name,
             shape,
-            about,
+            description,
             default: None,
             required: false,
-            beside: None,
+            requires: None,
         }
     }
 
-    pub const fn scalar(name: &'static str, scalar: Scalar, about: &'static str) -> Self {
-        Self::new(name, Shape::Scalar(scalar), about)
+    /// An optional key with a plain value.
+    pub const fn scalar(name: &'static str, scalar: Scalar, description: &'static str) -> Self {
+        Self::new(name, Shape::Scalar(scalar), description)
     }
 
-    pub const fn map(name: &'static str, map: &'static Map, about: &'static str) -> Self {
-        Self::new(name, Shape::Map(map), about)
+    /// An optional key with a map.
+    pub const fn map(name: &'static str, map: &'static Map, description: &'static str) -> Self {
+        Self::new(name, Shape::Map(map), description)
     }
 
-    pub const fn or(self, default: &'static str) -> Self {
+    /// The same key with the value that applies without it.
+    pub const fn default(self, default: &'static str) -> Self {
         Self {
             default: Some(default),
             ..self
         }
     }
 
+    /// The same key, without which the map is invalid.
     pub const fn required(self) -> Self {
         Self { required: true, ..self }
     }
 
-    pub const fn beside(self, other: &'static str) -> Self {
+    /// The same key, valid only beside the key `other`.
+    pub const fn requires(self, other: &'static str) -> Self {
         Self {
-            beside: Some(other),
+            requires: Some(other),
             ..self
         }
     }
 }
 
 impl Map {
+    /// A map of `keys`, without choices between them.
     pub const fn of(keys: &'static [Key]) -> Self {
         Self { keys, choices: &[] }
     }
 
+    /// The key called `name`.
     pub fn get(&self, name: &str) -> Option<&Key> {
         self.keys.iter().find(|key| key.name == name)
     }

@@ -14,7 +14,7 @@ use yaml_rust2::parser::{Event, Parser};
 use yaml_rust2::scanner::{Marker, ScanError, TScalarStyle};
 
 use super::positions::{Place, Positions};
-use crate::config::fault::Fault;
+use crate::config::error::SettingError;
 use crate::config::position::{Location, Position};
 
 /// Levels inside of each other; settings have five.
@@ -31,18 +31,20 @@ impl From<&Marker> for Position {
     }
 }
 
-/// What a file says, and where.
+/// The values of a file, with their positions.
 #[derive(Debug)]
 pub(in crate::config) struct Document {
+    /// The values by key.
     pub values: Map<String, Value>,
+    /// The position of each.
     pub positions: Positions,
-    /// Keys that are there twice; the first of them counts.
-    pub faults: Vec<Fault>,
+    /// Repeated keys; the first of them counts.
+    pub faults: Vec<SettingError>,
 }
 
-/// Reads `text`, which is what `file` holds and `origin` is called.
-pub(in crate::config) fn read(text: &str, file: &Path, origin: &str) -> Result<Document, Fault> {
-    let mut reader = Reader {
+/// Reads `text`, the content of `file`, whose values get `origin`.
+pub(in crate::config) fn read(text: &str, file: &Path, origin: &str) -> Result<Document, SettingError> {
+    let mut reader = YamlReader {
         origin,
         positions: Positions {
             file: file.to_owned(),
@@ -64,28 +66,28 @@ pub(in crate::config) fn read(text: &str, file: &Path, origin: &str) -> Result<D
     }
 }
 
-struct Reader<'a> {
+struct YamlReader<'a> {
     origin: &'a str,
     positions: Positions,
-    faults: Vec<Fault>,
+    faults: Vec<SettingError>,
     /// The lists and maps that have begun, the innermost last.
-    open: Vec<Open>,
+    open: Vec<OpenNode>,
     anchors: BTreeMap<usize, Anchored>,
     values: usize,
     root: Option<(Position, ValueKind)>,
 }
 
-/// What an alias may repeat.
+/// A value that an alias may repeat.
 struct Anchored {
     kind: ValueKind,
     values: usize,
 }
 
 /// A list or a map of which not all has been read.
-struct Open {
+struct OpenNode {
     path: String,
     anchor: usize,
-    /// How many values had been read before it.
+    /// The number of values read before it.
     values_before: usize,
     start: Position,
     content: Content,
@@ -100,7 +102,7 @@ enum Content {
     },
 }
 
-impl Reader<'_> {
+impl YamlReader<'_> {
     fn run(&mut self, text: &str) -> Result<(), ScanError> {
         let mut parser = Parser::new_from_str(text);
         loop {
@@ -141,7 +143,7 @@ impl Reader<'_> {
 
     /// Takes a scalar as a key where one is due.
     fn take_key(&mut self, text: &str, mark: &Marker) -> bool {
-        let Some(Open { path, content, .. }) = self.open.last_mut() else {
+        let Some(OpenNode { path, content, .. }) = self.open.last_mut() else {
             return false;
         };
         let Content::Map { key, .. } = content else {
@@ -166,7 +168,7 @@ impl Reader<'_> {
         }
         self.expect_key_taken(mark)?;
         self.note_place(mark.into(), false);
-        self.open.push(Open {
+        self.open.push(OpenNode {
             path: self.path(),
             anchor,
             values_before: self.values,
@@ -208,14 +210,14 @@ impl Reader<'_> {
     fn path(&self) -> String {
         match self.open.last() {
             None => String::new(),
-            Some(Open { path, content, .. }) => match content {
+            Some(OpenNode { path, content, .. }) => match content {
                 Content::List(items) => format!("{path}[{}]", items.len()),
                 Content::Map { key, .. } => join(path, key.as_ref().map_or("", |(key, _)| key)),
             },
         }
     }
 
-    /// Notes where the value that comes next stands. `itself`: its faults point at the value and not at its key.
+    /// Notes the position of the value that comes next. `itself`: its errors point at the value and not at its key.
     fn note_place(&mut self, at: Position, itself: bool) {
         let key = match self.open.last().map(|open| &open.content) {
             Some(Content::Map { key: Some((_, at)), .. }) => Some(*at),
@@ -261,7 +263,7 @@ impl Reader<'_> {
 
     fn note_repeated(&mut self, path: String, at: Position) {
         let first = self.positions.of_key(&path).position.line;
-        self.faults.push(Fault {
+        self.faults.push(SettingError {
             source: self.origin.to_owned(),
             setting: path,
             problem: format!("is there twice; first in line {first}"),
@@ -272,7 +274,7 @@ impl Reader<'_> {
         });
     }
 
-    fn take_root(&mut self) -> Result<Map<String, Value>, Fault> {
+    fn take_root(&mut self) -> Result<Map<String, Value>, SettingError> {
         match self.root.take() {
             // Nothing, or comments alone.
             None | Some((_, ValueKind::Nil)) => Ok(Map::new()),
@@ -281,8 +283,8 @@ impl Reader<'_> {
         }
     }
 
-    fn broken(&self, position: Position, problem: &str) -> Fault {
-        Fault {
+    fn broken(&self, position: Position, problem: &str) -> SettingError {
+        SettingError {
             source: self.origin.to_owned(),
             setting: String::new(),
             problem: format!("is not valid YAML: {problem}"),

@@ -6,17 +6,17 @@ use config::Value;
 
 use super::node::Node;
 use super::yaml::{Document, read};
-use crate::config::fault::{Fault, Faults};
+use crate::config::error::{SettingError, SettingErrors};
 
 /// A file of its own beside the settings, such as what belongs to one model.
 #[derive(Debug)]
 pub struct YamlFile {
     path: PathBuf,
-    document: Result<Document, Fault>,
+    document: Result<Document, SettingError>,
 }
 
 impl YamlFile {
-    /// Reads `text`, which is what the file at `path` holds.
+    /// Reads `text`, the content of the file at `path`.
     pub fn read(text: &str, path: &Path) -> Self {
         Self {
             document: read(text, path, &path.display().to_string()),
@@ -24,18 +24,18 @@ impl YamlFile {
         }
     }
 
-    /// Has `parse` make something of it, and gives that unless there is any fault.
-    pub fn take<T>(self, parse: impl FnOnce(&Node<'_>) -> T) -> Result<T, Faults> {
-        let document = self.document.map_err(|fault| Faults(vec![fault]))?;
+    /// The result of `parse`, unless the file or `parse` has errors.
+    pub fn take<T>(self, parse: impl FnOnce(&Node<'_>) -> T) -> Result<T, SettingErrors> {
+        let document = self.document.map_err(|fault| SettingErrors(vec![fault]))?;
         let root = Value::from(document.values);
         let origin = self.path.display().to_string();
         let root = Node::new(String::new(), origin, Some(&root), Some(&document.positions));
         let parsed = parse(&root);
-        let faults: Vec<Fault> = document.faults.into_iter().chain(root.take_faults()).collect();
+        let faults: Vec<SettingError> = document.faults.into_iter().chain(root.take_faults()).collect();
         if faults.is_empty() {
             Ok(parsed)
         } else {
-            Err(Faults(faults))
+            Err(SettingErrors(faults))
         }
     }
 }

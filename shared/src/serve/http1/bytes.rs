@@ -1,4 +1,4 @@
-//! Which byte may stand where, by table, and the search for the end of a line.
+//! Classes of bytes, by table, and the search for the end of a line.
 
 /// Membership of every byte in one class.
 pub(super) type Class = [bool; 256];
@@ -34,7 +34,7 @@ pub(super) const TARGET: Class = class(b"!$%&'()*+,-./:;=?@[]_~{}|\\^");
 /// to make two readers disagree.
 pub(super) const HOST: Class = class(b"-._~");
 
-/// How many bytes at the start belong to `class`.
+/// The number of bytes at the start that belong to `class`.
 pub(super) fn span(bytes: &[u8], class: &Class) -> usize {
     let end = bytes.iter().position(|byte| !class[usize::from(*byte)]);
     end.unwrap_or(bytes.len())

@@ -70,7 +70,7 @@ fn are_extensions(mut rest: &[u8]) -> bool {
     rest.is_empty()
 }
 
-/// What follows a quoted string; `None` when it does not end. Control characters were ruled out before.
+/// The bytes behind a quoted string; `None` when it does not end. Control characters were ruled out before.
 fn after_quoted(mut rest: &[u8]) -> Option<&[u8]> {
     loop {
         match rest {

@@ -5,7 +5,10 @@
 pub struct HeadLimits {
     /// The request line and all header lines, with their line breaks.
     pub max_bytes: usize,
+    /// The request line without its line break.
     pub max_request_line_bytes: usize,
+    /// One header line without its line break.
     pub max_header_line_bytes: usize,
+    /// The number of header lines.
     pub max_headers: usize,
 }

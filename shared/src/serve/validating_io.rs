@@ -21,13 +21,13 @@ use super::http1::{Refusal, Validator};
 use super::limits::ConnectionLimits;
 
 thread_local! {
-    /// Where what comes early lands, while a request is being answered.
+    /// The buffer for bytes that arrive while a request is being answered.
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; 8 * 1024]);
 }
 
-/// How far a connection's requests have come, known to its socket and to its service.
+/// The progress of a connection's requests, shared by its socket and its service.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct RequestProgress {
     pub(super) has_started: Cell<bool>,
     /// Requests whose answer has ended.
     pub(super) answered: Cell<u64>,
@@ -36,7 +36,7 @@ pub(super) struct Progress {
     pub(super) upgrade: Cell<Upgrade>,
 }
 
-/// Whether a request asks to switch protocols.
+/// The state of a request to switch protocols.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Upgrade {
     #[default]
@@ -47,7 +47,7 @@ pub(super) enum Upgrade {
     Declined,
 }
 
-impl Progress {
+impl RequestProgress {
     /// Takes the answer to the current request, and says whether that was asked to switch and does not.
     pub(super) fn declines_upgrade(&self, status: StatusCode) -> bool {
         let declines =
@@ -60,14 +60,14 @@ impl Progress {
 }
 
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct ValidatingIo {
     stream: TcpStream,
     limits: ConnectionLimits,
-    progress: Rc<Progress>,
+    progress: Rc<RequestProgress>,
     validator: Validator,
     /// Read, but not given to hyper: a head or a line that is not complete, and what is complete of it since.
     held: Vec<u8>,
-    /// How much of `held` may go on.
+    /// The number of bytes of `held` that may pass.
     cleared: usize,
     /// Everything may go on: it is not HTTP/1 that is spoken.
     is_open: bool,
@@ -78,15 +78,15 @@ pub(super) struct Wire {
     has_stalled: bool,
 }
 
-/// What an idle connection waits for.
+/// The next event of an idle connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaited {
     Request,
     RestOfHead,
 }
 
-impl Wire {
-    pub(super) fn new(stream: TcpStream, limits: ConnectionLimits, progress: Rc<Progress>) -> Self {
+impl ValidatingIo {
+    pub(super) fn new(stream: TcpStream, limits: ConnectionLimits, progress: Rc<RequestProgress>) -> Self {
         Self {
             stream,
             limits,
@@ -103,12 +103,12 @@ impl Wire {
         }
     }
 
-    /// Whether part of a head has come.
+    /// True when part of a head has arrived.
     pub(super) fn is_in_head(&self) -> bool {
         self.validator.is_in_head()
     }
 
-    /// Whether the client has begun to speak HTTP/2.
+    /// True when the client has begun to speak HTTP/2.
     pub(super) fn is_http2(&self) -> bool {
         self.validator.is_http2()
     }
@@ -125,7 +125,7 @@ impl Wire {
         self.validator.refusal().filter(|_| its_turn)
     }
 
-    /// The refusal of a body, which hyper and the service above it have been told of.
+    /// The refusal of a body, which hyper and the service above it have received as an error.
     pub(super) fn refusal_of_body(&self) -> Option<Refusal> {
         self.validator.refusal().filter(|_| self.validator.is_in_body())
     }
@@ -134,17 +134,17 @@ impl Wire {
         self.validator.refusal().is_some()
     }
 
-    /// Whether the answer to what was refused has no body.
+    /// True when the answer to the refused request has no body.
     pub(super) fn refuses_head_request(&self) -> bool {
         self.validator.is_head_request()
     }
 
-    /// Whether the client did not read for too long.
+    /// True when the client did not read for too long.
     pub(super) fn has_stalled(&self) -> bool {
         self.has_stalled
     }
 
-    /// Whether a request that asks to switch protocols has no answer yet, or one that does switch.
+    /// True when a request that asks to switch protocols has no answer yet, or one that does switch.
     pub(super) fn may_switch(&self) -> bool {
         self.validator.asks_upgrade()
     }
@@ -252,7 +252,7 @@ impl Wire {
         }
     }
 
-    /// Leaves in `buffer`, of what was read into it after `before`, what hyper may see, and holds the rest.
+    /// Leaves in `buffer`, of what was read into it after `before`, what hyper may see, and keeps the rest.
     fn validate(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
         let read = &buffer.filled()[before..];
         if self.held.is_empty() {
@@ -334,17 +334,17 @@ impl Wire {
     }
 }
 
-/// The half of a [`Wire`] that is given to hyper; the other half outlives hyper and ends the connection.
+/// The half of a [`ValidatingIo`] that is given to hyper; the other half outlives hyper and ends the connection.
 #[derive(Debug)]
-pub(super) struct WireIo(pub(super) Rc<RefCell<Wire>>);
+pub(super) struct HyperIo(pub(super) Rc<RefCell<ValidatingIo>>);
 
-impl AsyncRead for WireIo {
+impl AsyncRead for HyperIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for WireIo {
+impl AsyncWrite for HyperIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.0.borrow_mut().poll_write(cx, &[IoSlice::new(bytes)])
     }

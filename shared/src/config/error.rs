@@ -1,22 +1,23 @@
-//! What is wrong with the settings: collected, never thrown one at a time.
+//! Errors in the settings: collected, never reported one at a time.
 
 use std::fmt;
 
 use super::position::Location;
 
-/// One thing wrong, with where it was said and what was expected.
+/// One error in the settings, with its source and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct SettingError {
     /// The layer: `environment`, `file /etc/gateway/gateway.yaml`, `secret file …`.
     pub source: String,
     /// The setting or the path inside the file, such as `routes[1].prefix`.
     pub setting: String,
+    /// The problem and what was expected, without the setting's name.
     pub problem: String,
-    /// Where in the mounted file, for what stands there.
+    /// The place in the mounted file, for a setting that is in it.
     pub location: Option<Location>,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for SettingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             source,
@@ -33,13 +34,14 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Every fault of one start or one reload.
+/// Every error of one start or one reload.
 #[derive(Debug, Default)]
-pub struct Faults(pub Vec<Fault>);
+pub struct SettingErrors(pub Vec<SettingError>);
 
-impl Faults {
+impl SettingErrors {
+    /// Adds an error without a location.
     pub fn push(&mut self, source: impl Into<String>, setting: impl Into<String>, problem: impl Into<String>) {
-        self.0.push(Fault {
+        self.0.push(SettingError {
             source: source.into(),
             setting: setting.into(),
             problem: problem.into(),
@@ -54,12 +56,12 @@ impl Faults {
 
     /// All of them in one line, for the log.
     pub fn in_one_line(&self) -> String {
-        let faults: Vec<String> = self.0.iter().map(Fault::to_string).collect();
+        let faults: Vec<String> = self.0.iter().map(SettingError::to_string).collect();
         faults.join("; ")
     }
 }
 
-impl fmt::Display for Faults {
+impl fmt::Display for SettingErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.0.len();
         write!(f, "{count} invalid setting{}", if count == 1 { "" } else { "s" })?;
@@ -72,4 +74,4 @@ impl fmt::Display for Faults {
     }
 }
 
-impl std::error::Error for Faults {}
+impl std::error::Error for SettingErrors {}
