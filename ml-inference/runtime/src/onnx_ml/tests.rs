@@ -206,7 +206,7 @@ fn survive(file: &[u8]) {
 
 #[test]
 fn cut_and_changed_files_are_errors_or_models_and_nothing_else() {
-    let small = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/zoo/small");
+    let small = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/zoo/small");
     for name in [
         "decision_tree",
         "mlp_classifier_words",
