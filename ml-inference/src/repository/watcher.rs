@@ -1,7 +1,7 @@
 //! The thread that looks at the models' directory, loads what is new and publishes what is loaded.
 //!
 //! A thread of its own: file systems may stall, and a model takes as long to load as it takes, while requests are answered
-//! by others. It looks again and again instead of asking for events, as `shared::config::Reloader` does and for the same
+//! by others. It looks again and again instead of asking for events, as `shared::reload::Reloader` does and for the same
 //! reasons. Between two looks it does what it is asked to (`commands.rs`), one thing after the other, so that nothing is loaded
 //! and let go at once.
 

@@ -12,7 +12,8 @@ pub(in crate::config) const CLUSTERS: Key = Key::new(
     "The services that requests are forwarded to; without the key, ml-inference-service:5000",
 );
 
-const PORT_NAME_FORM: Scalar = Scalar::any_text("a port's name: lower-case letters, digits and '-'", "^[a-z0-9-]{1,63}$");
+const PORT_NAME_FORM: Scalar =
+    Scalar::any_text("a port's name: lower-case letters, digits and '-'", "^[a-z0-9-]{1,63}$");
 
 pub(super) const CLUSTER: Map = Map::of(&[
     NAME,

@@ -22,6 +22,7 @@ const CRATES: &[(&str, &str)] = &[
     ("gateway", "gateway"),
     ("ml-inference", "ml-inference"),
     ("load-test", "scripts/load-test"),
+    ("lab", "scripts/lab"),
 ];
 
 #[test]
