@@ -194,21 +194,10 @@ fn files() -> Vec<(String, String)> {
         let ours = blocks.filter(|block| block.contains("clusters:") || block.contains("routes:"));
         files.extend(ours.map(|block| (path.to_owned(), block.to_owned())));
     }
-    for path in ["scripts/lib/demo.sh", "scripts/lib/pair.sh"] {
-        let text = read(&repository().join(path));
-        let documents = text
-            .split("<<EOF\n")
-            .skip(1)
-            .filter_map(|rest| rest.split("\nEOF").next());
-        let ours = documents.filter(|document| document.starts_with("clusters:"));
-        let filled = ours.map(|document| {
-            let document = document
-                .replace("$1", "\"127.0.0.1:5001\"")
-                .replace("$endpoints", "\"127.0.0.1:5001\"");
-            (path.to_owned(), document.replace("${2:-}", ""))
-        });
-        files.extend(filled);
-    }
+    // What the local pair's gateway gets: an endpoint stands where scripts/lab puts its own, and no routes follow.
+    let path = "scripts/lab/src/pair/gateway.yaml.template";
+    let document = read(&repository().join(path)).replace("ENDPOINTS", "\"127.0.0.1:5001\"");
+    files.push((path.to_owned(), document.replace("MORE", "")));
     files
 }
 

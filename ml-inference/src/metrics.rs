@@ -12,8 +12,8 @@ use shared::reload::ReloadMetrics;
 use shared::serve::ConnectionMetrics;
 use shared::telemetry::metrics::{LATENCY_BUCKETS, registry};
 
-use crate::http::Route;
 use crate::model::Model;
+use crate::route::Route;
 
 const PREFIX: &str = "ml_inference";
 

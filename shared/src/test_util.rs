@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Process    starts a binary, keeps its output, waits for log lines and for its end
+//! Spawned    a child process without any of these; errors instead of panics
 //! RawClient  speaks HTTP/1.1 byte by byte: half requests, broken ones, slow ones
 //! Upstream   a scripted server: answers, hangs, resets, closes
 //! DnsServer  names and their addresses, as the test says
@@ -21,6 +22,7 @@ mod mount;
 mod process;
 mod raw_client;
 mod scratch;
+mod spawned;
 mod tls_front;
 mod upstream;
 mod waiting;
@@ -33,6 +35,7 @@ pub use process::{Finished, Process};
 pub use raw_client::{RawClient, RawResponse};
 pub use rustix::process::Signal;
 pub use scratch::Scratch;
+pub use spawned::Spawned;
 pub use tls_front::TlsFront;
 pub use upstream::{Upstream, UpstreamConnection};
 pub use waiting::{DEADLINE, eventually};

@@ -3,9 +3,8 @@
 use shared::config::scalar::{SECONDS, SECONDS_OR_ZERO};
 use shared::config::{Key, Map, Scalar, Shape};
 
-use super::Protocol;
-use crate::config::routes::PATH;
-use crate::upstream::balancer::Policy;
+use crate::config::policies::{Policy, Protocol};
+use crate::config::values::{AUTHORITY, PATH, SOCKET_ADDRESS};
 
 pub(in crate::config) const CLUSTERS: Key = Key::new(
     "clusters",
@@ -13,12 +12,6 @@ pub(in crate::config) const CLUSTERS: Key = Key::new(
     "The services that requests are forwarded to; without the key, ml-inference-service:5000",
 );
 
-pub(in crate::config) const AUTHORITY: Scalar = Scalar::quoted_text(
-    "a DNS name and a port, such as ml-inference-service:5000",
-    r"^[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?:[0-9]+$",
-);
-pub(in crate::config) const SOCKET_ADDRESS: Scalar =
-    Scalar::quoted_text("an IP address and a port", r"^([0-9.]+|\[[0-9A-Fa-f:.%]+\]):[0-9]+$");
 const PORT_NAME_FORM: Scalar =
     Scalar::any_text("a port's name: lower-case letters, digits and '-'", "^[a-z0-9-]{1,63}$");
 
@@ -122,7 +115,7 @@ pub(super) const HTTP2: Key = Key::map(
     "Limits of HTTP/2 connections; only with `protocol: h2c`",
 );
 const HTTP2_MAP: Map = Map::of(&[MAX_STREAMS, MAX_CONNECTIONS]);
-/// What gRPC servers allow by default.
+/// The default of gRPC servers.
 pub(super) const MAX_STREAMS: Key = Key::scalar(
     "max_streams",
     Scalar::Whole(1, 10_000),

@@ -3,18 +3,13 @@
 use shared::config::scalar::SECONDS;
 use shared::config::{Key, Map, OneOf, Scalar, Shape};
 
-use crate::config::clusters::AUTHORITY;
+use crate::config::values::{AUTHORITY, PATH};
 
 pub(in crate::config) const ROUTES: Key = Key::new(
     "routes",
     Shape::List(&Shape::Map(&ROUTE), 1),
     "Which request goes where: an exact path beats a prefix, a longer prefix a shorter one; without the key, the routes \
      of the lab",
-);
-
-pub(in crate::config) const PATH: Scalar = Scalar::quoted_text(
-    "an absolute path of visible ASCII without '?', '#', '%', '//' or dot segments",
-    r"^(?!.*//)(?!.*/\.{1,2}(/|$))/[!$&->@-\[\]-~]*$",
 );
 
 pub(super) const ROUTE: Map = Map {

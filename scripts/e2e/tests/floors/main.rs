@@ -17,7 +17,13 @@ use e2e::repository;
 use imports::Sources;
 
 /// The crates with floors, by name and directory.
-const CRATES: &[(&str, &str)] = &[("shared", "shared"), ("load-test", "scripts/load-test")];
+const CRATES: &[(&str, &str)] = &[
+    ("shared", "shared"),
+    ("gateway", "gateway"),
+    ("ml-inference", "ml-inference"),
+    ("load-test", "scripts/load-test"),
+    ("lab", "scripts/lab"),
+];
 
 #[test]
 fn every_file_imports_lower_floors_only_and_none_in_a_circle() {
