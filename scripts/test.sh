@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every test of the repository that this machine allows: scripts, manifests, images as containers, and last the Rust
-# tests, whose summary is the last thing printed. What is skipped is named, with the reason and how to get it.
+# Every test of the repository that this machine allows: shell, manifests, and last the Rust tests, those of scripts and
+# containers among them, whose summary is the last thing printed. What is skipped is named, with the reason and how to get it.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
@@ -13,10 +13,10 @@ Builds the workspace and runs, in this order:
   shell scripts     shellcheck
   benchmark         how scripts/bench reads reports and compares; nothing is measured (Linux)
   manifests         every base, overlay, component and lab step against the Kubernetes schemas (deploy/check.sh)
-  scripts           deploy, clean-up, images, rolling update with stand-ins for kubectl and the engines; the local pair
   onnxruntime       models run by its library, which comes from PyPI (Linux, Rust 1.92)
-  images            built, run as containers on one network, replaced one by one under load (Linux, podman or docker)
-  Rust tests        unit tests, both binaries on real sockets, the pair end to end
+  Rust tests        unit tests, both binaries on real sockets, the pair end to end; the scripts with stand-ins for kubectl and
+                    the engines; the demos on this machine; the images as containers (Linux, podman or docker), for which
+                    static binaries are built
 
   --require-all     a missing tool is a failure instead of a skip
   --help
@@ -33,6 +33,9 @@ case ${1:-} in
 --help | -h) usage && exit 0 ;;
 *) usage_error "unknown argument: $1" ;;
 esac
+
+# The Rust tests that a tool is missing for are left out, too, or fail.
+export REQUIRE_ALL=$require_all
 
 cd "$ROOT"
 need cargo "install Rust from https://rustup.rs, then open a new terminal"
@@ -65,7 +68,7 @@ static_binaries() {
   target=$(rustc -vV | sed -n 's/^host: //p')
   RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target "$target" \
     --bin gateway --bin ml-inference
-  STATIC_DIR=$ROOT/target/$target/release
+  export CONTAINER_BINARIES=$ROOT/target/$target/release
 }
 
 # onnxruntime_tests LIBRARY: one test binary of its own, because of its feature. Built as a part of the workspace, it shares all
@@ -77,7 +80,7 @@ onnxruntime_tests() {
   if cargo nextest --version >/dev/null 2>&1; then test=(nextest run); fi
   ORT_DYLIB_PATH=$1 ORT_DISABLE_TELEMETRY=1 cargo "${test[@]}" "${arguments[@]}" || return
   # Kept for its image: the next build puts the usual program in its place.
-  onnxruntime=(--onnxruntime "$ROOT/target/onnxruntime/ml-inference")
+  export CONTAINER_ONNXRUNTIME=$ROOT/target/onnxruntime/ml-inference
   mkdir -p target/onnxruntime && cp target/debug/ml-inference target/onnxruntime/
 }
 
@@ -99,8 +102,8 @@ say "building the workspace and its tests"
 rust_tests --no-run
 
 if have shellcheck; then
-  run "shell scripts" shellcheck -x scripts/bench scripts/*.sh scripts/lib/*.sh scripts/lib/*/*.sh scripts/test-scripts/run.sh \
-    deploy/*.sh .ci/run
+  run "shell scripts" shellcheck -x scripts/bench scripts/*.sh scripts/lib/*.sh scripts/lib/*/*.sh \
+    scripts/e2e/tests/scripts/stand-ins/* deploy/*.sh .ci/run
 else
   skip "shell scripts" "shellcheck is missing (apt-get install shellcheck, brew install shellcheck)"
 fi
@@ -121,13 +124,10 @@ else
   run manifests deploy/check.sh
 fi
 
-if ! have curl; then
-  skip scripts "curl is missing (apt-get install curl, brew install curl)"
-else
-  run scripts scripts/test-scripts/run.sh --bin-dir target/debug
-fi
+have curl || skip deploy.sh "curl is missing (apt-get install curl, brew install curl)"
+unshare --net iptables -t nat -L >/dev/null 2>&1 ||
+  skip "rolling-update.sh --gateway --local" "no network namespace with iptables can be had (Linux, root, apt-get install iptables)"
 
-onnxruntime=()
 if [ "$(uname -s)" != Linux ]; then
   skip onnxruntime "its library is had from PyPI on Linux only"
 elif [ "$(rust_minor)" -lt 92 ]; then
@@ -144,18 +144,8 @@ if [ "$(uname -s)" != Linux ]; then
   skip images "static binaries are built on Linux only; scripts/build-images.sh builds the images here"
 elif ! engine; then
   skip images "neither podman nor docker is there (apt-get install podman)"
-elif ! have curl; then
-  skip images "curl is needed"
 else
-  say "static release binaries, for the images"
-  static_binaries
-  if have podman; then
-    LOAD_TEST=$ROOT/target/debug/load-test run images scripts/container-test.sh --prebuilt "$STATIC_DIR" --engine podman --builder host \
-      ${onnxruntime[@]+"${onnxruntime[@]}"}
-  else
-    LOAD_TEST=$ROOT/target/debug/load-test run images scripts/container-test.sh --prebuilt "$STATIC_DIR" --engine docker --builder image \
-      ${onnxruntime[@]+"${onnxruntime[@]}"}
-  fi
+  run "static release binaries, for the images" static_binaries
 fi
 
 # The tests that render manifests need kubectl; all others run everywhere.
@@ -178,6 +168,7 @@ if cargo nextest --version >/dev/null 2>&1 || have kubectl; then
   rust_tests ${without_kubectl[@]+"${without_kubectl[@]}"}
 else
   rust_tests --lib --bins
-  rust_tests --test it --test service --test faults --test pair --test settings --test reload --test upstream
+  rust_tests --test it --test service --test faults --test pair --test settings --test reload --test upstream \
+    --test scripts --test up --test demos --test containers
 fi
 [ "${#failed[@]}" -eq 0 ]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ml_inference::config::PROGRAM;
 use ml_inference::repository::ModelConfig;
-use ml_inference::runtime::OnnxMl;
+use model_runtime::OnnxMl;
 use shared::http_client;
 use shared::test_util::docs::{
     Table, check_page, code, map_table, metrics_table, metrics_without_series, settings_table,

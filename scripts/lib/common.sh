@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034 # what is set here is used by the scripts
-# What every script here needs: messages, tool checks, ports and HTTP. Sourced, never run.
+# What every script here needs: messages, tool checks and HTTP. Sourced, never run.
 # Written for bash 3.2 (the one macOS ships): no associative arrays, no `wait -n`, no `${name,,}`.
 
 # Exit codes, the same in every script.
@@ -11,9 +11,9 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 SCRIPT=$(basename "$0")
 
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
-  BOLD=$'\033[1m' DIM=$'\033[2m' RED=$'\033[31m' PLAIN=$'\033[0m'
+  BOLD=$'\033[1m' RED=$'\033[31m' PLAIN=$'\033[0m'
 else
-  BOLD='' DIM='' RED='' PLAIN=''
+  BOLD='' RED='' PLAIN=''
 fi
 
 say() { printf '%s\n' "${BOLD}==>${PLAIN} $*"; }
@@ -43,14 +43,6 @@ need_number() {
   esac
 }
 
-# need_port OPTION VALUE [HIGHEST]
-need_port() {
-  local highest=${3:-65535}
-  need_number "$1" "$2"
-  { [ "${#2}" -le 5 ] && [ "$2" -ge 1 ] && [ "$2" -le "$highest" ]; } ||
-    usage_error "$1 needs a port from 1 to $highest, not $2"
-}
-
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # need TOOL HOW_TO_GET_IT
@@ -70,17 +62,7 @@ cargo_target() {
 # Every request of the scripts goes straight to its address, whatever proxy the environment names.
 fetch() { curl --silent --show-error --noproxy '*' --max-time 5 "$@"; }
 
-answers() { fetch --output /dev/null "$1" 2>/dev/null; }
-
 answers_200() { fetch --fail --output /dev/null "$1" 2>/dev/null; }
-
-# Is something accepting connections on 127.0.0.1:PORT?
-port_in_use() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-
-need_free_port() {
-  ! port_in_use "$1" || die "$EXIT_FAILED" "port $1 of 127.0.0.1 is already in use, and $2 needs it" \
-    "find who has it: lsof -nP -iTCP:$1 -sTCP:LISTEN   (or: ss -ltnp 'sport = :$1')"
-}
 
 # A directory of our own, removed when the script ends (call `cleanup_tmp` from the EXIT trap).
 TMP=''

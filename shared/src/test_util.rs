@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Process    starts a binary, keeps its output, waits for log lines and for its end
+//! Spawned    a child process without any of these; errors instead of panics
 //! RawClient  speaks HTTP/1.1 byte by byte: half requests, broken ones, slow ones
 //! Upstream   a scripted server: answers, hangs, resets, closes
 //! DnsServer  names and their addresses, as the test says
@@ -23,10 +24,10 @@ mod mount;
 mod process;
 mod raw_client;
 mod scratch;
+mod spawned;
 mod tls_front;
 mod upstream;
-
-use std::time::Duration;
+mod waiting;
 
 pub use api_server::{ApiServer, Asked, Mood, NAMESPACE, Pod, SERVICE, slice, slice_with_ports};
 pub use dns_server::{DnsServer, Zone, pods};
@@ -36,25 +37,7 @@ pub use process::{Finished, Process};
 pub use raw_client::{RawClient, RawResponse};
 pub use rustix::process::Signal;
 pub use scratch::Scratch;
+pub use spawned::Spawned;
 pub use tls_front::TlsFront;
 pub use upstream::{Upstream, UpstreamConnection};
-
-/// Longer than anything takes on a busy machine; a test that reaches it has failed.
-pub const DEADLINE: Duration = Duration::from_secs(30);
-
-const POLL: Duration = Duration::from_millis(5);
-
-/// Waits until `condition` holds.
-///
-/// # Panics
-/// When it does not within `deadline`.
-pub async fn eventually(what: &str, deadline: Duration, mut condition: impl AsyncFnMut() -> bool) {
-    let poll = async {
-        while !condition().await {
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    if tokio::time::timeout(deadline, poll).await.is_err() {
-        panic!("after {deadline:?} still not: {what}");
-    }
-}
+pub use waiting::{DEADLINE, eventually};

@@ -19,7 +19,7 @@ use tokio::io::{AsyncWriteExt, duplex};
 use tokio::sync::mpsc;
 
 use super::ProxyError;
-use crate::upstream::UpstreamError;
+use crate::upstream::{ConnectError, UpstreamError};
 
 const MEND: &str = "cargo test -p gateway --lib error::statuses";
 const LIMIT: usize = 1024;
@@ -86,15 +86,19 @@ async fn errors() -> Vec<ProxyError> {
         ProxyError::RequestBody(_) => ProxyError::RequestBody(broken_body().await),
         ProxyError::TimeoutHeader(_) => ProxyError::TimeoutHeader("x-request-timeout-ms"),
         ProxyError::DeadlineExceeded => ProxyError::DeadlineExceeded,
-        ProxyError::QueueFull(_) => ProxyError::QueueFull(LIMIT),
-        ProxyError::Overloaded(_) => ProxyError::Overloaded(Duration::from_secs(3)),
-        ProxyError::NoEndpoint => ProxyError::NoEndpoint,
-        ProxyError::Connect(_) => ProxyError::Connect(std::io::ErrorKind::ConnectionRefused.into()),
-        ProxyError::ConnectTimeout => ProxyError::ConnectTimeout,
+        ProxyError::Connect(_) => ConnectError::NoEndpoint.into(),
         ProxyError::Upstream(_) => ProxyError::Upstream(refused_stream().await),
         ProxyError::UnexpectedUpgrade => ProxyError::UnexpectedUpgrade,
         ProxyError::UpstreamTimeout => ProxyError::UpstreamTimeout,
     );
+    let connecting = samples!(ConnectError:
+        ConnectError::NoEndpoint => ConnectError::NoEndpoint,
+        ConnectError::QueueFull(_) => ConnectError::QueueFull(LIMIT),
+        ConnectError::Overloaded(_) => ConnectError::Overloaded(Duration::from_secs(3)),
+        ConnectError::Io(_) => ConnectError::Io(std::io::ErrorKind::ConnectionRefused.into()),
+        ConnectError::Timeout => ConnectError::Timeout,
+    );
+    errors.extend(connecting.into_iter().map(ProxyError::from));
     let upstream = samples!(UpstreamError:
         UpstreamError::Closed => UpstreamError::Closed,
         UpstreamError::Io(_) => UpstreamError::Io(std::io::ErrorKind::ConnectionReset.into()),
@@ -158,6 +162,7 @@ async fn the_page_of_errors_lists_every_status() {
         ]);
     }
     rows.sort();
+    rows.dedup();
     let mut statuses = Table::new([
         "Status",
         "`detail` of the answer",

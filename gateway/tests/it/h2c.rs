@@ -118,9 +118,25 @@ fn grpc_status(code: &'static str) -> HeaderMap {
 
 fn yaml(endpoints: &[SocketAddr], more: &str) -> String {
     let yaml = crate::common::yaml(endpoints);
-    // One connection is enough for the only endpoint: it is no Service.
-    let cluster = "    protocol: h2c\n    service_connections: 1\n";
-    yaml.replace("routes:", &format!("{cluster}{more}routes:"))
+    yaml.replace("routes:", &format!("    protocol: h2c\n{more}routes:"))
+}
+
+/// A gateway, with one worker, whose cluster is a name with one address, as a Service has it.
+async fn gateway_behind_name(upstream: &H2Upstream, service_connections: usize) -> (Gateway, String, DnsServer) {
+    let server = DnsServer::start().await;
+    server.set("h2c.test.", &[Ipv4Addr::LOCALHOST]);
+    let name = format!("h2c.test.:{}", upstream.address.port());
+    let yaml = format!(
+        "clusters: [{{ name: \"{name}\", protocol: h2c, service_connections: {service_connections} }}]
+routes: [{{ prefix: /raw, cluster: \"{name}\" }}]\n"
+    );
+    let servers = server.address.to_string();
+    let gateway = Gateway::start(&yaml, &[("DNS_SERVERS", &servers), ("WORKERS", "1")]).await;
+    eventually("the name resolves", DEADLINE, async || {
+        gateway.metric("gateway_cluster_endpoints").await == 1.0
+    })
+    .await;
+    (gateway, name, server)
 }
 
 /// With one worker, so that connections can be counted.
@@ -1080,8 +1096,7 @@ async fn connections_to_a_lone_address_are_used_in_turn() {
         }
     })
     .await;
-    let yaml = yaml(&[upstream.address], "").replace("service_connections: 1", "service_connections: 3");
-    let gateway = Gateway::start(&yaml, &[("WORKERS", "1")]).await;
+    let (gateway, _name, _server) = gateway_behind_name(&upstream, 3).await;
     for _ in 0..12 {
         assert_eq!(gateway.post("/raw", "x").await.status(), 200);
     }
@@ -1131,19 +1146,7 @@ async fn behind_one_name_a_retry_goes_over_another_connection() {
         }
     })
     .await;
-    let server = DnsServer::start().await;
-    server.set("h2c.test.", &[Ipv4Addr::LOCALHOST]);
-    let name = format!("h2c.test.:{}", upstream.address.port());
-    let yaml = format!(
-        "clusters: [{{ name: \"{name}\", protocol: h2c, service_connections: 1 }}]
-routes: [{{ prefix: /raw, cluster: \"{name}\" }}]\n"
-    );
-    let servers = server.address.to_string();
-    let gateway = Gateway::start(&yaml, &[("DNS_SERVERS", &servers), ("WORKERS", "1")]).await;
-    eventually("the name resolves", DEADLINE, async || {
-        gateway.metric("gateway_cluster_endpoints").await == 1.0
-    })
-    .await;
+    let (gateway, name, _server) = gateway_behind_name(&upstream, 1).await;
     assert_eq!(gateway.post("/raw", "x").await.status(), 200);
     assert_eq!(upstream.accepted(), 2);
     let refused = format!("gateway_upstream_retries_total{{cluster=\"{name}\",reason=\"refused\"}}");

@@ -13,10 +13,7 @@ async fn upstream() -> Upstream {
 /// A gateway with one worker whose cluster has the further keys `limits`.
 async fn limited(upstream: &Upstream, limits: &str, environment: &[(&str, &str)]) -> Gateway {
     let endpoints = format!("endpoints: [\"{}\"]", upstream.address);
-    let yaml = yaml(&[upstream.address]).replace(
-        &endpoints,
-        &format!("{endpoints}\n    service_connections: 1\n{limits}"),
-    );
+    let yaml = yaml(&[upstream.address]).replace(&endpoints, &format!("{endpoints}\n{limits}"));
     let mut variables = vec![("WORKERS", "1")];
     variables.extend(environment);
     Gateway::start(&yaml, &variables).await

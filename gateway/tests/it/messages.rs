@@ -28,7 +28,7 @@ async fn answers_without_a_body_end_with_their_head() {
         }
     })
     .await;
-    let yaml = yaml(&[upstream.address]).replace("    endpoints:", "    service_connections: 1\n    endpoints:");
+    let yaml = yaml(&[upstream.address]);
     let gateway = Gateway::start(&yaml, &[("WORKERS", "1")]).await;
     let mut client = gateway.raw().await;
     for (request, status) in [

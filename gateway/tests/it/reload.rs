@@ -149,7 +149,7 @@ async fn a_broken_file_is_refused_with_its_faults_and_the_old_settings_hold() {
     let line = live
         .gateway
         .process
-        .log_line("the changed settings are refused, those before them hold")
+        .log_line("changed settings rejected; the previous ones stay applied")
         .await;
     assert_eq!(
         (line["level"].as_str(), line["problem"].as_str()),

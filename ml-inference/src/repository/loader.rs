@@ -3,24 +3,25 @@
 use std::fs::File;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use model_runtime::tensor::Tensor;
+use model_runtime::{Runtimes, stand_alone};
 use serde_json::Value;
 use tracing::{error, info};
 
-use super::background::{Attempt, Background};
 use super::golden;
 use super::model_config::{Golden, ModelConfig};
+use super::tracker::Order;
+use crate::background::{Attempt, Background};
 use crate::engine::{EngineError, LoadedModel};
 use crate::metrics::Metrics;
 use crate::model::Model;
+use crate::model::ModelVersion;
 use crate::protocol::tf_serving;
-use crate::runtime::{self, Runtimes};
-use crate::tensor::Tensor;
-use crate::version::ModelVersion;
 
 /// Of a warm-up or golden request: they are in a file of at most a megabyte.
 const MOST_TENSOR_BYTES: usize = 64 * 1024 * 1024;
@@ -28,15 +29,6 @@ const MOST_TENSOR_BYTES: usize = 64 * 1024 * 1024;
 /// How much of a file is read at a time. Many kernels copy all that a read asks for before they let another thread have the
 /// processor, and then no priority helps who waits: a megabyte takes a tenth of a millisecond.
 const PIECE: u64 = 128 * 1024;
-
-/// What is to be loaded.
-#[derive(Debug, Clone)]
-pub(super) struct Order {
-    pub model: String,
-    pub version: u64,
-    pub path: PathBuf,
-    pub config: ModelConfig,
-}
 
 #[derive(Debug)]
 pub struct Loader {
@@ -145,7 +137,7 @@ impl Opener {
             let sample = check(&loaded, golden).map_err(|problem| format!("golden request {at}: {problem}"))?;
             samples.push(sample);
         }
-        let try_rows = AssertUnwindSafe(|| runtime::stand_alone(loaded.model.runtime.as_ref(), &samples));
+        let try_rows = AssertUnwindSafe(|| stand_alone(loaded.model.runtime.as_ref(), &samples));
         // A model that panics at two rows serves single ones; it is never cut.
         loaded.model.rows_stand_alone = catch_unwind(try_rows).unwrap_or(false);
         Ok(loaded)

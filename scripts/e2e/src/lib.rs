@@ -34,6 +34,31 @@ pub fn repository() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
+/// The program of this name in PATH.
+pub fn installed(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut candidates = std::env::split_paths(&path).map(|directory| directory.join(name));
+    candidates.find(|candidate| candidate.is_file())
+}
+
+/// Whether a test has to be left out because this tool is not installed. With REQUIRE_ALL, that is a failure.
+///
+/// # Panics
+/// When the tool is missing and REQUIRE_ALL is set.
+pub fn is_missing(tool: &str) -> bool {
+    is_left_out(installed(tool).is_none(), &format!("{tool} is missing"))
+}
+
+/// The same for anything else that a test needs.
+///
+/// # Panics
+/// When it is left out and REQUIRE_ALL is set.
+pub fn is_left_out(left_out: bool, reason: &str) -> bool {
+    let required = std::env::var_os("REQUIRE_ALL").is_some_and(|value| !value.is_empty());
+    assert!(!(left_out && required), "{reason}");
+    left_out
+}
+
 /// One ml-inference process.
 #[derive(Debug)]
 pub struct Replica {

@@ -15,8 +15,7 @@ use std::fmt::{self, Write};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::config::shape::Map;
-use crate::config::{Key, Scalar, Setting, Shape};
+use crate::config::{Key, Map, Scalar, Setting, Shape};
 
 /// The variable that makes [`check_page`] write instead of compare.
 const UPDATE: &str = "UPDATE_DOCS";
@@ -132,7 +131,7 @@ pub fn settings_table(settings: &[Setting]) -> Table {
             &default,
             &setting.scalar.to_string(),
             applies,
-            setting.about,
+            setting.description,
         ]);
     }
     table
@@ -159,8 +158,8 @@ fn keys_header() -> Table {
 fn add_keys(table: &mut Table, parent: &str, map: &Map) {
     for key in map.keys {
         let mut alternatives = map.choices.iter().filter_map(|choice| match key.name {
-            name if name == choice.either.name => Some(choice.or.name),
-            name if name == choice.or.name => Some(choice.either.name),
+            name if name == choice.first.name => Some(choice.second.name),
+            name if name == choice.second.name => Some(choice.first.name),
             _ => None,
         });
         add_key(table, parent, key, alternatives.next());
@@ -176,8 +175,8 @@ fn add_key(table: &mut Table, parent: &str, key: &Key, alternative: Option<&str>
         (_, _, Some(default)) => code(default),
         (_, _, None) => "none".to_owned(),
     };
-    let mut description = format!("{}.", key.about);
-    if let Some(other) = key.beside {
+    let mut description = format!("{}.", key.description);
+    if let Some(other) = key.requires {
         // A `String` takes whatever is written to it.
         let _infallible = write!(description, " Needs {}.", code(other));
     }
@@ -185,7 +184,7 @@ fn add_key(table: &mut Table, parent: &str, key: &Key, alternative: Option<&str>
     match key.shape {
         Shape::Map(map) | Shape::ScalarOrMap(_, map) => add_keys(table, &format!("{path}."), map),
         Shape::List(Shape::Map(map) | Shape::ScalarOrMap(_, map), _) => add_keys(table, &format!("{path}[]."), map),
-        Shape::Scalar(_) | Shape::List(..) | Shape::Entries(..) => {}
+        Shape::Scalar(_) | Shape::List(..) | Shape::MapOf(..) => {}
     }
 }
 
@@ -195,7 +194,7 @@ fn value(shape: &Shape) -> String {
         Shape::List(item, 0) => format!("a list: {}", value(item)),
         Shape::List(item, least) => format!("a list of at least {least}: {}", value(item)),
         Shape::Map(_) => "a map".to_owned(),
-        Shape::Entries(name, value) => format!("a map: {} to {}", scalar_text(name), scalar_text(value)),
+        Shape::MapOf(name, value) => format!("a map: {} to {}", scalar_text(name), scalar_text(value)),
         Shape::ScalarOrMap(scalar, _) => format!("{}, or a map", scalar_text(scalar)),
     }
 }

@@ -1,19 +1,18 @@
 //! A running binary and everything it printed.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::{DEADLINE, POLL};
+use super::spawned::Spawned;
+use super::waiting::{DEADLINE, POLL};
 
 /// Lines as they come, from both streams.
 type Lines = Arc<Mutex<Vec<String>>>;
@@ -21,10 +20,9 @@ type Lines = Arc<Mutex<Vec<String>>>;
 /// A process that is killed when the test lets go of it.
 #[derive(Debug)]
 pub struct Process {
-    child: Child,
+    spawned: Spawned,
     stdout: Lines,
     stderr: Lines,
-    readers: Vec<JoinHandle<()>>,
 }
 
 /// A process that ended.
@@ -32,7 +30,9 @@ pub struct Process {
 pub struct Finished {
     /// The exit status as a shell shows it: 128 + the number of the signal that ended it.
     pub code: i32,
+    /// Everything on standard output.
     pub stdout: String,
+    /// Everything on standard error.
     pub stderr: String,
 }
 
@@ -57,25 +57,24 @@ impl Process {
         V: AsRef<OsStr>,
     {
         let binary = binary.as_ref();
-        let mut child = Command::new(binary)
+        let mut command = Command::new(binary);
+        command
             .args(arguments)
             .env_clear()
             .env("LOG_FORMAT", "json")
-            .envs(environment)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {}: {error}", binary.display()));
-        let mut readers = Vec::new();
-        let stdout = child.stdout.take().map(|stream| collect(stream, &mut readers));
-        let stderr = child.stderr.take().map(|stream| collect(stream, &mut readers));
-        Self {
-            child,
-            stdout: stdout.unwrap_or_default(),
-            stderr: stderr.unwrap_or_default(),
-            readers,
-        }
+            .envs(environment);
+        Self::spawn(command).unwrap_or_else(|error| panic!("cannot start {}: {error}", binary.display()))
+    }
+
+    /// Starts `command` as it is.
+    pub fn spawn(command: Command) -> std::io::Result<Self> {
+        let (stdout, stderr) = (Lines::default(), Lines::default());
+        let spawned = Spawned::start(command, keep_in(&stdout), keep_in(&stderr))?;
+        Ok(Self {
+            spawned,
+            stdout,
+            stderr,
+        })
     }
 
     /// The address that the log line `listening` names, once it is there.
@@ -107,8 +106,7 @@ impl Process {
                 return line;
             }
             // A process whose output ended will log no more.
-            let silent = self.readers.iter().all(JoinHandle::is_finished);
-            if silent && !self.log().iter().any(&matches) {
+            if self.spawned.is_silent() && !self.log().iter().any(&matches) {
                 panic!("the process ended without logging {what:?}\n{}", self.output());
             }
             assert!(Instant::now() < deadline, "never logged {what:?}\n{}", self.output());
@@ -128,76 +126,46 @@ impl Process {
     /// Everything printed so far, for a failure's message.
     pub fn output(&self) -> String {
         let (stdout, stderr) = (text(&self.stdout), text(&self.stderr));
-        format!("--- stdout of {}\n{stdout}--- stderr\n{stderr}---", self.child.id())
+        format!("--- stdout of {}\n{stdout}--- stderr\n{stderr}---", self.spawned.id())
     }
 
+    /// The process id.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.spawned.id()
     }
 
+    /// Sends `signal`.
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal)
+        self.spawned
+            .signal(signal)
             .unwrap_or_else(|error| panic!("cannot send {signal:?}: {error}\n{}", self.output()));
     }
 
-    /// Whether the process is still there.
+    /// True while the process runs.
     pub fn is_running(&mut self) -> bool {
-        self.exit_status().is_none()
+        self.spawned.exit_code().expect("a child can be waited for").is_none()
     }
 
-    /// What it printed and how it ended, once it has.
+    /// Its output and its exit status, once it has ended.
     ///
     /// # Panics
     /// When it is still running after `deadline`.
     pub async fn wait_exit(&mut self, deadline: Duration) -> Finished {
-        let end = Instant::now() + deadline;
-        let status = loop {
-            if let Some(status) = self.exit_status() {
-                break status;
-            }
-            assert!(
-                Instant::now() < end,
-                "still running after {deadline:?}\n{}",
-                self.output()
-            );
-            sleep(POLL).await;
+        let Ok(exited) = timeout(deadline, self.spawned.exited()).await else {
+            panic!("still running after {deadline:?}\n{}", self.output());
         };
-        for reader in self.readers.drain(..) {
-            // A reader that panicked has shown it already.
-            let _ended = reader.join();
-        }
+        self.spawned.finish_output();
         Finished {
-            code: code(status),
+            code: exited.expect("a child can be waited for"),
             stdout: text(&self.stdout),
             stderr: text(&self.stderr),
         }
     }
-
-    fn exit_status(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().expect("a child can be waited for")
-    }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to kill.
-        let _gone = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
-
-fn collect(stream: impl Read + Send + 'static, readers: &mut Vec<JoinHandle<()>>) -> Lines {
-    let lines = Lines::default();
-    let kept = Arc::clone(&lines);
-    readers.push(thread::spawn(move || {
-        let mut stream = BufReader::new(stream);
-        let mut line = Vec::new();
-        while matches!(stream.read_until(b'\n', &mut line), Ok(1..)) {
-            lock(&kept).push(String::from_utf8_lossy(&line).into_owned());
-            line.clear();
-        }
-    }));
-    lines
+fn keep_in(lines: &Lines) -> impl FnMut(&str) + Send + 'static {
+    let lines = Arc::clone(lines);
+    move |line| lock(&lines).push(line.to_owned())
 }
 
 /// A test that panicked while it held the lines has left them whole.
@@ -207,11 +175,4 @@ fn lock(lines: &Lines) -> std::sync::MutexGuard<'_, Vec<String>> {
 
 fn text(lines: &Lines) -> String {
     lock(lines).concat()
-}
-
-fn code(status: ExitStatus) -> i32 {
-    use std::os::unix::process::ExitStatusExt;
-
-    let by_signal = status.signal().map(|signal| 128 + signal);
-    status.code().or(by_signal).unwrap_or(-1)
 }
