@@ -25,8 +25,7 @@ mod scratch;
 mod spawned;
 mod tls_front;
 mod upstream;
-
-use std::time::Duration;
+mod waiting;
 
 pub use api_server::{ApiServer, Asked, Mood, NAMESPACE, Pod, SERVICE, slice, slice_with_ports};
 pub use dns_server::{DnsServer, Zone, pods};
@@ -39,23 +38,4 @@ pub use scratch::Scratch;
 pub use spawned::Spawned;
 pub use tls_front::TlsFront;
 pub use upstream::{Upstream, UpstreamConnection};
-
-/// Longer than anything takes on a busy machine; a test that reaches it has failed.
-pub const DEADLINE: Duration = Duration::from_secs(30);
-
-const POLL: Duration = Duration::from_millis(5);
-
-/// Waits until `condition` holds.
-///
-/// # Panics
-/// When it does not within `deadline`.
-pub async fn eventually(what: &str, deadline: Duration, mut condition: impl AsyncFnMut() -> bool) {
-    let poll = async {
-        while !condition().await {
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    if tokio::time::timeout(deadline, poll).await.is_err() {
-        panic!("after {deadline:?} still not: {what}");
-    }
-}
+pub use waiting::{DEADLINE, eventually};

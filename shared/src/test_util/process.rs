@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::spawned::Spawned;
-use super::{DEADLINE, POLL};
+use super::waiting::{DEADLINE, POLL};
 
 /// Lines as they come, from both streams.
 type Lines = Arc<Mutex<Vec<String>>>;
@@ -30,7 +30,9 @@ pub struct Process {
 pub struct Finished {
     /// The exit status as a shell shows it: 128 + the number of the signal that ended it.
     pub code: i32,
+    /// Everything on standard output.
     pub stdout: String,
+    /// Everything on standard error.
     pub stderr: String,
 }
 
@@ -127,22 +129,24 @@ impl Process {
         format!("--- stdout of {}\n{stdout}--- stderr\n{stderr}---", self.spawned.id())
     }
 
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.spawned.id()
     }
 
+    /// Sends `signal`.
     pub fn signal(&self, signal: Signal) {
         self.spawned
             .signal(signal)
             .unwrap_or_else(|error| panic!("cannot send {signal:?}: {error}\n{}", self.output()));
     }
 
-    /// Whether the process is still there.
+    /// True while the process runs.
     pub fn is_running(&mut self) -> bool {
         self.spawned.exit_code().expect("a child can be waited for").is_none()
     }
 
-    /// What it printed and how it ended, once it has.
+    /// Its output and its exit status, once it has ended.
     ///
     /// # Panics
     /// When it is still running after `deadline`.

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
-use super::POLL;
+use super::waiting::POLL;
 
 /// A process without input, which is killed when its owner lets go of it.
 #[derive(Debug)]
@@ -38,10 +38,12 @@ impl Spawned {
         Ok(Self { child, readers })
     }
 
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
+    /// Sends `signal`.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         Ok(kill_process(Pid::from_child(&self.child), signal)?)
     }
@@ -61,7 +63,7 @@ impl Spawned {
         }
     }
 
-    /// Whether both streams have ended: no line will come any more.
+    /// True when both streams have ended: no line will come any more.
     pub fn is_silent(&self) -> bool {
         self.readers.iter().all(JoinHandle::is_finished)
     }

@@ -18,7 +18,7 @@ use crate::terminal::{prefix, print, print_error, warn};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// What a process may take for its end beyond its drain.
+/// Time for a process's end beyond its drain.
 const SLACK: Duration = Duration::from_secs(5);
 /// Lines that are shown of a process that ended by itself.
 const LAST_LINES: usize = 20;
@@ -48,12 +48,12 @@ fn meaning(status: i32) -> &'static str {
     }
 }
 
-/// Where a process's output goes.
+/// The destination of a process's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
-    /// To the terminal, each line after the process's name.
+    /// The terminal, each line after the process's name.
     Terminal,
-    /// Nowhere; the last lines are kept for the case that it ends by itself.
+    /// The last lines only, which are shown when the process ends by itself.
     Kept,
 }
 
@@ -61,7 +61,7 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Program {
     pub binary: PathBuf,
-    /// Beside this program's own environment.
+    /// Variables beside this program's own environment.
     pub environment: Vec<(String, OsString)>,
     pub without: &'static [&'static str],
 }
