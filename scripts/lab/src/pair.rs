@@ -223,21 +223,16 @@ impl Pair {
         for gateway in self.gateways.values_mut() {
             gateway.still_runs()?;
         }
-        let mut ended = None;
         self.replicas.retain(|_, replica| match replica.still_runs() {
             Ok(()) => true,
-            Err(error) => {
-                ended.replace(error).iter().for_each(ServiceError::report);
+            Err(ended) => {
+                ended.report();
                 false
             }
         });
-        match ended {
-            Some(error) if self.replicas.is_empty() => Err(error),
-            Some(error) => {
-                error.report();
-                Ok(())
-            }
-            None => Ok(()),
+        match self.replicas.is_empty() {
+            true => Err(ServiceError::NoReplica),
+            false => Ok(()),
         }
     }
 

@@ -35,6 +35,8 @@ pub enum ServiceError {
     },
     #[error("{name} is not ready after {} s: {url} does not answer 200", READY_WITHIN.as_secs())]
     NotReady { name: String, url: String },
+    #[error("no replica is left")]
+    NoReplica,
     #[error("{name} cannot be waited for: {error}")]
     Wait { name: String, error: io::Error },
 }
@@ -119,18 +121,19 @@ impl Service {
 
     /// An error when the process has ended.
     pub fn still_runs(&mut self) -> Result<(), ServiceError> {
-        let name = || self.name.clone();
+        let name = self.name.clone();
         match self.spawned.exit_code() {
             Ok(None) => Ok(()),
             Ok(Some(status)) => {
                 self.spawned.finish_output();
+                let last_lines = self.last_lines();
                 Err(ServiceError::Ended {
-                    name: self.name.clone(),
+                    name,
                     status,
-                    last_lines: self.last_lines(),
+                    last_lines,
                 })
             }
-            Err(error) => Err(ServiceError::Wait { name: name(), error }),
+            Err(error) => Err(ServiceError::Wait { name, error }),
         }
     }
 
@@ -167,12 +170,6 @@ impl Service {
         };
         self.spawned.finish_output();
         exited.unwrap_or(-1)
-    }
-
-    /// Ends it in order, and gives the exit status.
-    pub async fn stop(&mut self) -> i32 {
-        self.signal(Signal::TERM);
-        self.stopped().await
     }
 }
 
