@@ -9,29 +9,30 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use shared::config::{Progress, Reloader};
-use shared::control;
+use shared::admin::Admin;
 use shared::lifecycle::{Drained, Lifecycle, Phase, Signals, drain};
-use shared::serve::{self, Workers};
-use shared::telemetry::metrics::ConnectionMetrics;
+use shared::main_thread;
+use shared::reload::{Progress, Reloader};
+use shared::serve::{self, ConnectionMetrics, Workers};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::info;
 
-use crate::admin::{Admin, Status};
+use crate::admin::{AdminService, EndpointCollector, GatewayStatus};
 use crate::config::Config;
-use crate::metrics::{EndpointCollector, Metrics};
-use crate::proxy::{CurrentWorker, Worker};
-use crate::reload::{Adoption, Control, Snapshot};
+use crate::metrics::Metrics;
+use crate::reload::SnapshotPublisher;
+use crate::snapshot::{Snapshot, WorkerAcks};
 use crate::stack::stack;
 use crate::upstream::retry_budget::TICK;
+use crate::worker::{CurrentWorker, Worker};
 
-/// How often a worker looks for idle upstream connections that are past their time, in ticks.
+/// Interval, in ticks, at which a worker closes idle upstream connections that are past their time.
 const SWEEP_EVERY: u64 = 5;
 
 /// Runs the gateway until it is told to stop.
 pub fn run(config: Config, reloader: Reloader<Config>) -> ExitCode {
-    control::run(config.logging, serve_until_stopped(config, reloader))
+    main_thread::run(config.service.logging, serve_until_stopped(config, reloader))
 }
 
 async fn serve_until_stopped(config: Config, reloader: Reloader<Config>) -> Result<Drained, Box<dyn Error>> {
@@ -45,29 +46,34 @@ async fn serve_until_stopped(config: Config, reloader: Reloader<Config>) -> Resu
     // Both ports first: a port in use is the most likely reason not to start.
     let listeners = serve::bind(config.listen, config.workers)?;
     let admin_listener = serve::bind(config.admin, 1)?;
-    info!(address = %listeners.address, environment = config.environment, workers = config.workers, "listening");
+    info!(address = %listeners.address, environment = config.service.environment, workers = config.workers, "listening");
     info!(address = %admin_listener.address, "admin listening");
 
-    let mut control = Control::start(&config, &metrics)?;
-    let snapshots = control.subscribe();
+    let mut publisher = SnapshotPublisher::start(&config, &metrics)?;
+    let snapshots = publisher.subscribe();
+    let drain_times = publisher.drain_times();
     let collector = EndpointCollector::new(snapshots.clone())?;
     metrics.registry.register(Box::new(collector))?;
-    tokio::task::spawn_local(judge(snapshots.clone()));
+    tokio::task::spawn_local(evaluate_success_rates(snapshots.clone()));
     let reloads = Arc::new(Progress::default());
-    let admin = Admin(Arc::new(Status {
-        phase: lifecycle.watch(),
-        registry: metrics.registry.clone(),
-        snapshots: snapshots.clone(),
-        reloads: Arc::clone(&reloads),
-        pod_name: config.pod_name.clone(),
-        environment: config.environment.clone(),
+    let admin = AdminService(Arc::new(Admin {
+        service: GatewayStatus {
+            phase: lifecycle.watch(),
+            snapshots: snapshots.clone(),
+        },
+        version: env!("CARGO_PKG_VERSION"),
+        pod_name: config.service.pod_name.clone(),
+        environment: config.service.environment.clone(),
         workers: config.workers,
         started,
+        phase: lifecycle.watch(),
+        registry: metrics.registry.clone(),
+        reloads: Arc::clone(&reloads),
     }));
     let admin_metrics = ConnectionMetrics::register(&metrics.registry, "gateway_admin")?;
     serve::spawn_local(
         admin_listener,
-        config.connections,
+        config.service.connections,
         admin_lifecycle.watch(),
         &admin_metrics,
         move |_peer, _takeover| admin.clone(),
@@ -75,14 +81,14 @@ async fn serve_until_stopped(config: Config, reloader: Reloader<Config>) -> Resu
 
     let connections = metrics.connections.clone();
     let reload_metrics = metrics.reloads.clone();
-    let mut workers = start_workers(&config, listeners, &lifecycle, &control, metrics)?;
+    let mut workers = start_workers(&config, listeners, &lifecycle, &publisher, metrics)?;
     let serve = async {
         // Ready means that requests will not fail for want of a look-up that is still under way.
-        control.found().await;
+        publisher.first_discovery().await;
         lifecycle.enter(Phase::Serving);
         reloader
             .follow(reload_metrics, reloads, async move |config: Config| {
-                control.apply(&config).await
+                publisher.apply(&config).await
             })
             .await;
     };
@@ -93,7 +99,7 @@ async fn serve_until_stopped(config: Config, reloader: Reloader<Config>) -> Resu
     };
     info!(?signal, "stopping");
     let open = &connections.open;
-    let times = snapshots.borrow().drain;
+    let times = *drain_times.borrow();
     Ok(drain(&lifecycle, times, &mut signals, workers.all_ended(), open).await)
 }
 
@@ -101,31 +107,31 @@ fn start_workers(
     config: &Config,
     listeners: serve::Listeners,
     lifecycle: &Lifecycle,
-    control: &Control,
+    publisher: &SnapshotPublisher,
     metrics: Metrics,
 ) -> std::io::Result<Workers> {
-    let (snapshots, adoption) = (control.subscribe(), control.adoption());
+    let (snapshots, acks) = (publisher.subscribe(), publisher.acks());
     let connection_metrics = metrics.connections.clone();
     serve::spawn(
         listeners,
-        config.connections,
+        config.service.connections,
         &lifecycle.watch(),
         &connection_metrics,
         move || {
             let mut snapshots = snapshots.clone();
             let snapshot = Arc::clone(&snapshots.borrow_and_update());
-            let worker = CurrentWorker::new(Worker::new(&snapshot, &metrics, None));
-            adoption.note(&snapshot);
-            tokio::task::spawn_local(tend(Rc::clone(&worker)));
-            let follow = follow(snapshots, Rc::clone(&worker), metrics.clone(), adoption.clone());
+            let worker = CurrentWorker::new(Worker::new(Arc::clone(&snapshot), &metrics, None));
+            acks.note(&snapshot);
+            tokio::task::spawn_local(maintain_pools(Rc::clone(&worker)));
+            let follow = apply_snapshots(snapshots, Rc::clone(&worker), metrics.clone(), acks.clone());
             tokio::task::spawn_local(follow);
             move |peer, takeover| stack(&worker, peer, takeover)
         },
     )
 }
 
-/// What a worker sees to besides requests.
-async fn tend(worker: Rc<CurrentWorker>) {
+/// Closes idle upstream connections in time, and moves the windows of retry budgets.
+async fn maintain_pools(worker: Rc<CurrentWorker>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for tick in 0_u64.. {
@@ -137,28 +143,31 @@ async fn tend(worker: Rc<CurrentWorker>) {
     }
 }
 
-/// Has a worker's new requests use the settings that hold.
-async fn follow(
+/// Applies each new snapshot to a worker's new requests.
+async fn apply_snapshots(
     mut snapshots: watch::Receiver<Arc<Snapshot>>,
     worker: Rc<CurrentWorker>,
     metrics: Metrics,
-    adoption: Adoption,
+    acks: WorkerAcks,
 ) {
     while snapshots.changed().await.is_ok() {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
         let before = worker.get();
-        worker.set(Worker::new(&snapshot, &metrics, Some(&before)));
-        adoption.note(&snapshot);
+        worker.set(Worker::new(Arc::clone(&snapshot), &metrics, Some(&before)));
+        acks.note(&snapshot);
     }
 }
 
-/// Judges endpoints by their success rate.
-async fn judge(snapshots: watch::Receiver<Arc<Snapshot>>) {
+/// Ejects endpoints by their success rates.
+async fn evaluate_success_rates(snapshots: watch::Receiver<Arc<Snapshot>>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let snapshot = Arc::clone(&snapshots.borrow());
-        snapshot.clusters.iter().for_each(|cluster| cluster.judge());
+        snapshot
+            .clusters
+            .iter()
+            .for_each(|cluster| cluster.evaluate_success_rates());
     }
 }

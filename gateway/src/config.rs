@@ -5,257 +5,41 @@
 
 mod clusters;
 mod discovery;
+mod policies;
 mod routes;
+mod settings;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
-use shared::cli::Program;
-use shared::config::shape::{BYTES, SECONDS};
-use shared::config::units::{boolean, bytes, name, number, seconds};
-use shared::config::{Scalar, Secret, Setting, Settings, common};
-use shared::lifecycle::DrainTimes;
-use shared::serve::{self, ConnectionLimits, usable_cpus};
-use shared::telemetry::logging::Logging;
+use shared::config::units::{boolean, bytes, number, seconds};
+use shared::config::{Secret, Settings};
+use shared::serve::usable_cpus;
+use shared::service_settings::{self, ServiceSettings};
 
-use clusters::{CLUSTERS, SOCKET_ADDRESS};
-use routes::ROUTES;
+use clusters::keys::CLUSTERS;
+use routes::keys::ROUTES;
+use settings::*;
 
-pub use clusters::{Authority, ClusterConfig, Protocol};
-pub use discovery::{Discovery, KubernetesService};
-pub use routes::{Action, PathMatch, RouteConfig, StaticResponse};
-
-/// The name of a file or a directory.
-const FILE: Scalar = Scalar::word("a path", r"[\s\S]");
-
-const LISTEN_ADDRESS: Setting = Setting::new(
-    "LISTEN_ADDRESS",
-    "0.0.0.0:8080",
-    SOCKET_ADDRESS,
-    "where clients connect; a port below 1024 would need a privilege",
-);
-const ADMIN_ADDRESS: Setting = Setting::new(
-    "ADMIN_ADDRESS",
-    "0.0.0.0:9090",
-    SOCKET_ADDRESS,
-    "where probes and Prometheus connect: /livez /readyz /metrics /status.json",
-);
-const WORKERS: Setting = Setting::new(
-    "WORKERS",
-    "0",
-    Scalar::Whole(0, 256),
-    "worker threads; 0 is one per CPU the pod may use",
-);
-const ACCESS_LOG: Setting = Setting::new("ACCESS_LOG", "true", Scalar::Boolean, "one log line a request").live();
-const CONNECT_TIMEOUT: Setting = Setting::new(
-    "CONNECT_TIMEOUT",
-    "10",
-    SECONDS,
-    "longest time spent on connecting to a cluster, over all attempts of one request",
-)
-.live();
-const CONNECT_ATTEMPT_TIMEOUT: Setting = Setting::new(
-    "CONNECT_ATTEMPT_TIMEOUT",
-    "1",
-    SECONDS,
-    "longest single attempt to connect to an endpoint, within CONNECT_TIMEOUT",
-)
-.live();
-const MAX_ATTEMPTS: Setting = Setting::new(
-    "MAX_ATTEMPTS",
-    "3",
-    Scalar::Whole(1, 10),
-    "how often one request may be sent, the first time included; only where a resend is safe",
-)
-.live();
-const MAX_BODY_BYTES: Setting = Setting::new(
-    "MAX_BODY_BYTES",
-    "64Mi",
-    BYTES,
-    "largest request body; larger ones are answered 413",
-)
-.live();
-const MAX_IDLE_CONNECTIONS: Setting = Setting::new(
-    "MAX_IDLE_CONNECTIONS",
-    "256",
-    Scalar::Whole(0, 100_000),
-    "idle upstream connections kept per endpoint and worker",
-)
-.live();
-const IDLE_TIMEOUT: Setting = Setting::new(
-    "IDLE_TIMEOUT",
-    "30",
-    SECONDS,
-    "idle upstream connections are closed after this; keep it below the upstream's own keep-alive timeout",
-)
-.live();
-const TUNNEL_IDLE_TIMEOUT: Setting = Setting::new(
-    "TUNNEL_IDLE_TIMEOUT",
-    "3600",
-    SECONDS,
-    "a WebSocket, or another connection that was upgraded, ends when no byte passes for this long",
-)
-.live();
-const DNS_SERVERS: Setting = Setting::new(
-    "DNS_SERVERS",
-    "",
-    Scalar::text(
-        "a comma-separated list of IP addresses with ports",
-        r"^[0-9A-Fa-f:.%,\s\[\]]*$",
-    ),
-    "name servers; empty: those of RESOLV_CONF",
-);
-const RESOLV_CONF: Setting = Setting::new(
-    "RESOLV_CONF",
-    "/etc/resolv.conf",
-    FILE,
-    "search domains, ndots and name servers",
-);
-const DNS_MIN_TTL: Setting = Setting::new(
-    "DNS_MIN_TTL",
-    "1",
-    SECONDS,
-    "an answer is asked for again no sooner than this, whatever its TTL; never above DNS_MAX_TTL",
-);
-const DNS_MAX_TTL: Setting = Setting::new(
-    "DNS_MAX_TTL",
-    "5",
-    SECONDS,
-    "and no later than this: kubeadm's CoreDNS gives 30 s, an age for a replaced pod",
-);
-const KUBERNETES_API: Setting = Setting::new(
-    "KUBERNETES_API",
-    "",
-    Scalar::text("an http or https URL without a path", "^([Hh][Tt][Tt][Pp][Ss]?://.+)?$"),
-    "API server for `discovery: kubernetes`; empty: the next two, as every pod has them",
-);
-const KUBERNETES_SERVICE_HOST: Setting = Setting::new(
-    "KUBERNETES_SERVICE_HOST",
-    "",
-    Scalar::word("a host", ""),
-    "address of the API server; Kubernetes sets it, outside of a pod it is empty",
-);
-const KUBERNETES_SERVICE_PORT: Setting = Setting::new(
-    "KUBERNETES_SERVICE_PORT",
-    "443",
-    Scalar::Whole(1, 65_535),
-    "port of the API server; Kubernetes sets it",
-);
-const SERVICE_ACCOUNT_DIR: Setting = Setting::new(
-    "SERVICE_ACCOUNT_DIR",
-    "/var/run/secrets/kubernetes.io/serviceaccount",
-    FILE,
-    "token, ca.crt and namespace of the pod's service account; read anew for every request to the API server",
-);
-const KUBERNETES_WATCH_TIMEOUT: Setting = Setting::new(
-    "KUBERNETES_WATCH_TIMEOUT",
-    "60",
-    Scalar::Whole(1, 290),
-    "a watch of EndpointSlices is asked for anew after so many seconds, and given up when it is silent for a quarter longer",
-);
-const KUBERNETES_RETRY: Setting = Setting::new(
-    "KUBERNETES_RETRY",
-    "30",
-    SECONDS,
-    "longest pause before an API server that fails is asked again; one that refused is asked after once to twice this",
-);
-const API_KEY: Setting = Setting::secret(
-    "API_KEY",
-    "what a route with require_api_key expects in X-API-Key or as Bearer token",
-)
-.live();
-const API_KEY_PREVIOUS: Setting = Setting::secret(
-    "API_KEY_PREVIOUS",
-    "also accepted where API_KEY is, while clients change over to a new one",
-)
-.live();
-const JWT_SECRET: Setting = Setting::secret(
-    "JWT_SECRET",
-    "signing secret for tokens; loaded and kept for the routes that will check them",
-);
-
-const SETTINGS: &[Setting] = &[
-    LISTEN_ADDRESS,
-    ADMIN_ADDRESS,
-    WORKERS,
-    common::ENVIRONMENT,
-    common::POD_NAME,
-    common::LOG_LEVEL,
-    common::LOG_FORMAT,
-    ACCESS_LOG,
-    common::REQUEST_TIMEOUT,
-    CONNECT_TIMEOUT,
-    CONNECT_ATTEMPT_TIMEOUT,
-    MAX_ATTEMPTS,
-    common::KEEPALIVE_TIMEOUT,
-    common::MAX_CONNECTIONS,
-    serve::HEADER_TIMEOUT,
-    serve::SEND_TIMEOUT,
-    serve::MAX_HEADER_BYTES,
-    serve::MAX_REQUEST_LINE_BYTES,
-    serve::MAX_HEADER_LINE_BYTES,
-    serve::MAX_HEADERS,
-    serve::HTTP2_MAX_STREAMS,
-    serve::HTTP2_STREAM_WINDOW_BYTES,
-    serve::HTTP2_CONNECTION_WINDOW_BYTES,
-    serve::HTTP2_PING_INTERVAL,
-    serve::HTTP2_PING_TIMEOUT,
-    MAX_BODY_BYTES,
-    MAX_IDLE_CONNECTIONS,
-    IDLE_TIMEOUT,
-    TUNNEL_IDLE_TIMEOUT,
-    DNS_SERVERS,
-    RESOLV_CONF,
-    DNS_MIN_TTL,
-    DNS_MAX_TTL,
-    KUBERNETES_API,
-    KUBERNETES_SERVICE_HOST,
-    KUBERNETES_SERVICE_PORT,
-    SERVICE_ACCOUNT_DIR,
-    KUBERNETES_WATCH_TIMEOUT,
-    KUBERNETES_RETRY,
-    common::DRAIN_WINDOW,
-    common::DRAIN_TIMEOUT,
-    common::RELOAD_INTERVAL,
-    API_KEY,
-    API_KEY_PREVIOUS,
-    JWT_SECRET,
-];
-
-pub const PROGRAM: Program = Program {
-    name: "gateway",
-    version: env!("CARGO_PKG_VERSION"),
-    about: "API gateway: routes requests to clusters of replicated services.",
-    settings: SETTINGS,
-    documents: &[CLUSTERS, ROUTES],
-    default_document: include_str!("../default.yaml"),
-    default_file: "/etc/gateway/gateway.yaml",
-    default_config_dirs: "/etc/shared-config",
-    default_secret_dir: "/etc/secrets/api-credentials",
-    file_note: "The file may also hold `clusters` and `routes`; without them the routes of the lab apply:\n\
-                /predict, /v1 and /v2 to ml-inference-service:5000, /health and /status answered here.",
-};
+pub use clusters::ClusterConfig;
+pub use discovery::{Discovery, KubernetesService, Tier};
+pub use policies::{EjectionConfig, HealthCheckConfig, Http2Limits, Policy, Protocol, RetryBudgetConfig};
+pub use routes::{Action, ForwardConfig, PathMatch, RouteConfig, StaticResponse};
+pub use settings::PROGRAM;
+pub use values::Authority;
 
 #[derive(Debug, Clone)]
 pub struct Config {
     pub listen: SocketAddr,
     pub admin: SocketAddr,
     pub workers: usize,
-    pub environment: String,
-    pub pod_name: String,
-    pub logging: Logging,
-    pub access_log: bool,
-    pub connections: ConnectionLimits,
-    pub max_body_bytes: u64,
-    pub tunnel_idle_timeout: Duration,
-    pub drain: DrainTimes,
-    pub upstream: UpstreamConfig,
+    pub service: ServiceSettings,
+    pub live: LiveSettings,
     pub dns: DnsConfig,
     pub kubernetes: KubernetesConfig,
-    /// Every key that is accepted.
-    pub api_keys: Vec<Secret>,
     /// Held for token checks; nothing reads it yet.
     pub jwt_secret: Option<Secret>,
     pub clusters: Vec<ClusterConfig>,
@@ -265,7 +49,18 @@ pub struct Config {
     routes_from: String,
 }
 
-/// What holds for every cluster.
+/// The plain settings that new requests read; a change applies without a restart.
+#[derive(Debug, Clone)]
+pub struct LiveSettings {
+    pub access_log: bool,
+    pub max_body_bytes: u64,
+    pub tunnel_idle_timeout: Duration,
+    pub upstream: UpstreamConfig,
+    /// Every key that is accepted.
+    pub api_keys: Vec<Secret>,
+}
+
+/// Limits that are the same for every cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpstreamConfig {
     pub request_timeout: Duration,
@@ -286,7 +81,7 @@ pub struct DnsConfig {
     pub max_ttl: Duration,
 }
 
-/// How the API server is reached and asked.
+/// Address of the API server, and the times of requests to it.
 #[derive(Debug, Clone)]
 pub struct KubernetesConfig {
     /// `None` outside of a pod.
@@ -327,10 +122,8 @@ fn api_url(text: &str) -> Option<Uri> {
 impl Config {
     pub fn from_settings(settings: &mut Settings) -> Self {
         let access_log = settings.get(&ACCESS_LOG, boolean);
-        let connections = ConnectionLimits {
-            log_refusals: access_log,
-            ..ConnectionLimits::from_settings(settings)
-        };
+        let mut service = ServiceSettings::from_settings(settings);
+        service.connections.log_refusals = access_log;
         let max_ttl = settings.get(&DNS_MAX_TTL, seconds);
         let config = Self {
             listen: settings.get(&LISTEN_ADDRESS, number),
@@ -339,26 +132,25 @@ impl Config {
                 0 => usable_cpus(),
                 count => count,
             },
-            environment: settings.get(&common::ENVIRONMENT, |text| name(text, 63)),
-            pod_name: settings.pod_name(),
-            logging: Logging::from_settings(settings),
-            access_log,
-            connections,
-            max_body_bytes: settings.get(&MAX_BODY_BYTES, bytes),
-            tunnel_idle_timeout: settings.get(&TUNNEL_IDLE_TIMEOUT, seconds),
-            drain: DrainTimes {
-                window: settings.get(&common::DRAIN_WINDOW, seconds),
-                timeout: settings.get(&common::DRAIN_TIMEOUT, seconds),
+            live: LiveSettings {
+                access_log,
+                max_body_bytes: settings.get(&MAX_BODY_BYTES, bytes),
+                tunnel_idle_timeout: settings.get(&TUNNEL_IDLE_TIMEOUT, seconds),
+                upstream: UpstreamConfig {
+                    request_timeout: settings.get(&service_settings::REQUEST_TIMEOUT, seconds),
+                    connect_timeout: settings.get(&CONNECT_TIMEOUT, seconds),
+                    connect_attempt_timeout: settings.get(&CONNECT_ATTEMPT_TIMEOUT, seconds),
+                    max_attempts: settings.get(&MAX_ATTEMPTS, number),
+                    max_idle_connections: settings.get(&MAX_IDLE_CONNECTIONS, number),
+                    idle_timeout: settings.get(&IDLE_TIMEOUT, seconds),
+                    max_header_bytes: service.connections.head.max_bytes,
+                },
+                api_keys: [API_KEY, API_KEY_PREVIOUS]
+                    .iter()
+                    .filter_map(|key| settings.get_secret(key))
+                    .collect(),
             },
-            upstream: UpstreamConfig {
-                request_timeout: settings.get(&common::REQUEST_TIMEOUT, seconds),
-                connect_timeout: settings.get(&CONNECT_TIMEOUT, seconds),
-                connect_attempt_timeout: settings.get(&CONNECT_ATTEMPT_TIMEOUT, seconds),
-                max_attempts: settings.get(&MAX_ATTEMPTS, number),
-                max_idle_connections: settings.get(&MAX_IDLE_CONNECTIONS, number),
-                idle_timeout: settings.get(&IDLE_TIMEOUT, seconds),
-                max_header_bytes: connections.head.max_bytes,
-            },
+            service,
             dns: DnsConfig {
                 servers: settings.get(&DNS_SERVERS, addresses),
                 resolv_conf: settings.get(&RESOLV_CONF, file),
@@ -366,10 +158,6 @@ impl Config {
                 max_ttl,
             },
             kubernetes: KubernetesConfig::from_settings(settings),
-            api_keys: [API_KEY, API_KEY_PREVIOUS]
-                .iter()
-                .filter_map(|key| settings.get_secret(key))
-                .collect(),
             jwt_secret: settings.get_secret(&JWT_SECRET),
             clusters: Vec::new(),
             routes: Vec::new(),
@@ -390,7 +178,7 @@ impl Config {
 
         let routes = settings.document(&ROUTES);
         self.routes_from = routes.origin().to_owned();
-        self.routes = routes::parse(&routes, &self.clusters, !self.api_keys.is_empty());
+        self.routes = routes::parse(&routes, &self.clusters, !self.live.api_keys.is_empty());
         faults.extend(routes.take_faults());
         settings.note(faults);
         self
@@ -403,11 +191,7 @@ impl Config {
             text.push_str(&format!("cluster {cluster}  ({})\n", self.clusters_from));
         }
         for route in &self.routes {
-            text.push_str(&format!(
-                "route {}  ({})\n",
-                route.describe(&self.clusters),
-                self.routes_from
-            ));
+            text.push_str(&format!("route {route}  ({})\n", self.routes_from));
         }
         text
     }

@@ -1,14 +1,12 @@
-//! What can go wrong with one request, and the one place that picks its status.
-
-use std::time::Duration;
+//! Failures of one request, and the one place that picks their status.
 
 use http::StatusCode;
 use shared::problem::Problem;
 use shared::serve::Refusal;
 
-use crate::upstream::UpstreamError;
+use crate::upstream::{BodyFault, ConnectError, UpstreamError};
 
-/// Why a request was not answered by an upstream.
+/// Reason why a request was not answered by an upstream.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
     #[error("no route matches the path")]
@@ -35,16 +33,8 @@ pub enum ProxyError {
     TimeoutHeader(&'static str),
     #[error("the client's deadline passed")]
     DeadlineExceeded,
-    #[error("{0} requests wait for the cluster already")]
-    QueueFull(usize),
-    #[error("the cluster has no free place for {0:?}, longer than the request may take")]
-    Overloaded(Duration),
-    #[error("no address is known for the cluster")]
-    NoEndpoint,
-    #[error("cannot connect: {0}")]
-    Connect(std::io::Error),
-    #[error("connecting took too long")]
-    ConnectTimeout,
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     #[error("no answer from the upstream: {0}")]
     Upstream(UpstreamError),
     #[error("the upstream switched protocols unasked")]
@@ -53,8 +43,17 @@ pub enum ProxyError {
     UpstreamTimeout,
 }
 
+impl From<BodyFault> for ProxyError {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::Broke(error) => Self::RequestBody(error),
+            BodyFault::TooLarge(limit) => Self::BodyTooLarge(limit),
+        }
+    }
+}
+
 impl ProxyError {
-    /// What the client sees: what failed, without addresses or other internals.
+    /// The problem as the client sees it, without addresses or other internals.
     pub fn problem(&self) -> Problem {
         match self {
             Self::NoRoute => Problem::new(StatusCode::NOT_FOUND, "no route matches this path"),
@@ -99,24 +98,24 @@ impl ProxyError {
                 StatusCode::GATEWAY_TIMEOUT,
                 "the deadline that came with the request passed before there was an answer",
             ),
-            Self::QueueFull(limit) => Problem::new(
+            Self::Connect(ConnectError::QueueFull(limit)) => Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!("the upstream service is busy and {limit} requests wait already"),
             )
             .limit(*limit as u64)
             .retry_after_seconds(1),
-            Self::Overloaded(wait) => Problem::new(
+            Self::Connect(ConnectError::Overloaded(wait)) => Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the upstream service is busy: the request would not be answered before its deadline",
             )
             .retry_after_seconds(wait.as_secs_f64().ceil().clamp(1.0, 3600.0) as u32),
-            Self::NoEndpoint => Problem::new(
+            Self::Connect(ConnectError::NoEndpoint) => Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "no endpoint of the upstream service is known yet",
             )
             .retry_after_seconds(1),
-            Self::Connect(_) => Problem::new(StatusCode::BAD_GATEWAY, "cannot connect to the upstream service"),
-            Self::ConnectTimeout => Problem::new(
+            Self::Connect(ConnectError::Io(_)) => Problem::new(StatusCode::BAD_GATEWAY, "cannot connect to the upstream service"),
+            Self::Connect(ConnectError::Timeout) => Problem::new(
                 StatusCode::GATEWAY_TIMEOUT,
                 "connecting to the upstream service took too long",
             ),

@@ -3,20 +3,18 @@
 //! Names and units follow <https://prometheus.io/docs/practices/naming/>. Labels are bounded by the
 //! configuration: routes and clusters as configured, statuses by class; endpoints as they are at the moment.
 
-mod endpoints;
-
 use std::sync::OnceLock;
 
 use http::StatusCode;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
-use shared::telemetry::metrics::{ConnectionMetrics, LATENCY_BUCKETS, ReloadMetrics, registry};
+use shared::reload::ReloadMetrics;
+use shared::serve::ConnectionMetrics;
+use shared::telemetry::metrics::{LATENCY_BUCKETS, registry};
 
-pub use endpoints::EndpointCollector;
-
-use crate::middleware::grpc::STATUSES;
-use crate::upstream::discovery::Tier;
+use crate::config::Tier;
+use crate::grpc::STATUSES;
 
 /// The label of requests that no route took, and of routes that forward to no cluster.
 pub const NONE: &str = "none";
@@ -259,5 +257,21 @@ impl ClusterMetrics {
         for (tier, gauge) in &self.discovery {
             gauge.set(i64::from(*tier == tier_in_use));
         }
+    }
+}
+
+/// Something that a gauge counts as open until this is dropped.
+pub struct OpenGauge(IntGauge);
+
+impl OpenGauge {
+    pub fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for OpenGauge {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

@@ -1,7 +1,7 @@
 //! Settings that change while the gateway runs.
 //!
 //! ```text
-//! files ─► Reloader: read, parse, check ─► Control: build ─► Snapshot ─► workers: new requests; status; metrics
+//! files ─► Reloader: read, parse, check ─► SnapshotPublisher: build ─► Snapshot ─► workers: new requests; status; metrics
 //!                     └─ refused: one log line, a metric, /status.json; the snapshot before stays
 //! ```
 //!
@@ -9,229 +9,179 @@
 //! settings stayed is the same object in both, with its endpoints, its connections and what is known of them; one whose
 //! settings changed begins with the endpoints of the one before.
 
-use std::cmp::Ordering;
 use std::error::Error;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use shared::config::Secret;
 use shared::http_client;
 use shared::lifecycle::DrainTimes;
-use shared::telemetry::logging;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tracing::level_filters::LevelFilter;
 use tracing::warn;
 
-use crate::config::{ClusterConfig, Config, UpstreamConfig};
+use crate::config::{ClusterConfig, Config};
 use crate::metrics::Metrics;
 use crate::route::RouteTable;
+use crate::snapshot::{Snapshot, WorkerAcks};
 use crate::upstream::discovery::Discoverer;
 use crate::upstream::{Cluster, health_check};
 
-/// How long new settings, and readiness at the start, wait for the endpoints of new clusters. An API
-/// server that does not answer makes way for DNS within it.
-const FIRST_LOOK: Duration = Duration::from_secs(3);
-/// New settings are said to hold when every worker has them, or after this.
-const ADOPTION: Duration = Duration::from_secs(1);
-
-/// The settings that may change, as requests use them.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// Each has a greater one than those before.
-    pub version: u64,
-    pub routes: Arc<RouteTable>,
-    /// In the order of the configuration, as routes refer to them.
-    pub clusters: Vec<Arc<Cluster>>,
-    pub upstream: UpstreamConfig,
-    pub access_log: bool,
-    pub max_body_bytes: u64,
-    pub tunnel_idle_timeout: Duration,
-    pub api_keys: Vec<Secret>,
-    pub drain: DrainTimes,
-}
+/// Longest wait of new settings, and of readiness at the start, for the endpoints of new clusters. An API server that does
+/// not answer makes way for DNS within it.
+const FIRST_DISCOVERY: Duration = Duration::from_secs(3);
 
 /// A cluster and the tasks that look after it for as long as a snapshot names it.
-struct Tended {
+struct ManagedCluster {
     cluster: Arc<Cluster>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-impl Drop for Tended {
+impl Drop for ManagedCluster {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
-/// How many workers use the newest snapshot that any of them uses.
-#[derive(Debug, Clone, Default)]
-pub struct Adoption(watch::Sender<Adopted>);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Adopted {
-    version: u64,
-    workers: usize,
-}
-
-impl Adoption {
-    /// Notes that one more worker uses `snapshot`, for requests that come from now on.
-    pub fn note(&self, snapshot: &Snapshot) {
-        let version = snapshot.version;
-        self.0.send_modify(|adopted| match version.cmp(&adopted.version) {
-            Ordering::Less => {}
-            Ordering::Equal => adopted.workers += 1,
-            Ordering::Greater => *adopted = Adopted { version, workers: 1 },
-        });
-    }
-
-    async fn by_all(&self, version: u64, workers: usize) {
-        let mut adopted = self.0.subscribe();
-        let all = adopted.wait_for(|adopted| *adopted == Adopted { version, workers });
-        if timeout(ADOPTION, all).await.is_err() {
-            warn!(
-                seconds = ADOPTION.as_secs(),
-                "the settings hold, though not every worker has taken them up"
-            );
-        }
-    }
-}
-
-/// Makes snapshots and publishes them.
-pub struct Control {
+/// Makes snapshots of settings and publishes them.
+pub struct SnapshotPublisher {
     metrics: Metrics,
     discoverer: Discoverer,
-    tended: Vec<Rc<Tended>>,
-    level: LevelFilter,
+    managed: Vec<Rc<ManagedCluster>>,
     snapshots: watch::Sender<Arc<Snapshot>>,
+    drain_times: watch::Sender<DrainTimes>,
     workers: usize,
-    adoption: Adoption,
+    acks: WorkerAcks,
 }
 
-impl Control {
-    /// The first settings, with everything they need started.
+impl SnapshotPublisher {
+    /// Publishes the first settings, with everything they need started.
     pub fn start(config: &Config, metrics: &Metrics) -> Result<Self, Box<dyn Error>> {
         let mut discoverer = Discoverer::new(config);
-        let tended = tend(config, metrics, &mut discoverer, &[])?;
+        let managed = build_clusters(config, metrics, &mut discoverer, &[])?;
         Ok(Self {
             metrics: metrics.clone(),
             discoverer,
-            level: config.logging.level,
-            snapshots: watch::Sender::new(snapshot(0, config, metrics, &tended)),
-            tended,
+            snapshots: watch::Sender::new(snapshot(0, config, metrics, &managed)),
+            drain_times: watch::Sender::new(config.service.drain),
+            managed,
             workers: config.workers,
-            adoption: Adoption::default(),
+            acks: WorkerAcks::default(),
         })
     }
 
-    /// The snapshot that holds, and each one after it.
+    /// The snapshot that applies now, and each one after it.
     pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshots.subscribe()
     }
 
-    /// Where workers note which snapshot they use.
-    pub fn adoption(&self) -> Adoption {
-        self.adoption.clone()
+    /// The drain times that apply now.
+    pub fn drain_times(&self) -> watch::Receiver<DrainTimes> {
+        self.drain_times.subscribe()
     }
 
-    /// Returns when discovery has looked for every cluster, or has taken too long.
-    pub async fn found(&self) {
-        found(&self.tended).await;
+    /// Acknowledgements of the workers that have applied a snapshot.
+    pub fn acks(&self) -> WorkerAcks {
+        self.acks.clone()
     }
 
-    /// Takes up other settings, whole or not at all. When this returns, all requests that come have them,
-    /// but for those of a worker that takes longer than [`ADOPTION`].
+    /// Returns when discovery has had an answer for every cluster, or has taken too long.
+    pub async fn first_discovery(&self) {
+        first_discovery(&self.managed).await;
+    }
+
+    /// Applies other settings, whole or not at all. When this returns, all requests that are accepted have them, but for
+    /// those of a worker that takes longer than [`WorkerAcks::by_all_workers`] waits.
     pub async fn apply(&mut self, config: &Config) -> Result<(), Box<dyn Error>> {
-        let tended = tend(config, &self.metrics, &mut self.discoverer, &self.tended)?;
-        // Requests for a new cluster would fail until there are endpoints; those before it still serve.
-        found(&tended).await;
+        let managed = build_clusters(config, &self.metrics, &mut self.discoverer, &self.managed)?;
+        // Requests for a new cluster would fail until there are endpoints; the clusters before it still serve.
+        first_discovery(&managed).await;
         let version = self.snapshots.borrow().version + 1;
-        let snapshot = snapshot(version, config, &self.metrics, &tended);
+        let snapshot = snapshot(version, config, &self.metrics, &managed);
         self.snapshots.send_replace(snapshot);
-        for before in std::mem::replace(&mut self.tended, tended) {
+        self.drain_times.send_replace(config.service.drain);
+        for before in std::mem::replace(&mut self.managed, managed) {
             let cluster = &before.cluster;
-            match find(&self.tended, &cluster.config.name) {
+            match find(&self.managed, &cluster.config.name) {
                 Some(same) if Arc::ptr_eq(&same.cluster, cluster) => {}
-                Some(successor) if is_kin(&successor.cluster.config, &cluster.config) => {
+                Some(successor) if can_inherit_endpoints(&successor.cluster.config, &cluster.config) => {
                     cluster.hand_over(&successor.cluster);
                 }
                 Some(_) => {}
                 None => self.metrics.forget_cluster(&cluster.config.name),
             }
         }
-        if std::mem::replace(&mut self.level, config.logging.level) != self.level {
-            logging::set_level(self.level);
-        }
-        self.adoption.by_all(version, self.workers).await;
+        self.acks.by_all_workers(version, self.workers).await;
         Ok(())
     }
 }
 
-fn find<'a>(tended: &'a [Rc<Tended>], name: &str) -> Option<&'a Rc<Tended>> {
-    tended.iter().find(|tended| tended.cluster.config.name == name)
+fn find<'a>(managed: &'a [Rc<ManagedCluster>], name: &str) -> Option<&'a Rc<ManagedCluster>> {
+    managed.iter().find(|managed| managed.cluster.config.name == name)
 }
 
-/// Whether one may begin with the endpoints of the other.
-fn is_kin(one: &ClusterConfig, other: &ClusterConfig) -> bool {
+/// Tells whether a cluster with the settings `one` may begin with the endpoints of `other`.
+fn can_inherit_endpoints(one: &ClusterConfig, other: &ClusterConfig) -> bool {
     one.name == other.name && one.authority == other.authority
 }
 
-async fn found(tended: &[Rc<Tended>]) {
-    let all = join_all(tended.iter().map(|tended| tended.cluster.found()));
-    if timeout(FIRST_LOOK, all).await.is_err() {
+async fn first_discovery(managed: &[Rc<ManagedCluster>]) {
+    let all = join_all(managed.iter().map(|managed| managed.cluster.resolved()));
+    if timeout(FIRST_DISCOVERY, all).await.is_err() {
         warn!(
-            seconds = FIRST_LOOK.as_secs(),
-            "going on without the endpoints of every cluster"
+            seconds = FIRST_DISCOVERY.as_secs(),
+            "starting before all clusters resolved"
         );
     }
 }
 
 /// The clusters of `config`: as they are in `before`, or new. What can fail comes first: what is known of endpoints that
-/// are used already is only touched when all of it stands.
-fn tend(
+/// are used already is only touched when the whole change is valid.
+fn build_clusters(
     config: &Config,
     metrics: &Metrics,
     discoverer: &mut Discoverer,
-    before: &[Rc<Tended>],
-) -> Result<Vec<Rc<Tended>>, Box<dyn Error>> {
-    let mut clients = Vec::with_capacity(config.clusters.len());
+    before: &[Rc<ManagedCluster>],
+) -> Result<Vec<Rc<ManagedCluster>>, Box<dyn Error>> {
+    let mut prepared = Vec::with_capacity(config.clusters.len());
     for config in &config.clusters {
-        discoverer.prepare(config)?;
+        let discovery = discoverer.prepare(&config.discovery)?;
         let check = config.health_check.as_ref();
-        clients.push(check.map(|check| http_client::client(check.timeout)).transpose()?);
+        let client = check.map(|check| http_client::client(check.timeout)).transpose()?;
+        prepared.push((discovery, client));
     }
-    let tended = config.clusters.iter().zip(clients).map(|(config, client)| {
-        let known = find(before, &config.name);
-        if let Some(same) = known.filter(|known| known.cluster.config == *config) {
-            return Rc::clone(same);
-        }
-        let kin = known.filter(|known| is_kin(&known.cluster.config, config));
-        let metrics = metrics.cluster(&config.name);
-        let cluster = Arc::new(Cluster::after(config.clone(), metrics, kin.map(|kin| &*kin.cluster)));
-        let mut tasks = Vec::from_iter(discoverer.follow(&cluster));
-        if let (Some(check), Some(client)) = (&config.health_check, client) {
-            let checks = health_check::run(Arc::clone(&cluster), check.clone(), client);
-            tasks.push(tokio::task::spawn_local(checks));
-        }
-        Rc::new(Tended { cluster, tasks })
-    });
-    Ok(tended.collect())
+    let managed = config
+        .clusters
+        .iter()
+        .zip(prepared)
+        .map(|(config, (discovery, client))| {
+            let known = find(before, &config.name);
+            if let Some(same) = known.filter(|known| known.cluster.config == *config) {
+                return Rc::clone(same);
+            }
+            let ancestor = known.filter(|known| can_inherit_endpoints(&known.cluster.config, config));
+            let ancestor = ancestor.map(|ancestor| &*ancestor.cluster);
+            let metrics = metrics.cluster(&config.name);
+            let cluster = Arc::new(Cluster::after(config.clone(), metrics, ancestor));
+            let mut tasks = Vec::from_iter(discovery.map(|follow| follow(Arc::clone(&cluster))));
+            if let (Some(check), Some(client)) = (&config.health_check, client) {
+                let checks = health_check::run(Arc::clone(&cluster), check.clone(), client);
+                tasks.push(tokio::task::spawn_local(checks));
+            }
+            Rc::new(ManagedCluster { cluster, tasks })
+        });
+    Ok(managed.collect())
 }
 
-fn snapshot(version: u64, config: &Config, metrics: &Metrics, tended: &[Rc<Tended>]) -> Arc<Snapshot> {
-    let timeout = config.upstream.request_timeout;
-    let routes = RouteTable::new(&config.routes, &config.clusters, timeout, metrics);
+fn snapshot(version: u64, config: &Config, metrics: &Metrics, managed: &[Rc<ManagedCluster>]) -> Arc<Snapshot> {
+    let clusters: Vec<Arc<Cluster>> = managed.iter().map(|managed| Arc::clone(&managed.cluster)).collect();
+    let timeout = config.live.upstream.request_timeout;
     Arc::new(Snapshot {
         version,
-        routes: Arc::new(routes),
-        clusters: tended.iter().map(|tended| Arc::clone(&tended.cluster)).collect(),
-        upstream: config.upstream,
-        access_log: config.access_log,
-        max_body_bytes: config.max_body_bytes,
-        tunnel_idle_timeout: config.tunnel_idle_timeout,
-        api_keys: config.api_keys.clone(),
-        drain: config.drain,
+        live: config.live.clone(),
+        routes: RouteTable::new(&config.routes, &clusters, timeout, metrics),
+        clusters,
     })
 }

@@ -3,16 +3,19 @@
 mod matcher;
 mod path;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HeaderValue;
 use http::uri::PathAndQuery;
 use http::{StatusCode, Uri};
+use shared::percent;
 
-use crate::config::{Action, ClusterConfig, PathMatch, RouteConfig};
+use crate::config::{Action, ForwardConfig, PathMatch, RouteConfig};
 use crate::error::ProxyError;
 use crate::metrics::{Metrics, NONE, RouteMetrics};
+use crate::upstream::Cluster;
 
 use matcher::Matcher;
 pub use path::{decode_unreserved, is_unsafe};
@@ -36,42 +39,54 @@ pub struct Route {
 #[derive(Debug)]
 pub enum Target {
     Forward(Forward),
-    Respond {
-        status: StatusCode,
-        content_type: HeaderValue,
-        body: Bytes,
-    },
+    Respond(Respond),
+}
+
+/// An answer of the gateway's own.
+#[derive(Debug)]
+pub struct Respond {
+    pub status: StatusCode,
+    pub content_type: HeaderValue,
+    pub body: Bytes,
 }
 
 #[derive(Debug)]
 pub struct Forward {
-    /// Index into the clusters.
-    pub cluster: usize,
-    pub cluster_name: String,
+    pub cluster: Arc<Cluster>,
+    pub config: ForwardConfig,
     rewrite: Option<Rewrite>,
+    /// The route's own timeout or the one that all have.
     pub timeout: Duration,
-    /// The timeout as the upstream is told it.
+    /// The timeout in milliseconds, as the upstream gets it.
     pub timeout_header: HeaderValue,
-    pub per_try_timeout: Option<Duration>,
-    pub idempotent: bool,
-    pub retry_on: Vec<StatusCode>,
+}
+
+/// The number of a route in its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RouteId(usize);
+
+impl RouteId {
+    /// The route's place in [`RouteTable::iter`].
+    pub fn index(self) -> usize {
+        self.0
+    }
 }
 
 #[derive(Debug)]
 struct Rewrite {
-    /// How much of the path is replaced.
+    /// Length of the part of the path that is replaced.
     matched: usize,
-    /// What stands there instead, without a trailing slash.
+    /// Its replacement, without a trailing slash.
     prefix: String,
     /// The result for a request for just the matched path: most requests are.
     whole: PathAndQuery,
 }
 
 impl RouteTable {
-    /// A table of `routes`; those without a timeout of their own get `request_timeout`.
+    /// A table of `routes` to `clusters`; routes without a timeout of their own get `request_timeout`.
     pub fn new(
         routes: &[RouteConfig],
-        clusters: &[ClusterConfig],
+        clusters: &[Arc<Cluster>],
         request_timeout: Duration,
         metrics: &Metrics,
     ) -> Self {
@@ -87,24 +102,24 @@ impl RouteTable {
         Self { routes, matcher }
     }
 
-    pub fn find(&self, path: &str) -> Option<usize> {
-        self.matcher.find(path)
+    pub fn find(&self, path: &str) -> Option<RouteId> {
+        self.matcher.find(path).map(RouteId)
     }
 
-    /// Whether a route that needs the API key matches the path as a server reads it that decodes every escape
+    /// Tells whether a route that needs the API key matches the path as a server reads it that decodes every escape
     /// before it looks at the path, an encoded slash included.
     pub fn needs_key_when_decoded(&self, path: &str) -> bool {
         // Most paths have no escape at all.
         if !path.contains('%') {
             return false;
         }
-        let decoded = path::decode(path, |_| true).unwrap_or_default();
+        let decoded = percent::decode(path, |_| true).unwrap_or_default();
         let decoded = String::from_utf8_lossy(&decoded);
         self.find(&decoded).is_some_and(|route| self.get(route).require_api_key)
     }
 
-    pub fn get(&self, index: usize) -> &Route {
-        &self.routes[index]
+    pub fn get(&self, route: RouteId) -> &Route {
+        &self.routes[route.0]
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Route> {
@@ -113,42 +128,36 @@ impl RouteTable {
 }
 
 impl Route {
-    fn new(config: &RouteConfig, clusters: &[ClusterConfig], request_timeout: Duration, metrics: &Metrics) -> Self {
+    fn new(config: &RouteConfig, clusters: &[Arc<Cluster>], request_timeout: Duration, metrics: &Metrics) -> Self {
         let name = config.name().to_owned();
         let (target, cluster_name) = match &config.action {
-            Action::Forward {
-                cluster,
-                rewrite,
-                timeout,
-                per_try_timeout,
-                idempotent,
-                retry_on,
-            } => {
-                let cluster_name = clusters[*cluster].name.clone();
-                let timeout = timeout.unwrap_or(request_timeout);
-                let forward = Forward {
-                    cluster: *cluster,
-                    cluster_name: cluster_name.clone(),
-                    rewrite: rewrite.as_ref().map(|rewrite| Rewrite::new(&config.matches, rewrite)),
+            Action::Forward(forward) => {
+                let timeout = forward.timeout.unwrap_or(request_timeout);
+                let mut named = clusters.iter().filter(|cluster| cluster.config.name == forward.cluster);
+                let target = Forward {
+                    cluster: Arc::clone(
+                        named
+                            .next()
+                            .expect("a route's cluster was looked for when it was parsed"),
+                    ),
+                    rewrite: forward.rewrite.as_ref().map(|to| Rewrite::new(&config.matches, to)),
                     timeout,
                     timeout_header: HeaderValue::from(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
-                    per_try_timeout: *per_try_timeout,
-                    idempotent: *idempotent,
-                    retry_on: retry_on.clone(),
+                    config: forward.clone(),
                 };
-                (Target::Forward(forward), cluster_name)
+                (Target::Forward(target), forward.cluster.as_str())
             }
             Action::Respond(response) => {
-                let respond = Target::Respond {
+                let respond = Respond {
                     status: response.status,
                     content_type: response.content_type.clone(),
                     body: Bytes::from(response.body.clone()),
                 };
-                (respond, NONE.to_owned())
+                (Target::Respond(respond), NONE)
             }
         };
         Self {
-            metrics: metrics.route(&name, &cluster_name),
+            metrics: metrics.route(&name, cluster_name),
             name,
             matches: config.matches.clone(),
             target,
@@ -198,6 +207,7 @@ impl Rewrite {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Authority, ClusterConfig};
     use proptest::prelude::*;
 
     fn table(matches: &[PathMatch]) -> RouteTable {
@@ -210,22 +220,23 @@ mod tests {
         )
     }
 
-    fn clusters() -> Vec<ClusterConfig> {
-        let authority = crate::config::Authority::parse("a:1").expect("valid");
-        vec![ClusterConfig::new(authority)]
+    fn clusters() -> Vec<Arc<Cluster>> {
+        let authority = Authority::parse("a:1").expect("valid");
+        let metrics = Metrics::new().expect("registers").cluster("a:1");
+        vec![Arc::new(Cluster::new(ClusterConfig::new(authority), metrics))]
     }
 
     fn forward(matches: PathMatch, rewrite: Option<&str>) -> RouteConfig {
         RouteConfig {
             matches,
-            action: Action::Forward {
-                cluster: 0,
+            action: Action::Forward(ForwardConfig {
+                cluster: "a:1".to_owned(),
                 rewrite: rewrite.map(str::to_owned),
                 timeout: None,
                 per_try_timeout: None,
                 idempotent: false,
                 retry_on: Vec::new(),
-            },
+            }),
             require_api_key: false,
         }
     }
@@ -297,7 +308,7 @@ mod tests {
                 .upstream_path(&uri.parse().expect("a URI"))
                 .expect("valid")
                 .to_string(),
-            Target::Respond { .. } => unreachable!("the route forwards"),
+            Target::Respond(_) => unreachable!("the route forwards"),
         }
     }
 

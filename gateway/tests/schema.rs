@@ -11,8 +11,8 @@ use jsonschema::Validator;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Map as Object, Value, json};
-use shared::config::shape::Map;
-use shared::config::{Fault, Key, Reloader, Scalar, Setting, Shape};
+use shared::config::{Key, Map, Scalar, Setting, SettingError, Shape};
+use shared::reload::Reloader;
 use shared::test_util::Scratch;
 use yaml_rust2::{Yaml, YamlLoader};
 
@@ -53,7 +53,7 @@ fn repository() -> &'static Path {
 }
 
 /// What the parser says of a file that holds `text`.
-fn faults_of(text: &str) -> Vec<Fault> {
+fn faults_of(text: &str) -> Vec<SettingError> {
     let scratch = Scratch::new("schema");
     let file = scratch.file("gateway.yaml", text);
     let variables = BTreeMap::from([("API_KEY".to_owned(), "a key".to_owned())]);
@@ -68,16 +68,16 @@ fn refused_by_schema(document: &Value) -> Vec<String> {
 }
 
 /// The place of a fault, such as `routes[1].prefix`, as a JSON pointer.
-fn pointer(fault: &Fault) -> String {
+fn pointer(fault: &SettingError) -> String {
     format!("/{}", fault.setting.replace(['.', '['], "/").replace(']', ""))
 }
 
-fn is_of_several_places(fault: &Fault) -> bool {
+fn is_of_several_places(fault: &SettingError) -> bool {
     OF_SEVERAL_PLACES.iter().any(|part| fault.problem.contains(part))
 }
 
 /// Whether the parser alone can know of `fault`.
-fn is_exception(fault: &Fault, document: &Value) -> bool {
+fn is_exception(fault: &SettingError, document: &Value) -> bool {
     let problem = &fault.problem;
     if is_of_several_places(fault) {
         return true;
@@ -259,7 +259,7 @@ fn good(scalar: &Scalar, name: &str) -> Value {
         Scalar::Seconds(..) => 1.into(),
         Scalar::Boolean => true.into(),
         Scalar::OneOf(names) => names[0].into(),
-        Scalar::Text(_) | Scalar::Word(_) => match name {
+        Scalar::QuotedText(_) | Scalar::AnyText(_) => match name {
             "cluster" | "name" => "a:1",
             "path" | "prefix" | "rewrite" => "/a",
             "log_level" => "info",
@@ -297,8 +297,8 @@ fn bad(scalar: &Scalar) -> Vec<Value> {
         ],
         Scalar::Boolean => vec![1.into(), "yes".into(), Value::Null],
         Scalar::OneOf(names) => vec![names[0].to_uppercase().into(), 1.into(), "".into(), Value::Null],
-        Scalar::Text(text) if !text.pattern.is_empty() => vec!["\u{e4} b".into(), 1.into(), true.into()],
-        Scalar::Text(_) | Scalar::Word(_) => Vec::new(),
+        Scalar::QuotedText(text) if !text.pattern.is_empty() => vec!["\u{e4} b".into(), 1.into(), true.into()],
+        Scalar::QuotedText(_) | Scalar::AnyText(_) => Vec::new(),
     };
     bad.extend(more);
     bad
@@ -311,15 +311,15 @@ fn complete(shape: &Shape, name: &str) -> Vec<Value> {
         Shape::List(item, _) => vec![complete(item, name).into()],
         Shape::Map(map) if map.choices.is_empty() => vec![with_keys(map, |_| true)],
         Shape::Map(map) => {
-            let is_either = |key: &Key| map.choices.iter().any(|choice| choice.either.name == key.name);
-            let is_or = |key: &Key| map.choices.iter().any(|choice| choice.or.name == key.name);
+            let is_either = |key: &Key| map.choices.iter().any(|choice| choice.first.name == key.name);
+            let is_or = |key: &Key| map.choices.iter().any(|choice| choice.second.name == key.name);
             vec![
                 with_keys(map, |key| !is_or(key)),
-                with_keys(map, |key| !is_either(key) && key.beside.is_none()),
+                with_keys(map, |key| !is_either(key) && key.requires.is_none()),
             ]
         }
         Shape::ScalarOrMap(scalar, map) => vec![good(scalar, name), with_keys(map, |_| true)],
-        Shape::Entries(_, value) => vec![json!({ "a": good(value, name) })],
+        Shape::MapOf(_, value) => vec![json!({ "a": good(value, name) })],
     }
 }
 
@@ -412,9 +412,9 @@ impl WrongDocuments {
             self.put(place, without(key.name));
         }
         for choice in map.choices {
-            let (there, other) = match entries.contains_key(choice.either.name) {
-                true => (choice.either, choice.or),
-                false => (choice.or, choice.either),
+            let (there, other) = match entries.contains_key(choice.first.name) {
+                true => (choice.first, choice.second),
+                false => (choice.second, choice.first),
             };
             self.put(place, without(there.name));
             self.put(place, with(other.name));
@@ -422,7 +422,7 @@ impl WrongDocuments {
         for key in map
             .keys
             .iter()
-            .filter(|key| key.beside.is_some_and(|other| !entries.contains_key(other)))
+            .filter(|key| key.requires.is_some_and(|other| !entries.contains_key(other)))
         {
             self.put(place, with(key.name));
         }
@@ -445,7 +445,7 @@ fn of_everything_that_can_be_wrong_both_refuse_each_at_its_place() {
         if !refused.iter().any(|refused| is_at(refused, &place)) {
             wrong.push(format!("the schema takes {value} at {place}"));
         }
-        let is_told = |fault: &Fault| {
+        let is_told = |fault: &SettingError| {
             let at = pointer(fault);
             at == place || is_at(&at, &place) && !is_of_several_places(fault)
         };
@@ -481,7 +481,9 @@ fn any_good(scalar: Scalar, name: &'static str) -> BoxedStrategy<Value> {
         }
         Scalar::Boolean => select(vec![json!(true), json!(false), "true".into(), "false".into()]).boxed(),
         Scalar::OneOf(names) => select(names).prop_map(Value::from).boxed(),
-        Scalar::Text(_) | Scalar::Word(_) => prop_oneof![3 => Just(good(&scalar, name)), 1 => any_text()].boxed(),
+        Scalar::QuotedText(_) | Scalar::AnyText(_) => {
+            prop_oneof![3 => Just(good(&scalar, name)), 1 => any_text()].boxed()
+        }
     }
 }
 
@@ -579,7 +581,7 @@ fn any_value(shape: Shape, name: &'static str) -> BoxedStrategy<Value> {
             .boxed(),
         Shape::Map(map) => any_map(map),
         Shape::ScalarOrMap(scalar, map) => prop_oneof![any_good(scalar, name), any_map(map)].boxed(),
-        Shape::Entries(_, value) => any_good(value, name).prop_map(|value| json!({ "a": value })).boxed(),
+        Shape::MapOf(_, value) => any_good(value, name).prop_map(|value| json!({ "a": value })).boxed(),
     };
     prop_oneof![30 => fitting, 1 => anything()].boxed()
 }

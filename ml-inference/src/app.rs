@@ -17,29 +17,29 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use model_runtime::onnxruntime::begin_without_telemetry;
+use model_runtime::{OnnxRuntimeError, Parallelism, Runtimes};
 use shared::cli::complain;
-use shared::config::{Progress, Reloader};
-use shared::control;
 use shared::lifecycle::{DrainTimes, Drained, Lifecycle, Phase, Signals, drain};
-use shared::serve::{self, BindError, Listeners};
+use shared::main_thread;
+use shared::reload::{Progress, Reloader};
+use shared::serve::{self, BindError, ConnectionMetrics, Listeners};
 use shared::telemetry::logging;
-use shared::telemetry::metrics::ConnectionMetrics;
 use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
 
-use crate::compute::Compute;
+use crate::catalog::{Catalog, Published};
 use crate::config::{self, Config};
+use crate::engine::Compute;
 use crate::engine::{Engine, LoadedModel};
 use crate::http::admin::{self, Admin, Followed};
-use crate::http::{self, State};
+use crate::http::{self, ServiceState};
 use crate::metrics::Metrics;
 use crate::middleware::Identity;
 use crate::model::{BuiltIn, Model};
-use crate::repository::registry::{self, Registry};
-use crate::repository::{Catalog, Loader, Settings, Watcher, WatcherGone};
-use crate::runtime::onnxruntime::begin_without_telemetry;
-use crate::runtime::{OnnxRuntimeError, Parallelism, Runtimes};
+use crate::registry::{self, Registry};
+use crate::repository::{Loader, Publisher, Served, Watcher, WatcherGone, WatcherSettings};
 use crate::stack;
 
 /// Why the service could not start or go on.
@@ -71,7 +71,7 @@ pub fn run(config: Config, reloader: Reloader<Config>) -> ExitCode {
         complain(&format!("cannot start again without onnxruntime's telemetry: {error}"));
         return ExitCode::FAILURE;
     }
-    control::run(config.logging, serve(config, reloader))
+    main_thread::run(config.logging, serve(config, reloader))
 }
 
 async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, AppError> {
@@ -91,8 +91,15 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
     let metrics = Arc::new(Metrics::new()?);
     let threads = config.threads_per_run;
     let compute = Compute::start(config.workers, threads, metrics.waiting.clone()).map_err(AppError::Spawn)?;
-    let engine = Engine::new(compute);
-    let state = Arc::new(State::new(&config, lifecycle.watch(), Arc::clone(&metrics), engine));
+    let catalog = Arc::new(Published::default());
+    let state = ServiceState::new(
+        &config,
+        lifecycle.watch(),
+        Arc::clone(&metrics),
+        Arc::clone(&catalog),
+        Engine::new(compute),
+    );
+    let state = Arc::new(state);
     let identity = Identity::new(&config);
 
     // Both ports first: a port in use is the most likely reason not to start.
@@ -123,13 +130,14 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
     )
     .map_err(AppError::Spawn)?;
 
-    let watcher = load_models(&config, &metrics, &state)?;
+    let publisher = Publisher::new(Arc::clone(&catalog), Arc::clone(&metrics));
+    let watcher = load_models(&config, &metrics, publisher)?;
 
-    let (registry, followed) = follow_registry(&config, &state, watcher.as_ref()).unzip();
+    let (registry, followed) = follow_registry(&config, &metrics, catalog, watcher.as_ref()).unzip();
     let reloads = Arc::new(Progress::default());
     let admin = Admin {
         state: Arc::clone(&state),
-        control: watcher.as_ref().map(Watcher::control),
+        commands: watcher.as_ref().map(Watcher::commands),
         registry: followed,
         reloads: Arc::clone(&reloads),
         pod_name: config.pod_name.clone(),
@@ -137,11 +145,11 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
         workers: config.workers,
         started,
     };
-    let administered = admin_listener.map(|listener| administer(admin, listener, &config, identity));
+    let admin_lifecycle = admin_listener.map(|listener| serve_admin(admin, listener, &config, identity));
     // Its end would be the listener's.
-    let _admin_lifecycle = administered.transpose()?;
+    let _admin_lifecycle = admin_lifecycle.transpose()?;
     let drain_times = Rc::new(Cell::new(config.drain));
-    let apply = take_up(
+    let apply = apply_settings(
         config.logging.level,
         Arc::clone(&state),
         Rc::clone(&drain_times),
@@ -160,7 +168,7 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
 }
 
 /// Loads the built-in models, and has the others looked for.
-fn load_models(config: &Config, metrics: &Arc<Metrics>, state: &Arc<State>) -> Result<Option<Watcher>, AppError> {
+fn load_models(config: &Config, metrics: &Arc<Metrics>, publisher: Publisher) -> Result<Option<Watcher>, AppError> {
     let mut built_in = Catalog::default();
     let others = [BuiltIn::Sum]
         .into_iter()
@@ -177,42 +185,41 @@ fn load_models(config: &Config, metrics: &Arc<Metrics>, state: &Arc<State>) -> R
         );
         built_in.insert(Arc::new(LoadedModel::new(model, metrics)));
     }
-    state.publish(built_in.clone());
+    publisher.publish(built_in.clone());
     let Some(models) = &config.models else { return Ok(None) };
     let parallelism = Parallelism {
         runs: config.workers,
         threads_per_run: config.threads_per_run,
     };
     let runtimes = Runtimes::find(models.onnxruntime.as_deref(), parallelism)?;
-    let state = Arc::clone(state);
-    let watcher = Watcher::start(Settings {
+    let watcher = Watcher::start(WatcherSettings {
         directory: models.directory.clone(),
         interval: models.interval,
         load_timeout: models.load_timeout,
         built_in,
         loader: Loader::new(Arc::clone(metrics), models.max_bytes, runtimes),
-        publish: Box::new(move |catalog| state.publish(catalog)),
+        publisher,
     });
     watcher.map(Some).map_err(AppError::Spawn)
 }
 
 /// Ready when the model that MODEL_NAME names is loaded and all others were tried; returns when models are watched no more.
-async fn become_ready(lifecycle: &Lifecycle, state: &State, watcher: Option<&Watcher>) -> WatcherGone {
+async fn become_ready(lifecycle: &Lifecycle, state: &ServiceState, watcher: Option<&Watcher>) -> WatcherGone {
     let Some(watcher) = watcher else {
         lifecycle.enter(Phase::Serving);
         return pending().await;
     };
-    if let Err(gone) = watcher.looked().await {
+    if let Err(gone) = watcher.first_scan().await {
         return gone;
     }
     if !state.is_loaded() {
         warn!(
             model = state.served_name(),
-            "not ready: no version of the model that MODEL_NAME names is loaded yet"
+            "not ready: no version of the MODEL_NAME model is loaded"
         );
     }
     while !state.is_loaded() {
-        if let Err(gone) = watcher.next_look().await {
+        if let Err(gone) = watcher.next_scan().await {
             return gone;
         }
     }
@@ -223,29 +230,29 @@ async fn become_ready(lifecycle: &Lifecycle, state: &State, watcher: Option<&Wat
 /// Pulls the model that MODEL_NAME names where there is a registry, by the settings that the channel then has.
 fn follow_registry(
     config: &Config,
-    state: &Arc<State>,
+    metrics: &Metrics,
+    catalog: Arc<Published>,
     watcher: Option<&Watcher>,
-) -> Option<(watch::Sender<registry::Settings>, Followed)> {
+) -> Option<(watch::Sender<registry::RegistrySettings>, Followed)> {
     let (settings, models) = config.registry.clone().zip(config.models.as_ref())?;
-    let state = Arc::clone(state);
-    let metrics = state.metrics.pulls.clone();
-    let policy = registry::Served {
+    let metrics = metrics.pulls.clone();
+    let policy = Served {
         model: config.served.clone(),
-        catalog: Box::new(move || state.catalog()),
-        control: watcher?.control(),
+        catalog,
+        commands: watcher?.commands(),
     };
     let registry = Registry::new(models.directory.join(&config.served), Arc::new(policy), metrics);
     let followed = Followed {
         location: settings.location.clone(),
         status: registry.status(),
     };
-    let (held, settings) = watch::channel(settings);
+    let (settings_sender, settings) = watch::channel(settings);
     tokio::task::spawn_local(registry.follow(settings));
-    Some((held, followed))
+    Some((settings_sender, followed))
 }
 
 /// Has the control thread answer at the admin listener for as long as the process lives: a pod that drains can be looked into.
-fn administer(
+fn serve_admin(
     admin: Admin,
     listeners: Listeners,
     config: &Config,
@@ -268,17 +275,17 @@ fn administer(
 }
 
 /// What is done with settings that changed.
-fn take_up(
+fn apply_settings(
     mut level: LevelFilter,
-    state: Arc<State>,
+    state: Arc<ServiceState>,
     drain_times: Rc<Cell<DrainTimes>>,
-    registry: Option<watch::Sender<registry::Settings>>,
+    registry: Option<watch::Sender<registry::RegistrySettings>>,
 ) -> impl AsyncFnMut(Config) -> Result<(), Infallible> {
     async move |config| {
         state.limit(config.limits);
         drain_times.set(config.drain);
-        if let (Some(held), Some(settings)) = (&registry, config.registry) {
-            registry::Settings::renew(held, settings);
+        if let (Some(settings_sender), Some(settings)) = (&registry, config.registry) {
+            registry::RegistrySettings::renew(settings_sender, settings);
         }
         if std::mem::replace(&mut level, config.logging.level) != level {
             logging::set_level(level);

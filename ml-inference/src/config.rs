@@ -4,26 +4,28 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use model_runtime::OnnxRuntimeError;
+use model_runtime::onnxruntime::IS_BUILT_IN;
 use shared::cli::Program;
-use shared::config::shape::{BYTES, NAME, SECONDS};
-use shared::config::{Scalar, Setting, Settings, common, units};
-use shared::lifecycle::DrainTimes;
+use shared::config::scalar::{BYTES, NAME, SECONDS};
+use shared::config::{Scalar, Setting, Settings, units};
+use shared::lifecycle::{self, DrainTimes};
+use shared::reload::RELOAD_INTERVAL;
 use shared::serve::{self, ConnectionLimits};
-use shared::telemetry::logging::Logging;
+use shared::service_settings;
+use shared::telemetry::logging::{self, Logging};
 
 use crate::engine::RunLimits;
 use crate::model::BuiltIn;
+use crate::model::ModelVersion;
+use crate::registry::{self, settings};
 use crate::repository::check_name;
-use crate::repository::registry::{self, settings};
-use crate::runtime::OnnxRuntimeError;
-use crate::runtime::onnxruntime::IS_BUILT_IN;
-use crate::version::ModelVersion;
 
 /// What the command line shows of this service.
 pub const PROGRAM: Program = Program {
     name: "ml-inference",
     version: env!("CARGO_PKG_VERSION"),
-    about: "Serves models over HTTP: the lab's /predict, TensorFlow Serving's /v1, Open Inference's /v2, probes and metrics, all on one port. \
+    description: "Serves models over HTTP: the lab's /predict, TensorFlow Serving's /v1, Open Inference's /v2, probes and metrics, all on one port. \
             Models are loaded and unloaded on another.",
     settings: SETTINGS,
     documents: &[],
@@ -37,7 +39,7 @@ pub const PROGRAM: Program = Program {
 const BIND_ADDRESS: Setting = Setting::new(
     "BIND_ADDRESS",
     "0.0.0.0",
-    Scalar::text("an IPv4 or IPv6 address", "^[0-9A-Fa-f:.]+$"),
+    Scalar::quoted_text("an IPv4 or IPv6 address", "^[0-9A-Fa-f:.]+$"),
     "address to listen on",
 );
 const SERVICE_PORT: Setting = Setting::new(
@@ -49,7 +51,7 @@ const SERVICE_PORT: Setting = Setting::new(
 const ADMIN_ADDRESS: Setting = Setting::new(
     "ADMIN_ADDRESS",
     "127.0.0.1:9091",
-    Scalar::text("an address and a port, such as 127.0.0.1:9091, or nothing", ""),
+    Scalar::quoted_text("an address and a port, such as 127.0.0.1:9091, or nothing", ""),
     "where models are loaded and unloaded, and /status.json is: who connects may do it, so by default only from inside the pod \
      (kubectl port-forward); empty: nowhere",
 );
@@ -57,7 +59,7 @@ const SERVICE_NAME: Setting = Setting::new("SERVICE_NAME", "ml-inference", NAME,
 const MODEL_NAME: Setting = Setting::new(
     "MODEL_NAME",
     "half_plus_two",
-    Scalar::word(
+    Scalar::any_text(
         "the name of a model: up to 128 letters, digits, '-', '_' and '.', none of the latter first",
         "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$",
     ),
@@ -67,13 +69,13 @@ const MODEL_NAME: Setting = Setting::new(
 const MODEL_VERSION: Setting = Setting::new(
     "MODEL_VERSION",
     "1.0",
-    Scalar::word(ModelVersion::EXPECTS, ""),
+    Scalar::any_text(ModelVersion::EXPECTS, ""),
     "version of the model, stamped into the image; its major number is the repository's integer version",
 );
 const MODELS_DIR: Setting = Setting::new(
     "MODELS_DIR",
     "",
-    Scalar::text("an absolute path", "^(/.*)?$"),
+    Scalar::quoted_text("an absolute path", "^(/.*)?$"),
     "directory with ONNX models to serve besides, MODEL/VERSION/model.onnx; what changes in it is taken up",
 );
 const MODELS_INTERVAL: Setting = Setting::new(
@@ -98,7 +100,7 @@ const MAX_MODEL_BYTES: Setting = Setting::new(
 pub(crate) const ORT_DYLIB_PATH: Setting = Setting::new(
     "ORT_DYLIB_PATH",
     "",
-    Scalar::text("an absolute path", "^(/.*)?$"),
+    Scalar::quoted_text("an absolute path", "^(/.*)?$"),
     "onnxruntime's shared library (1.17 or newer), in a program built with the cargo feature `onnxruntime`; empty: libonnxruntime.so beside \
      the program or where the system has it, if it is there",
 );
@@ -143,8 +145,8 @@ const MAX_RESPONSE_BYTES: Setting = Setting::new(
 )
 .live();
 const REQUEST_TIMEOUT: Setting = Setting {
-    about: "longest time a request's body may take to arrive; later ones are answered 408",
-    ..common::REQUEST_TIMEOUT
+    description: "longest time a request's body may take to arrive; later ones are answered 408",
+    ..service_settings::REQUEST_TIMEOUT
 };
 pub const SETTINGS: &[Setting] = &[
     BIND_ADDRESS,
@@ -165,11 +167,11 @@ pub const SETTINGS: &[Setting] = &[
     MAX_BODY_BYTES,
     MAX_RESPONSE_BYTES,
     REQUEST_TIMEOUT,
-    common::ENVIRONMENT,
-    common::LOG_LEVEL,
-    common::LOG_FORMAT,
-    common::KEEPALIVE_TIMEOUT,
-    common::MAX_CONNECTIONS,
+    service_settings::ENVIRONMENT,
+    logging::LOG_LEVEL,
+    logging::LOG_FORMAT,
+    serve::KEEPALIVE_TIMEOUT,
+    serve::MAX_CONNECTIONS,
     serve::HEADER_TIMEOUT,
     serve::SEND_TIMEOUT,
     serve::MAX_HEADER_BYTES,
@@ -181,10 +183,10 @@ pub const SETTINGS: &[Setting] = &[
     serve::HTTP2_CONNECTION_WINDOW_BYTES,
     serve::HTTP2_PING_INTERVAL,
     serve::HTTP2_PING_TIMEOUT,
-    common::DRAIN_WINDOW,
-    common::DRAIN_TIMEOUT,
-    common::RELOAD_INTERVAL,
-    common::POD_NAME,
+    lifecycle::DRAIN_WINDOW,
+    lifecycle::DRAIN_TIMEOUT,
+    RELOAD_INTERVAL,
+    service_settings::POD_NAME,
     settings::MODEL_URI,
     settings::REGISTRY_INTERVAL,
     settings::REGISTRY_TIMEOUT,
@@ -223,7 +225,7 @@ pub struct Config {
     pub drain: DrainTimes,
     pub logging: Logging,
     /// Without MODEL_URI there is none.
-    pub registry: Option<registry::Settings>,
+    pub registry: Option<registry::RegistrySettings>,
 }
 
 /// The directory that models are loaded from.
@@ -255,7 +257,7 @@ pub fn parse(settings: &mut Settings) -> Config {
     let address = SocketAddr::new(ip, port);
     let cpus = serve::usable_cpus();
     let most_runs = settings.get(&INTER_OP_PARALLELISM, units::number);
-    let pod_name = settings.get(&common::POD_NAME, |text| match text {
+    let pod_name = settings.get(&service_settings::POD_NAME, |text| match text {
         "" => Some(None),
         name => units::name(name, LONGEST_POD_NAME).map(Some),
     });
@@ -275,7 +277,7 @@ pub fn parse(settings: &mut Settings) -> Config {
         admin: admin(settings, address),
         service_name: settings.get(&SERVICE_NAME, |text| units::name(text, LONGEST_NAME)),
         pod_name: pod_name.or_else(host_name).unwrap_or_else(|| NAMELESS.to_owned()),
-        environment: settings.get(&common::ENVIRONMENT, |text| units::name(text, LONGEST_NAME)),
+        environment: settings.get(&service_settings::ENVIRONMENT, |text| units::name(text, LONGEST_NAME)),
         served,
         built_in,
         model_version: settings.get(&MODEL_VERSION, ModelVersion::parse),
@@ -293,8 +295,8 @@ pub fn parse(settings: &mut Settings) -> Config {
         },
         connections: ConnectionLimits::from_settings(settings),
         drain: DrainTimes {
-            window: settings.get(&common::DRAIN_WINDOW, units::seconds),
-            timeout: settings.get(&common::DRAIN_TIMEOUT, units::seconds),
+            window: settings.get(&lifecycle::DRAIN_WINDOW, units::seconds),
+            timeout: settings.get(&lifecycle::DRAIN_TIMEOUT, units::seconds),
         },
         logging: Logging::from_settings(settings),
         registry,
@@ -351,9 +353,13 @@ fn onnxruntime(settings: &mut Settings) -> Option<PathBuf> {
 }
 
 /// Where the model that MODEL_NAME names is pulled from. It must be one that is loaded from MODELS_DIR then.
-fn registry(settings: &mut Settings, served: &str, models: Option<&ModelsConfig>) -> Option<registry::Settings> {
+fn registry(
+    settings: &mut Settings,
+    served: &str,
+    models: Option<&ModelsConfig>,
+) -> Option<registry::RegistrySettings> {
     let largest_file = settings.get(&MAX_MODEL_BYTES, units::bytes);
-    let registry = registry::Settings::from_settings(settings, largest_file)?;
+    let registry = registry::RegistrySettings::from_settings(settings, largest_file)?;
     if models.is_none() {
         settings.refuse_value(&settings::MODEL_URI, "needs a MODELS_DIR to put the model into");
     }

@@ -8,10 +8,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::{Method, StatusCode};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 use prometheus::{Registry, core::Collector};
-use shared::telemetry::metrics::{ConnectionMetrics, LATENCY_BUCKETS, ReloadMetrics, registry};
+use shared::reload::ReloadMetrics;
+use shared::serve::ConnectionMetrics;
+use shared::telemetry::metrics::{LATENCY_BUCKETS, registry};
 
-use crate::http::Route;
 use crate::model::Model;
+use crate::route::Route;
 
 const PREFIX: &str = "ml_inference";
 

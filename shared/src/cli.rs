@@ -6,26 +6,37 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::config::{Faults, Key, Layers, Reloader, Setting, Settings, schema};
+use crate::config::{Key, Layers, Setting, SettingErrors, Settings, schema};
+use crate::reload::Reloader;
 
-/// `EX_CONFIG` of sysexits.h: what a service exits with when its settings cannot stand.
+/// `EX_CONFIG` of sysexits.h: the exit status for invalid settings.
 pub const EXIT_CONFIG: u8 = 78;
 /// `EX_USAGE` of sysexits.h: an unknown flag.
 pub const EXIT_USAGE: u8 = 64;
 
+/// The action that a command line asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
+    /// The service itself.
     Run,
+    /// `--check`: validates the settings and exits.
     Check,
+    /// `--print-config`.
     PrintConfig,
+    /// `--print-schema`.
     PrintSchema,
+    /// `--help`.
     Help,
+    /// `--version`.
     Version,
 }
 
+/// A parsed command line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Arguments {
+    /// The last action named; without one, `Run`.
     pub command: Command,
+    /// The mounted file, by `--config FILE` or `--check FILE`.
     pub config_file: Option<PathBuf>,
 }
 
@@ -80,17 +91,25 @@ pub fn environment() -> BTreeMap<String, String> {
 /// One of the two services, as its command line sees it.
 #[derive(Debug)]
 pub struct Program {
+    /// The program's name, as `--version` and messages show it.
     pub name: &'static str,
+    /// The version of the build.
     pub version: &'static str,
-    pub about: &'static str,
+    /// One sentence, the first line of `--help`.
+    pub description: &'static str,
+    /// The table of settings.
     pub settings: &'static [Setting],
     /// Keys of the mounted file that hold lists, and their defaults as YAML.
     pub documents: &'static [Key],
+    /// The defaults of `documents` as YAML.
     pub default_document: &'static str,
+    /// The mounted file where neither a flag nor `CONFIG_FILE` names one.
     pub default_file: &'static str,
     /// Colon-separated.
     pub default_config_dirs: &'static str,
+    /// The directory of secret files where `SECRET_DIRS` names none.
     pub default_secret_dir: &'static str,
+    /// The lines of `--help` about the mounted file.
     pub file_note: &'static str,
 }
 
@@ -137,7 +156,7 @@ impl Program {
         }
     }
 
-    /// Where the settings come from, with `file` as the mounted one.
+    /// The sources of the settings, with `file` as the mounted one.
     pub fn layers(&self, file: Option<PathBuf>, variables: BTreeMap<String, String>) -> Layers {
         Layers {
             settings: self.settings.to_vec(),
@@ -163,7 +182,7 @@ impl Program {
         name.to_string_lossy().into_owned()
     }
 
-    fn refuse(&self, faults: &Faults) -> ExitCode {
+    fn refuse(&self, faults: &SettingErrors) -> ExitCode {
         complain(&format!("{}: {faults}", self.name));
         ExitCode::from(EXIT_CONFIG)
     }
@@ -187,7 +206,7 @@ secret file a key in SECRET_DIRS (default {secrets}); both are colon-separated l
 What is marked `live` may change in a running process; so may the file's other parts.
 {note}
 ",
-            about = self.about,
+            about = self.description,
             program = self.name,
             file = self.default_file,
             configs = self.default_config_dirs,
@@ -203,7 +222,7 @@ What is marked `live` may change in a running process; so may the file's other p
             let live = if setting.live { ", live" } else { "" };
             text.push_str(&format!(
                 "\n  {} ({default}{live})\n      {}\n      {}\n",
-                setting.name, setting.about, setting.scalar
+                setting.name, setting.description, setting.scalar
             ));
         }
         text
@@ -221,7 +240,7 @@ fn say(text: &str) -> ExitCode {
     }
 }
 
-/// Prints to standard error: the log is not up yet, or the user stands at a terminal.
+/// Prints to standard error: the log is not up yet, or the user is at a terminal.
 pub fn complain(text: &str) {
     // With standard error gone there is no place left to report to.
     let _unreported = writeln!(io::stderr(), "{text}");

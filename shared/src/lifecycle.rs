@@ -15,6 +15,6 @@ mod drain;
 mod phase;
 mod signal;
 
-pub use drain::{DrainTimes, Drained, drain};
+pub use drain::{DRAIN_TIMEOUT, DRAIN_WINDOW, DrainTimes, Drained, drain};
 pub use phase::{Lifecycle, Phase, PhaseWatch};
 pub use signal::{Signal, Signals};

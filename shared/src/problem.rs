@@ -13,9 +13,10 @@ use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value};
 
+/// The media type of RFC 9457.
 pub const CONTENT_TYPE_PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// What went wrong, in words for the client: it never names internals such as addresses.
+/// A failure in words for the client: it never names internals such as addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     status: StatusCode,
@@ -29,6 +30,7 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// A problem without any optional member.
     pub fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status,
@@ -70,22 +72,26 @@ impl Problem {
         self
     }
 
+    /// The time after which a retry may succeed, for `Retry-After`.
     #[must_use]
     pub fn retry_after_seconds(mut self, seconds: u32) -> Self {
         self.retry_after_seconds = Some(seconds);
         self
     }
 
+    /// The id of the request, repeated in the body.
     #[must_use]
     pub fn request_id(mut self, id: &str) -> Self {
         self.request_id = Some(id.to_owned());
         self
     }
 
+    /// The status of the response.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
+    /// The text for the client.
     pub fn detail(&self) -> &str {
         &self.detail
     }
@@ -115,6 +121,7 @@ impl Problem {
         Bytes::from(body)
     }
 
+    /// The response with this problem as its body.
     pub fn into_response<B: From<Bytes>>(self) -> Response<B> {
         let mut response = Response::new(B::from(self.body()));
         *response.status_mut() = self.status;

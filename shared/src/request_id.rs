@@ -5,9 +5,10 @@ use std::fmt;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
+/// The header of requests and responses.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Longer ids are not kept: they would be repeated in every log line.
+/// The longest id of a client, in bytes. A longer one is replaced: it would be repeated in every log line.
 const LONGEST: usize = 128;
 const GENERATED: usize = 32;
 
@@ -35,10 +36,12 @@ impl RequestId {
         Self(HeaderValue::from_maybe_shared(text).expect("hexadecimal digits are a valid header value"))
     }
 
+    /// The id as a header value.
     pub fn header_value(&self) -> &HeaderValue {
         &self.0
     }
 
+    /// The id as text.
     pub fn as_str(&self) -> &str {
         // Only ASCII gets into an id.
         self.0.to_str().unwrap_or_default()

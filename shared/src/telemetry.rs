@@ -1,4 +1,4 @@
-//! What the outside sees of the inside: log lines and metrics.
+//! Log lines and metrics.
 
 pub mod logging;
 pub mod metrics;

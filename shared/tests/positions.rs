@@ -1,11 +1,10 @@
-//! Faults of the mounted file say where they are: line and column of the value, of the key, or of what should hold it.
+//! SettingErrors of the mounted file say where they are: line and column of the value, of the key, or of what should hold it.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use shared::config::shape::Map;
 use shared::config::units::number;
-use shared::config::{Faults, Key, Layers, Scalar, Setting, Settings, Shape};
+use shared::config::{Key, Layers, Map, Scalar, Setting, SettingErrors, Settings, Shape};
 use shared::test_util::Scratch;
 
 const COUNT: Setting = Setting::new("COUNT", "1", Scalar::Whole(1, 9), "how many");
@@ -14,7 +13,7 @@ const TOKEN: Setting = Setting::secret("TOKEN", "the key to it all");
 /// A route has a `path`, a number `weight` and perhaps a map `check` of an `interval`.
 const ROUTES: Key = Key::new("routes", Shape::List(&Shape::Map(&ROUTE), 0), "where to");
 const ROUTE: Map = Map::of(&[PATH, WEIGHT, CHECK]);
-const PATH: Key = Key::scalar("path", Scalar::text("a path", "^/"), "what").required();
+const PATH: Key = Key::scalar("path", Scalar::quoted_text("a path", "^/"), "what").required();
 const WEIGHT: Key = Key::scalar("weight", NUMBER, "how much");
 const CHECK: Key = Key::map("check", &Map::of(&[INTERVAL]), "whether it is well");
 const INTERVAL: Key = Key::scalar("interval", NUMBER, "how often");
@@ -55,7 +54,7 @@ fn faults_of(text: &str) -> Vec<String> {
     let scratch = Scratch::new("positions");
     let mut settings = layers(&scratch, text).load();
     read(&mut settings);
-    let Err(Faults(faults)) = settings.finish(()) else {
+    let Err(SettingErrors(faults)) = settings.finish(()) else {
         return Vec::new();
     };
     let file = format!("{}:", scratch.path().join("settings.yaml").display());

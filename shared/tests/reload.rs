@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use proptest::prelude::*;
-use shared::config::shape::Map;
 use shared::config::units::number;
-use shared::config::{Changes, Faults, Key, Layers, Reloader, Scalar, Setting, Settings, Shape, common};
+use shared::config::{Changes, Key, Layers, Map, Scalar, Setting, SettingErrors, Settings, Shape};
+use shared::reload::{RELOAD_INTERVAL, Reloader};
 use shared::test_util::{Mount, Scratch};
 
-const COLOUR: Setting = Setting::new("COLOUR", "green", Scalar::word("a colour", ""), "what colour").live();
+const COLOUR: Setting = Setting::new("COLOUR", "green", Scalar::any_text("a colour", ""), "what colour").live();
 const COUNT: Setting = Setting::new("COUNT", "1", Scalar::Whole(1, 9), "how many");
 const TOKEN: Setting = Setting::secret("TOKEN", "the key to it all").live();
 
@@ -36,7 +36,7 @@ fn parse(settings: &mut Settings) -> Values {
 fn layers(variables: &[(&str, &Path)]) -> Layers {
     let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
     Layers {
-        settings: vec![COLOUR, COUNT, TOKEN, common::RELOAD_INTERVAL],
+        settings: vec![COLOUR, COUNT, TOKEN, RELOAD_INTERVAL],
         documents: &[ROUTES],
         default_document: "routes: [{prefix: /default}]",
         default_file: "/nowhere/settings.yaml",
@@ -57,7 +57,7 @@ fn start(layers: Layers) -> (Values, Reloader<Values>) {
 }
 
 /// What two looks give, of which the first must not give anything.
-fn after_two_looks(reloader: &mut Reloader<Values>) -> Option<Result<(Values, Changes), Faults>> {
+fn after_two_looks(reloader: &mut Reloader<Values>) -> Option<Result<(Values, Changes), SettingErrors>> {
     assert!(reloader.look().is_none(), "what was seen once does not count yet");
     let looked = reloader.look();
     looked.map(|looked| looked.map(|reload| (reload.settings, reload.changes)))

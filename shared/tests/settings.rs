@@ -5,18 +5,17 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use proptest::prelude::*;
-use shared::config::shape::Map;
 use shared::config::units::number;
-use shared::config::{Faults, Key, Layers, Scalar, Setting, Settings, Shape};
+use shared::config::{Key, Layers, Map, Scalar, Setting, SettingErrors, Settings, Shape};
 use shared::test_util::Scratch;
 
-const COLOUR: Setting = Setting::new("COLOUR", "green", Scalar::word("a colour", ""), "what colour");
+const COLOUR: Setting = Setting::new("COLOUR", "green", Scalar::any_text("a colour", ""), "what colour");
 const COUNT: Setting = Setting::new("COUNT", "1", Scalar::Whole(1, 9), "how many");
 const DEMO_PORT: Setting = Setting::new("DEMO_PORT", "80", Scalar::Whole(1, 65_535), "where");
 const TOKEN: Setting = Setting::secret("TOKEN", "the key to it all");
 const ROUTES: Key = Key::new("routes", Shape::List(&Shape::Map(&ROUTE), 0), "where to");
 const ROUTE: Map = Map::of(&[PREFIX, WEIGHT]);
-const PREFIX: Key = Key::scalar("prefix", Scalar::text("a path", "^/"), "what");
+const PREFIX: Key = Key::scalar("prefix", Scalar::quoted_text("a path", "^/"), "what");
 const WEIGHT: Key = Key::scalar("weight", Scalar::Whole(0, 9), "how much");
 const TABLE: &[Setting] = &[COLOUR, COUNT, DEMO_PORT, TOKEN];
 
@@ -69,7 +68,7 @@ fn token(settings: &mut Settings) -> Option<String> {
 fn faults(mut settings: Settings) -> Vec<String> {
     match settings.finish(()) {
         Ok(()) => Vec::new(),
-        Err(Faults(faults)) => faults.iter().map(ToString::to_string).collect(),
+        Err(SettingErrors(faults)) => faults.iter().map(ToString::to_string).collect(),
     }
 }
 

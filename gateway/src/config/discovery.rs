@@ -1,15 +1,18 @@
 //! `discovery:` of a cluster — where its endpoints come from when they are not listed.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use shared::config::Node;
 
-use super::Authority;
-use super::clusters::{DISCOVERY, ENDPOINTS, PORT_NAME};
+use crate::config::clusters::keys::{DISCOVERY, ENDPOINTS, PORT_NAME};
+use crate::config::values::Authority;
 
-/// How the endpoints of a cluster without a fixed list are found.
+/// Source of a cluster's endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Discovery {
+    /// A list of addresses and weights in the settings.
+    Fixed(Vec<(SocketAddr, u32)>),
     Dns,
     /// The EndpointSlices of a Service, and DNS for as long as the API server does not give them.
     Kubernetes(KubernetesService),
@@ -22,6 +25,17 @@ pub struct KubernetesService {
     pub namespace: Option<String>,
     /// Which of its ports; `None` where there is only one.
     pub port_name: Option<String>,
+}
+
+impl Discovery {
+    /// The tier that the endpoints come from as long as nothing fails.
+    pub fn tier(&self) -> Tier {
+        match self {
+            Self::Fixed(_) => Tier::Fixed,
+            Self::Dns => Tier::Dns,
+            Self::Kubernetes(_) => Tier::Kubernetes,
+        }
+    }
 }
 
 impl KubernetesService {
@@ -52,8 +66,16 @@ fn label(text: &str) -> Option<String> {
 
 impl fmt::Display for Discovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Kubernetes(service) = self else {
-            return f.write_str("by DNS");
+        let service = match self {
+            Self::Fixed(endpoints) => {
+                let list: Vec<String> = endpoints
+                    .iter()
+                    .map(|(address, weight)| format!("{address}*{weight}"))
+                    .collect();
+                return write!(f, "endpoints {}", list.join(","));
+            }
+            Self::Dns => return f.write_str("by DNS"),
+            Self::Kubernetes(service) => service,
         };
         write!(f, "by EndpointSlices of {}", service.name)?;
         if let Some(namespace) = &service.namespace {
@@ -66,7 +88,32 @@ impl fmt::Display for Discovery {
     }
 }
 
-/// The keys `discovery` and `port_name` of the cluster `node`.
+/// Source of a cluster's endpoints at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Tier {
+    Fixed,
+    Dns,
+    Kubernetes,
+}
+
+impl Tier {
+    pub const ALL: [Self; 3] = [Self::Fixed, Self::Dns, Self::Kubernetes];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fixed => "fixed",
+            Self::Dns => "dns",
+            Self::Kubernetes => "kubernetes",
+        }
+    }
+
+    pub fn from_u8(number: u8) -> Self {
+        Self::ALL[usize::from(number) % Self::ALL.len()]
+    }
+}
+
+/// The keys `discovery` and `port_name` of the cluster `node`, which has no fixed list.
 pub(super) fn parse(node: &Node<'_>, authority: Option<&Authority>) -> Discovery {
     let field = node.field(&DISCOVERY);
     let by_kubernetes = node.find(&DISCOVERY, |text| Some(text == "kubernetes"));

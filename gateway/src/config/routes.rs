@@ -1,6 +1,6 @@
 //! `routes:` — which request goes where.
 
-mod keys;
+pub(super) mod keys;
 
 use std::fmt;
 use std::time::Duration;
@@ -9,10 +9,9 @@ use http::{HeaderValue, StatusCode};
 use shared::config::units::{boolean, seconds};
 use shared::config::{Chosen, Node};
 
-use super::ClusterConfig;
+use crate::config::clusters::ClusterConfig;
+use crate::config::values::{PATH, absolute_path};
 use keys::*;
-
-pub(super) use keys::{PATH, ROUTES};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PathMatch {
@@ -40,20 +39,46 @@ impl fmt::Display for PathMatch {
 
 #[derive(Debug, Clone)]
 pub enum Action {
-    Forward {
-        /// Index into the clusters.
-        cluster: usize,
-        /// What the matched part of the path becomes; `None` leaves the path alone.
-        rewrite: Option<String>,
-        timeout: Option<Duration>,
-        /// How long one attempt may take where another is possible.
-        per_try_timeout: Option<Duration>,
-        /// Any method may be sent again after it may have been seen.
-        idempotent: bool,
-        /// Answers that an idempotent request is sent again for.
-        retry_on: Vec<StatusCode>,
-    },
+    Forward(ForwardConfig),
     Respond(StaticResponse),
+}
+
+#[derive(Debug, Clone)]
+pub struct ForwardConfig {
+    /// The name of a configured cluster.
+    pub cluster: String,
+    /// Replacement of the matched part of the path; `None` leaves the path alone.
+    pub rewrite: Option<String>,
+    /// Instead of the timeout that all routes have.
+    pub timeout: Option<Duration>,
+    /// Longest time of one attempt where another is possible.
+    pub per_try_timeout: Option<Duration>,
+    /// Any method may be sent again after it may have been seen.
+    pub idempotent: bool,
+    /// Answers that an idempotent request is sent again for.
+    pub retry_on: Vec<StatusCode>,
+}
+
+impl fmt::Display for ForwardConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let statuses: Vec<&str> = self.retry_on.iter().map(StatusCode::as_str).collect();
+        let statuses = statuses.join(",");
+        write!(
+            f,
+            "to {} idempotent={} retry_on={statuses}",
+            self.cluster, self.idempotent
+        )?;
+        if let Some(rewrite) = &self.rewrite {
+            write!(f, " rewrite={rewrite}")?;
+        }
+        if let Some(timeout) = self.timeout {
+            write!(f, " timeout={}", timeout.as_secs_f64())?;
+        }
+        if let Some(timeout) = self.per_try_timeout {
+            write!(f, " per_try_timeout={}", timeout.as_secs_f64())?;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -78,35 +103,16 @@ impl RouteConfig {
             PathMatch::Exact(path) | PathMatch::Prefix(path) => path,
         }
     }
+}
 
-    /// The route on one line.
-    pub fn describe(&self, clusters: &[ClusterConfig]) -> String {
-        let action = match &self.action {
-            Action::Respond(response) => format!("respond {}", response.status.as_u16()),
-            Action::Forward {
-                cluster,
-                rewrite,
-                timeout,
-                per_try_timeout,
-                idempotent,
-                retry_on,
-            } => {
-                let statuses: Vec<&str> = retry_on.iter().map(StatusCode::as_str).collect();
-                let (name, statuses) = (&clusters[*cluster].name, statuses.join(","));
-                let mut action = format!("to {name} idempotent={idempotent} retry_on={statuses}");
-                if let Some(rewrite) = rewrite {
-                    action.push_str(&format!(" rewrite={rewrite}"));
-                }
-                if let Some(timeout) = timeout {
-                    action.push_str(&format!(" timeout={}", timeout.as_secs_f64()));
-                }
-                if let Some(timeout) = per_try_timeout {
-                    action.push_str(&format!(" per_try_timeout={}", timeout.as_secs_f64()));
-                }
-                action
-            }
-        };
-        format!("{} {action} require_api_key={}", self.matches, self.require_api_key)
+impl fmt::Display for RouteConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.matches)?;
+        match &self.action {
+            Action::Forward(forward) => write!(f, "{forward}")?,
+            Action::Respond(response) => write!(f, "respond {}", response.status.as_u16())?,
+        }
+        write!(f, " require_api_key={}", self.require_api_key)
     }
 }
 
@@ -135,13 +141,13 @@ fn parse_route(node: &Node<'_>, clusters: &[ClusterConfig]) -> Option<RouteConfi
         return None;
     }
     let matches = match node.choose(&MATCH) {
-        Some(Chosen::Either(path)) => path.parse(&PATH, absolute_path).map(PathMatch::Exact),
-        Some(Chosen::Or(prefix)) => prefix.parse(&PATH, absolute_path).map(PathMatch::below),
+        Some(Chosen::First(path)) => path.parse(&PATH, absolute_path).map(PathMatch::Exact),
+        Some(Chosen::Second(prefix)) => prefix.parse(&PATH, absolute_path).map(PathMatch::below),
         None => None,
     };
     let action = match node.choose(&ACTION) {
-        Some(Chosen::Either(_)) => parse_forward(node, clusters),
-        Some(Chosen::Or(_)) => parse_respond(&node.map(&RESPOND)).map(Action::Respond),
+        Some(Chosen::First(_)) => parse_forward(node, clusters),
+        Some(Chosen::Second(_)) => parse_respond(&node.map(&RESPOND)).map(Action::Respond),
         None => None,
     };
     let require_api_key = node.get(&REQUIRE_API_KEY, boolean);
@@ -162,46 +168,43 @@ fn parse_forward(node: &Node<'_>, clusters: &[ClusterConfig]) -> Option<Action> 
     let rewrite = node.find(&REWRITE, absolute_path);
     let idempotent = node.get(&IDEMPOTENT, boolean);
     let retry_on = node.values(&RETRY_ON, status);
-    Some(Action::Forward {
+    Some(Action::Forward(ForwardConfig {
         cluster: cluster?,
         rewrite,
         timeout,
         per_try_timeout,
         idempotent,
         retry_on,
-    })
+    }))
 }
 
-/// The place among `clusters` of the one that the route names.
-fn parse_cluster_name(node: &Node<'_>, clusters: &[ClusterConfig]) -> Option<usize> {
+/// The name of one of `clusters`.
+fn parse_cluster_name(node: &Node<'_>, clusters: &[ClusterConfig]) -> Option<String> {
     let name: String = node.find(&CLUSTER, |text| Some(text.to_owned()))?;
-    let place = clusters.iter().position(|cluster| cluster.name == name);
-    if place.is_none() {
-        let names: Vec<&str> = clusters.iter().map(|cluster| cluster.name.as_str()).collect();
-        let problem = format!("expected one of the clusters {}, found {name:?}", names.join(", "));
-        node.field(&CLUSTER).fault(problem);
+    if clusters.iter().any(|cluster| cluster.name == name) {
+        return Some(name);
     }
-    place
+    let names: Vec<&str> = clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+    let problem = format!("expected one of the clusters {}, found {name:?}", names.join(", "));
+    node.field(&CLUSTER).fault(problem);
+    None
 }
 
 fn parse_respond(node: &Node<'_>) -> Option<StaticResponse> {
     node.exists().then(|| StaticResponse {
         status: node.get(&STATUS, status),
-        content_type: node.get(&CONTENT_TYPE, |text| HeaderValue::from_str(text).ok()),
+        content_type: node.get(&CONTENT_TYPE, media_type),
         body: node.get(&BODY, |text| Some(text.to_owned())),
     })
 }
 
-fn status(text: &str) -> Option<StatusCode> {
-    StatusCode::from_u16(text.parse().ok()?).ok()
+/// A header value of ASCII; the type of header values allows more than that.
+fn media_type(text: &str) -> Option<HeaderValue> {
+    text.is_ascii().then(|| HeaderValue::from_str(text).ok())?
 }
 
-pub(super) fn absolute_path(text: &str) -> Option<String> {
-    let visible = text
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && !b"?#%\\\"".contains(&byte));
-    let segments = !text.contains("//") && !text.split('/').any(|segment| segment == "." || segment == "..");
-    (text.starts_with('/') && visible && segments).then(|| text.to_owned())
+fn status(text: &str) -> Option<StatusCode> {
+    StatusCode::from_u16(text.parse().ok()?).ok()
 }
 
 #[cfg(test)]
@@ -209,12 +212,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_configured_path_is_plain_and_absolute() {
-        for good in ["/", "/predict", "/v1/models", "/a.b/c-d_e~f"] {
-            assert_eq!(absolute_path(good).as_deref(), Some(good));
+    fn a_media_type_is_ascii_without_control_characters() {
+        for good in ["text/plain", "application/json; charset=utf-8", "a\tb", ""] {
+            assert_eq!(media_type(good).expect(good), good);
         }
-        for bad in ["", "predict", "/a?b", "/a/../b", "/a//b", "/a b", "/%2e", "/ä", "/a/."] {
-            assert_eq!(absolute_path(bad), None, "{bad:?}");
+        for bad in ["ä", "text/plain\n", "a\0", "text/plain; title=\u{7f}", "日本"] {
+            assert_eq!(media_type(bad), None, "{bad:?}");
         }
     }
 }

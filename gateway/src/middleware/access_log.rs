@@ -1,27 +1,23 @@
 //! One log line and one set of measurements for each request, when its answer has ended.
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
-use http_body::{Body, Frame, SizeHint};
-use pin_project_lite::pin_project;
-use prometheus::IntGauge;
+use http_body::{Body, Frame};
+use shared::serve::{Observe, ObservedBody, ObservedFuture};
 use shared::telemetry::logging::{is_probe, without_query_values};
 use tower::{Layer, Service};
 use tracing::{debug, info};
 
-use super::exchange::{Answer, Exchange, Record};
-use super::grpc;
-use crate::body::{BodyError, Ended, ResponseBody, Tunnel};
-use crate::metrics::RouteMetrics;
+use crate::exchange::{Answer, Exchange, RequestRecord, ResponseBody, TunnelTotals};
+use crate::grpc;
 use crate::route::{Route, Target};
+use crate::upstream::BodyError;
 
 const X_MODEL_VERSION: &str = "x-model-version";
 
@@ -47,124 +43,63 @@ where
 {
     type Response = Response<RecordedBody>;
     type Error = Infallible;
-    type Future = AccessLogFuture<S::Future>;
+    type Future = ObservedFuture<S::Future, Recorder>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, exchange: Box<Exchange>) -> Self::Future {
-        AccessLogFuture {
-            recorder: Some(Box::new(Recorder::new(&exchange))),
-            inner: self.inner.call(exchange),
+        let recorder = Recorder(Some(Box::new(Recording::new(&exchange))));
+        ObservedFuture::new(self.inner.call(exchange), recorder)
+    }
+}
+
+/// The answer's body; the request is recorded when it is dropped, at its end or before.
+pub(crate) type RecordedBody = ObservedBody<ResponseBody, Recorder>;
+
+/// The observer of a request's answer. Where a tunnel follows, only that one's end tells how the request ended: then the
+/// recording goes there. On the heap, because it moves with the answer through every layer.
+pub(crate) struct Recorder(Option<Box<Recording>>);
+
+impl Observe<ResponseBody> for Recorder {
+    fn on_head(&mut self, answer: &mut Answer, _: &mut Context<'_>) {
+        let Some(recording) = &mut self.0 else { return };
+        recording.head(answer);
+        if let Some(tunnel) = recording.record.tunnel.take()
+            && let Some(mut recording) = self.0.take()
+        {
+            recording.ended = false;
+            tunnel.observe(move |totals| recording.tunnel_ended(totals));
         }
     }
-}
 
-pin_project! {
-    pub(crate) struct AccessLogFuture<F> {
-        #[pin]
-        inner: F,
-        recorder: Option<Box<Recorder>>,
-    }
-}
-
-impl<F> Future for AccessLogFuture<F>
-where
-    F: Future<Output = Result<Answer, Infallible>>,
-{
-    type Output = Result<Response<RecordedBody>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let Ok(answer) = ready!(this.inner.poll(cx));
-        let mut recorder = this.recorder.take().expect("a future is not polled after it is ready");
-        recorder.head(&answer);
-        Poll::Ready(Ok(answer.map(|inner| match inner {
-            ResponseBody::Tunnel(tunnel) => RecordedBody::before(tunnel, recorder),
-            inner => RecordedBody {
-                inner,
-                recorder: Some(recorder),
-            },
-        })))
-    }
-}
-
-pin_project! {
-    /// The answer's body; what happened is recorded when it is dropped, at its end or before.
-    pub(crate) struct RecordedBody {
-        #[pin]
-        inner: ResponseBody,
-        // On the heap: it moves with the answer through every layer. Without it, a tunnel has it.
-        recorder: Option<Box<Recorder>>,
-    }
-}
-
-impl RecordedBody {
-    /// The empty body of a 101; the request ends with the tunnel that follows.
-    #[cold]
-    fn before(tunnel: Box<Tunnel>, mut recorder: Box<Recorder>) -> Self {
-        let takeover = recorder.record.peer.takeover.clone();
-        recorder.ended = false;
-        takeover.set(async move |stream, ahead| {
-            let gauge = recorder.metrics().tunnels.clone();
-            gauge.inc();
-            let _open = Open(gauge);
-            recorder.tunnel_ended(tunnel.run(stream, ahead).await);
-        });
-        Self {
-            inner: ResponseBody::Whole(None),
-            recorder: None,
+    fn on_frame(&mut self, frame: &Frame<Bytes>, is_last: bool) {
+        let Some(recording) = &mut self.0 else { return };
+        recording.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        recording.ended = is_last;
+        if let Some(trailers) = frame.trailers_ref() {
+            recording.note_grpc_status(trailers);
         }
     }
-}
 
-impl Body for RecordedBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let mut this = self.project();
-        let frame = ready!(this.inner.as_mut().poll_frame(cx));
-        let Some(recorder) = this.recorder else {
-            return Poll::Ready(frame);
-        };
-        match &frame {
-            Some(Ok(frame)) => {
-                recorder.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-                recorder.ended = this.inner.is_end_stream();
-                if let Some(trailers) = frame.trailers_ref() {
-                    recorder.note_grpc_status(trailers);
-                }
-            }
-            Some(Err(error)) => recorder.broke = Some(error.to_string()),
-            None => recorder.ended = true,
+    fn on_error(&mut self, error: &BodyError) {
+        if let Some(recording) = &mut self.0 {
+            recording.broke = Some(error.to_string());
         }
-        Poll::Ready(frame)
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-/// A tunnel, counted as open.
-struct Open(IntGauge);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.dec();
+    fn on_end(&mut self) {
+        if let Some(recording) = &mut self.0 {
+            recording.ended = true;
+        }
     }
 }
 
 /// Everything a log line says, and the count of the request as in flight.
-struct Recorder {
+pub(crate) struct Recording {
     line: Option<Line>,
-    record: Rc<Record>,
+    record: Rc<RequestRecord>,
     status: Option<StatusCode>,
     grpc_status: Option<u16>,
     /// From the request's head to the answer's.
@@ -174,12 +109,12 @@ struct Recorder {
     ended: bool,
     is_head: bool,
     bytes: u64,
-    /// What came from the client through a tunnel.
+    /// Bytes from the client through a tunnel.
     received: Option<u64>,
     broke: Option<String>,
 }
 
-/// What only the log line needs.
+/// Fields that only the log line needs.
 struct Line {
     version: Version,
     method: Method,
@@ -187,12 +122,12 @@ struct Line {
     probe: bool,
 }
 
-impl Recorder {
+impl Recording {
     fn new(exchange: &Exchange) -> Self {
         let worker = &exchange.record.worker;
         worker.metrics.in_flight.inc();
         Self {
-            line: worker.access_log.then(|| Line::new(exchange)),
+            line: worker.snapshot.live.access_log.then(|| Line::new(exchange)),
             record: Rc::clone(&exchange.record),
             status: None,
             grpc_status: None,
@@ -223,39 +158,27 @@ impl Recorder {
         }
     }
 
-    fn tunnel_ended(&mut self, tunnel: Ended) {
+    fn tunnel_ended(&mut self, tunnel: TunnelTotals) {
         self.bytes = tunnel.to_client;
         self.received = Some(tunnel.to_upstream);
         self.ended = tunnel.broke.is_none();
         self.broke = tunnel.broke.map(|broke| broke.to_string());
     }
 
-    fn route(&self) -> Option<&Route> {
-        self.record
-            .route
-            .get()
-            .map(|route| self.record.worker.routes.get(route))
-    }
-
-    fn metrics(&self) -> &RouteMetrics {
-        self.route()
-            .map_or(&self.record.worker.unrouted, |route| &route.metrics)
-    }
-
-    /// Whether the answer ended before its end: the client left or the upstream broke off.
+    /// Tells whether the answer was cut short: the client left or the upstream broke off.
     fn aborted(&self) -> bool {
         self.broke.is_some() || (self.status.is_some() && !self.ended)
     }
 }
 
-impl Drop for Recorder {
+impl Drop for Recording {
     fn drop(&mut self) {
         self.record.worker.metrics.in_flight.dec();
         let duration = self.record.started.elapsed();
         let upstream = self.record.upstream_time();
         let others = upstream.unwrap_or_default() + self.record.body_wait.get();
         let overhead = self.head_after.saturating_sub(others);
-        let metrics = self.metrics();
+        let metrics = self.record.route_metrics();
         match self.status {
             Some(status) => metrics.count(status),
             // The client left before there was an answer: nginx's 499.
@@ -278,7 +201,7 @@ impl Drop for Recorder {
             metrics.upstream.observe(upstream.as_secs_f64());
         }
         if let Some(line) = &self.line {
-            line.write(self, self.route(), duration, overhead);
+            line.write(self, self.record.route(), duration, overhead);
         }
     }
 }
@@ -293,7 +216,7 @@ impl Line {
         }
     }
 
-    fn write(&self, record: &Recorder, route: Option<&Route>, duration: Duration, overhead: Duration) {
+    fn write(&self, record: &Recording, route: Option<&Route>, duration: Duration, overhead: Duration) {
         /// The same fields at one of two levels: tracing fixes a level where the macro stands.
         macro_rules! write {
             ($level:ident) => {
@@ -321,7 +244,7 @@ impl Line {
             };
         }
         // A probe asks the gateway itself; what is forwarded is a request, whoever says to be a kubelet.
-        let own = route.is_some_and(|route| matches!(route.target, Target::Respond { .. }));
+        let own = route.is_some_and(|route| matches!(route.target, Target::Respond(_)));
         if self.probe && own { write!(debug) } else { write!(info) }
     }
 }

@@ -5,9 +5,9 @@ use http::header::AUTHORIZATION;
 use shared::config::Secret;
 use subtle::{Choice, ConstantTimeEq};
 
-use super::exchange::Exchange;
 use super::guard::Check;
 use crate::error::ProxyError;
+use crate::exchange::Exchange;
 
 const X_API_KEY: &str = "x-api-key";
 
@@ -16,12 +16,11 @@ pub(crate) struct ApiKey;
 
 impl Check for ApiKey {
     fn check(&self, exchange: &Exchange) -> Result<(), ProxyError> {
-        let worker = &exchange.record.worker;
-        let route = exchange.record.route.get().map(|route| worker.routes.get(route));
-        let required = route.is_some_and(|route| route.require_api_key)
-            || worker.routes.needs_key_when_decoded(exchange.head.uri.path());
+        let settings = &exchange.record.worker.snapshot;
+        let required = exchange.record.route().is_some_and(|route| route.require_api_key)
+            || settings.routes.needs_key_when_decoded(exchange.head.uri.path());
         match required {
-            true => check(&exchange.head.headers, &worker.api_keys),
+            true => check(&exchange.head.headers, &settings.live.api_keys),
             false => Ok(()),
         }
     }

@@ -1,18 +1,26 @@
-//! Turns a failure into its problem body.
+//! Turns a failure into its problem body; for gRPC's clients, which look for a status of their own kind, into that
+//! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
 
 use std::convert::Infallible;
+use std::fmt::Write;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
 use pin_project_lite::pin_project;
+use shared::problem::Problem;
 use tower::{Layer, Service};
 use tracing::warn;
 
-use super::exchange::{Answer, Exchange, Record};
-use super::grpc;
 use crate::error::ProxyError;
+use crate::exchange::{Answer, Exchange, RequestRecord, ResponseBody};
+use crate::grpc::{
+    APPLICATION_GRPC, DEADLINE_EXCEEDED, GRPC_MESSAGE, GRPC_STATUS, INTERNAL, PERMISSION_DENIED, UNAUTHENTICATED,
+    UNAVAILABLE, UNIMPLEMENTED, UNKNOWN,
+};
 
 #[derive(Clone)]
 pub(crate) struct ErrorResponseLayer;
@@ -55,7 +63,7 @@ pin_project! {
     pub(crate) struct ErrorResponseFuture<F> {
         #[pin]
         inner: F,
-        record: Rc<Record>,
+        record: Rc<RequestRecord>,
     }
 }
 
@@ -72,7 +80,7 @@ where
     }
 }
 
-fn answer(error: &ProxyError, record: &Record) -> Answer {
+fn answer(error: &ProxyError, record: &RequestRecord) -> Answer {
     let problem = error.problem();
     if problem.status().is_server_error() {
         // The client is told what failed; the address and the cause are for whoever runs the gateway.
@@ -80,7 +88,86 @@ fn answer(error: &ProxyError, record: &Record) -> Answer {
     }
     if record.is_grpc {
         record.failed.set(Some(problem.status()));
-        return grpc::answer(error, problem);
+        return grpc_answer(error, problem);
     }
     problem.request_id(record.id.as_str()).into_response()
+}
+
+/// The failure as an answer without a message, whose trailers are its headers.
+fn grpc_answer(error: &ProxyError, problem: Problem) -> Answer {
+    let status = problem.status();
+    let message = percent_encoded(problem.detail());
+    let explained: Response<bytes::Bytes> = problem.into_response();
+    let mut answer = Response::new(ResponseBody::from(bytes::Bytes::new()));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(APPLICATION_GRPC));
+    headers.insert(GRPC_STATUS, HeaderValue::from(grpc_code(error, status)));
+    if let Ok(message) = HeaderValue::try_from(message) {
+        headers.insert(GRPC_MESSAGE, message);
+    }
+    if let Some(after) = explained.headers().get(RETRY_AFTER) {
+        headers.insert(RETRY_AFTER, after.clone());
+    }
+    answer
+}
+
+/// gRPC's status for an HTTP status, by
+/// <https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>, where the gateway does not know better.
+fn grpc_code(error: &ProxyError, status: StatusCode) -> u16 {
+    match status {
+        _ if matches!(error, ProxyError::DeadlineExceeded) => DEADLINE_EXCEEDED,
+        StatusCode::BAD_REQUEST => INTERNAL,
+        StatusCode::UNAUTHORIZED => UNAUTHENTICATED,
+        StatusCode::FORBIDDEN => PERMISSION_DENIED,
+        StatusCode::NOT_FOUND => UNIMPLEMENTED,
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => UNAVAILABLE,
+        _ => UNKNOWN,
+    }
+}
+
+/// Printable ASCII but for the percent sign as it is, all else as `%XX`.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            _ => write!(encoded, "%{byte:02X}").expect("a string takes every write"),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::ConnectError;
+
+    #[test]
+    fn a_failure_has_the_code_that_its_http_status_means() {
+        for (error, code) in [
+            (ProxyError::NoRoute, "12"),
+            (ProxyError::UnsafePath, "13"),
+            (ProxyError::ApiKeyWrong, "16"),
+            (ProxyError::BodyTooLarge(1), "2"),
+            (ProxyError::Connect(ConnectError::NoEndpoint), "14"),
+            (ProxyError::UpstreamTimeout, "14"),
+            (ProxyError::DeadlineExceeded, "4"),
+        ] {
+            let answer = grpc_answer(&error, error.problem());
+            assert_eq!(answer.status(), StatusCode::OK);
+            assert_eq!(answer.headers()[GRPC_STATUS], code, "{error}");
+            assert_eq!(answer.headers()[CONTENT_TYPE], "application/grpc");
+            assert!(!answer.headers()[GRPC_MESSAGE].is_empty());
+            let waits = matches!(error, ProxyError::Connect(ConnectError::NoEndpoint));
+            assert_eq!(answer.headers().contains_key(RETRY_AFTER), waits);
+        }
+    }
+
+    #[test]
+    fn a_message_is_printable() {
+        assert_eq!(percent_encoded("100% ä\n~"), "100%25 %C3%A4%0A~");
+    }
 }

@@ -4,23 +4,13 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
-use shared::serve::{expects_continue, linger};
 use tower::{Layer, Service};
 
-use super::exchange::{Answer, Exchange};
 use crate::error::ProxyError;
+use crate::exchange::{Answer, Exchange, refuse_body};
 
 pub(crate) trait Check: Clone {
     fn check(&self, exchange: &Exchange) -> Result<(), ProxyError>;
-}
-
-/// Lets the client of a request that ends here come to read its answer: what it still sends is read for a while.
-pub(crate) fn refuse_body(exchange: &mut Exchange) {
-    if let Some(body) = exchange.body.take()
-        && !expects_continue(&exchange.head.headers)
-    {
-        linger(body);
-    }
 }
 
 /// Runs a [`Check`] before the service below.

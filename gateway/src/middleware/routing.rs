@@ -4,9 +4,9 @@ use http::header::HOST;
 use http::{HeaderValue, Method, Version};
 use shared::serve::http1::is_host;
 
-use super::exchange::Exchange;
 use super::guard::Check;
 use crate::error::ProxyError;
+use crate::exchange::Exchange;
 use crate::route::is_unsafe;
 
 #[derive(Clone)]
@@ -22,8 +22,14 @@ impl Check for Routing {
         if is_unsafe(path) {
             return Err(ProxyError::UnsafePath);
         }
-        let route = exchange.record.worker.routes.find(path).ok_or(ProxyError::NoRoute)?;
-        exchange.record.route.set(Some(route));
+        let route = exchange
+            .record
+            .worker
+            .snapshot
+            .routes
+            .find(path)
+            .ok_or(ProxyError::NoRoute)?;
+        exchange.record.set_route(route);
         Ok(())
     }
 }
@@ -45,7 +51,7 @@ fn check_host(exchange: &Exchange) -> Result<(), ProxyError> {
         (authority, host) => authority.or(host),
     };
     match named {
-        Some(name) if exchange.present.hosts <= 1 && is_host(name) => Ok(()),
+        Some(name) if exchange.known.hosts <= 1 && is_host(name) => Ok(()),
         _ => Err(ProxyError::Host),
     }
 }

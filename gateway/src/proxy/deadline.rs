@@ -1,4 +1,4 @@
-//! How long a request may take: the client's deadline, or the route's timeout, and what of it is passed on.
+//! Time limits of a request: the client's deadline, the route's timeout, and the remainder that is passed on.
 //!
 //! A route's timeout bounds silence: it starts anew with every part of a body that moves. A client's deadline is a
 //! point in time, after which nobody waits for the answer any more: `x-request-timeout-ms`, milliseconds from now,
@@ -10,16 +10,16 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use crate::error::ProxyError;
-use crate::middleware::present::Present;
+use crate::known_headers::KnownHeaders;
 
 pub(super) static X_REQUEST_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 pub(super) static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-/// What both headers can say at most, in their own digits.
+/// Most digits that both headers allow.
 const MOST_DIGITS: usize = 8;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline {
-    /// When the client stops to wait, if it said so.
+    /// The client's own deadline, if it sent one.
     pub(super) client: Option<Instant>,
     /// The longest silence.
     pub(super) read_timeout: Duration,
@@ -29,11 +29,11 @@ pub(super) struct Deadline {
 impl Deadline {
     pub(super) fn of(
         headers: &HeaderMap,
-        present: Present,
+        known: KnownHeaders,
         started: Instant,
         read_timeout: Duration,
     ) -> Result<Self, ProxyError> {
-        if !present.timeout {
+        if !known.timeout {
             return Ok(Self {
                 client: None,
                 read_timeout,
@@ -50,7 +50,7 @@ impl Deadline {
         })
     }
 
-    /// When to give up, if nothing moves after `moved`.
+    /// Time to give up, if nothing moves after `moved`.
     pub(super) fn after(&self, moved: Instant) -> Instant {
         self.at_most(moved + self.read_timeout)
     }
@@ -64,7 +64,7 @@ impl Deadline {
         self.client.is_some_and(|client| client <= now)
     }
 
-    /// What the upstream is told of how long its answer is waited for; `default` without a client's deadline.
+    /// Remaining time that the upstream is sent; `default` without a client's deadline.
     pub(super) fn left(&self, default: &HeaderValue, now: Instant) -> TimeLeft {
         let Some(_) = self.client else {
             return TimeLeft {
@@ -152,7 +152,7 @@ mod tests {
         let started = Instant::now();
         let deadline = Deadline::of(
             &headers,
-            Present::in_headers(&headers),
+            KnownHeaders::in_headers(&headers),
             started,
             Duration::from_secs(30),
         )
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn without_a_client_deadline_silence_is_what_is_bounded() {
         let started = Instant::now();
-        let none = Present::default();
+        let none = KnownHeaders::default();
         let deadline = Deadline::of(&HeaderMap::new(), none, started, Duration::from_secs(30)).expect("there is none");
         let moved = started + Duration::from_secs(100);
         assert_eq!(deadline.after(moved), moved + Duration::from_secs(30));

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TE};
+use http::header::TE;
 use http::{HeaderValue, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
@@ -13,27 +13,28 @@ use tokio::time::{Instant, timeout_at};
 
 use super::deadline::Deadline;
 use super::retry::{self, Failure, Retry};
-use super::{Worker, headers, upgrade};
-use crate::body::{ClientBody, ReadLimits, RequestBody, ResponseBody, Tunnel, UpstreamBody};
+use super::{headers, upgrade};
 use crate::config::Protocol;
 use crate::error::ProxyError;
-use crate::middleware::exchange::{Answer, Exchange, Record};
-use crate::middleware::grpc::status_meant;
-use crate::middleware::guard::refuse_body;
-use crate::middleware::present::Present;
+use crate::exchange::{Answer, Exchange, ReadLimits, RequestRecord, ResponseBody, UpstreamBody, refuse_body};
+use crate::known_headers::KnownHeaders;
 use crate::route::Forward;
-use crate::upstream::{Attempts, ClusterWorker, Lease, Seen, Unsent, UpstreamError, keep_spare};
+use crate::upstream::{
+    Attempts, ClientBody, ClusterWorker, Delivery, Lease, RequestBody, Unsent, UpstreamError, recycle_header_map,
+};
 
 /// A body up to this size on an idempotent route is read first, so that it can be sent again. It is what
 /// linkerd and agentgateway keep, and far above the size of a usual inference request.
 const REPLAYABLE_BYTES: u64 = 64 * 1024;
 
-pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Box<Exchange>) -> Result<Answer, ProxyError> {
-    let cluster = &worker.clusters[route.cluster];
+pub(super) async fn forward(
+    cluster: &ClusterWorker,
+    route: &Forward,
+    exchange: Box<Exchange>,
+) -> Result<Answer, ProxyError> {
     cluster.retry_budget.note_request();
     let record = Rc::clone(&exchange.record);
-    let protocol = cluster.cluster.config.protocol;
-    let outgoing = Outgoing::prepare(worker, route, protocol, exchange).await?;
+    let outgoing = Outgoing::prepare(route, exchange).await?;
 
     let asked = Instant::now();
     record.ask_upstream(asked);
@@ -46,10 +47,10 @@ pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Box<Exch
         ..
     } = outgoing;
     let upload = body.into_upload();
-    keep_spare(exchange.head.headers);
-    let (response, present, lease) = match answered {
-        Ok((response, present, lease)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            let switched = switch(worker, upgrade, response, present, lease);
+    recycle_header_map(exchange.head.headers);
+    let (response, known, lease) = match answered {
+        Ok((response, known, lease)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            let switched = upgrade::switch(&record, upgrade, response, known, lease);
             return switched.map_err(|error| abandon(upload, error));
         }
         Ok(answered) => answered,
@@ -60,7 +61,7 @@ pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Box<Exch
     };
 
     let (mut head, ()) = response.into_parts();
-    headers::to_client(&mut head.headers, present);
+    headers::to_client(&mut head.headers, known);
     head.version = Version::HTTP_11;
     let limits = ReadLimits {
         read_timeout: deadline.read_timeout,
@@ -68,28 +69,6 @@ pub(super) async fn forward(worker: &Worker, route: &Forward, exchange: Box<Exch
     };
     let body = UpstreamBody::new(lease, upload, limits, record.is_grpc);
     Ok(Response::from_parts(head, ResponseBody::Upstream(body)))
-}
-
-/// Passes a 101 on, with the tunnel that is to follow it.
-#[cold]
-fn switch(
-    worker: &Worker,
-    asked: Option<HeaderValue>,
-    response: Response<()>,
-    present: Present,
-    lease: Lease,
-) -> Result<Answer, ProxyError> {
-    let accepted = asked.and_then(|asked| upgrade::accepted(&asked, response.headers()));
-    let (Some(protocol), Some(upstream)) = (accepted, lease.upgraded()) else {
-        return Err(ProxyError::UnexpectedUpgrade);
-    };
-    let (mut head, ()) = response.into_parts();
-    headers::to_client(&mut head.headers, present);
-    head.headers.remove(CONTENT_LENGTH);
-    upgrade::announce(&mut head.headers, protocol);
-    head.version = Version::HTTP_11;
-    let tunnel = Tunnel::new(upstream, worker.tunnel_idle_timeout);
-    Ok(Response::from_parts(head, ResponseBody::Tunnel(Box::new(tunnel))))
 }
 
 /// Ends an exchange that has no answer to pass on, and sees to what its client still sends.
@@ -105,18 +84,26 @@ async fn ask(
     cluster: &ClusterWorker,
     route: &Forward,
     outgoing: &Outgoing,
-    record: &Record,
+    record: &RequestRecord,
     asked: Instant,
-) -> Result<(Response<()>, Present, Lease), ProxyError> {
+) -> Result<(Response<()>, KnownHeaders, Lease), ProxyError> {
     let deadline = &outgoing.deadline;
     let connect_by = deadline.at_most(asked + cluster.limits.connect_timeout);
     let mut attempts = Attempts::new(asked, connect_by, deadline.after(asked));
-    // A tunnel uses its connection up, so there is no sense in risking one that may have gone stale.
-    attempts.fresh = outgoing.upgrade.is_some();
-    let retry = Retry::new(cluster, route, outgoing.idempotent, outgoing.body.upload());
+    if outgoing.upgrade.is_some() {
+        // A tunnel uses its connection up, so there is no sense in risking one that may have gone stale.
+        attempts.require_new_connection();
+    }
     let mut unsent: Option<Box<Unsent>> = None;
     loop {
-        record.attempts.set(retry.note_attempt());
+        let retry = Retry {
+            cluster,
+            route,
+            idempotent: outgoing.idempotent,
+            upload: outgoing.body.upload(),
+            attempt: attempts.begin(),
+        };
+        record.attempts.set(retry.attempt);
         let mut lease = cluster.connection(&mut attempts).await?;
         let address = lease.endpoint().address;
         record.endpoint.set(Some(address));
@@ -124,30 +111,31 @@ async fn ask(
             Some(unsent) => lease.start_unsent(*unsent),
             None => outgoing.start(&mut lease, route, record),
         }
-        let failure = match send(&mut lease, outgoing.body.upload(), deadline, &retry).await {
+        let result = send(&mut lease, outgoing.body.upload(), deadline, &retry).await;
+        let now = Instant::now();
+        if let Some(outcome) = retry::outcome(&result, record.is_grpc, lease.reused) {
+            lease.note(outcome, now);
+        }
+        let failure = match result {
             Ok(mut response) => {
-                let now = Instant::now();
-                let status = match record.is_grpc {
-                    true => status_meant(&response),
-                    false => response.status(),
-                };
-                lease.note(retry::judge(status, response.headers()), now);
-                let present = Present::in_headers(response.headers());
-                if present.load_report {
-                    headers::take_load_report(response.headers_mut(), lease.endpoint(), now);
+                let known = KnownHeaders::in_headers(response.headers());
+                if known.load_report
+                    && let Some(depth) = headers::take_load_report(response.headers_mut())
+                {
+                    lease.note_load_report(depth, now);
                 }
-                if !retry.wants_another(status, response.headers(), address, now) {
+                if !retry.wants_another(&response, record.is_grpc, address, now) {
                     record.upstream_answered(now);
                     if let Some(upload) = outgoing.body.upload() {
                         upload.stop_keeping();
                     }
-                    return Ok((response, present, lease));
+                    return Ok((response, known, lease));
                 }
                 Failure::Answered
             }
             Err(failure) => failure,
         };
-        unsent = retry.again(failure, &mut lease, &mut attempts)?;
+        unsent = retry.again(failure, &lease, &mut attempts, now)?;
         if let Some(upload) = outgoing.body.upload() {
             upload.start_again();
         }
@@ -201,12 +189,12 @@ fn not_sent(deadline: &Deadline, may_go_elsewhere: bool) -> Failure {
 #[cold]
 fn broke(lease: &mut Lease, upload: Option<&ClientBody>, error: UpstreamError) -> Failure {
     if let Some(fault) = upload.and_then(ClientBody::take_fault) {
-        return Failure::Other(fault);
+        return Failure::Other(fault.into());
     }
-    match lease.seen(&error) {
-        Seen::Nothing(unsent) => Failure::NotWritten { unsent, error },
-        Seen::Refused => Failure::Refused(error),
-        Seen::Perhaps => Failure::Broke(error),
+    match lease.delivery(&error) {
+        Delivery::NotSent(unsent) => Failure::NotWritten { unsent, error },
+        Delivery::Refused => Failure::Refused(error),
+        Delivery::Unknown => Failure::Broke(error),
     }
 }
 
@@ -224,7 +212,7 @@ struct Outgoing {
     exchange: Box<Exchange>,
     body: RequestBody,
     forwarded_for: HeaderValue,
-    /// Whether it may go out again after it may have been seen, as far as its body is still there.
+    /// Set when it may be sent again after the upstream may have seen it, as far as its body is still kept.
     idempotent: bool,
     deadline: Deadline,
     /// The protocols that it asks to switch to.
@@ -232,26 +220,21 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    async fn prepare(
-        worker: &Worker,
-        route: &Forward,
-        protocol: Protocol,
-        mut exchange: Box<Exchange>,
-    ) -> Result<Self, ProxyError> {
-        let (present, started) = (exchange.present, exchange.record.started);
-        let deadline = match Deadline::of(&exchange.head.headers, present, started, route.timeout) {
+    async fn prepare(route: &Forward, mut exchange: Box<Exchange>) -> Result<Self, ProxyError> {
+        let (known, started) = (exchange.known, exchange.record.started);
+        let deadline = match Deadline::of(&exchange.head.headers, known, started, route.timeout) {
             Ok(deadline) => deadline,
             Err(error) => {
                 refuse_body(&mut exchange);
                 return Err(error);
             }
         };
-        let is_h2c = protocol == Protocol::H2c;
+        let is_h2c = route.cluster.config.protocol == Protocol::H2c;
         let upgrade = match is_h2c {
             true => None,
-            false => upgrade::asked(&exchange.head, present),
+            false => upgrade::asked(&exchange.head, known),
         };
-        let idempotent = route.idempotent || exchange.head.method.is_idempotent();
+        let idempotent = route.config.idempotent || exchange.head.method.is_idempotent();
         let incoming = exchange.body.take().filter(|incoming| !incoming.is_end_stream());
         let body = match incoming {
             None => RequestBody::Whole(Bytes::new()),
@@ -262,7 +245,8 @@ impl Outgoing {
                 RequestBody::Whole(whole)
             }
             Some(incoming) => {
-                let body = ClientBody::new(incoming, &exchange.head.headers, worker.max_body_bytes);
+                let limit = exchange.record.worker.snapshot.live.max_body_bytes;
+                let body = ClientBody::new(incoming, &exchange.head.headers, limit);
                 if is_h2c {
                     // An upstream may refuse a stream, or go away, when some of the body is on its way.
                     body.keep(REPLAYABLE_BYTES);
@@ -271,8 +255,8 @@ impl Outgoing {
             }
         };
         let Exchange { head, record, .. } = &mut *exchange;
-        let wants_trailers = is_h2c && headers::wants_trailers(&head.headers, present);
-        let forwarded_for = headers::to_upstream(head, present, &record.peer, &route.cluster_name);
+        let wants_trailers = is_h2c && headers::wants_trailers(&head.headers, known);
+        let forwarded_for = headers::to_upstream(head, known, &record.peer, &route.cluster.config.name);
         if wants_trailers {
             head.headers.insert(TE, HeaderValue::from_static("trailers"));
         }
@@ -293,14 +277,14 @@ impl Outgoing {
     }
 
     /// Gives the request to a connection.
-    fn start(&self, lease: &mut Lease, route: &Forward, record: &Record) {
+    fn start(&self, lease: &mut Lease, route: &Forward, record: &RequestRecord) {
         let left = self.deadline.left(&route.timeout_header, lease.sent_at());
         let added = headers::added(&record.peer, &record.id, &self.forwarded_for, &left);
         lease.start(&self.exchange.head, &added, &self.body);
     }
 }
 
-/// Whether the body may be read before the request is sent, so that it can be sent again.
+/// Tells whether the body may be read before the request is sent, so that it can be sent again.
 fn is_replayable(incoming: &Incoming) -> bool {
     incoming
         .size_hint()

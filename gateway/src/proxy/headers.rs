@@ -4,13 +4,11 @@ use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName,
 use http::request;
 use http::{HeaderMap, HeaderValue, Uri, Version};
 use shared::request_id::{RequestId, X_REQUEST_ID};
-use tokio::time::Instant;
 
 use super::deadline::{GRPC_TIMEOUT, TimeLeft, X_REQUEST_TIMEOUT_MS};
-use crate::middleware::exchange::Peer;
-use crate::middleware::present::Present;
-use crate::upstream::moment::Moment;
-use crate::upstream::{Added, Endpoint};
+use crate::exchange::Peer;
+use crate::known_headers::KnownHeaders;
+use crate::upstream::InjectedHeaders;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -21,14 +19,14 @@ static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-prot
 static HTTP: HeaderValue = HeaderValue::from_static("http");
 const ENDPOINT_LOAD_METRICS: HeaderName = HeaderName::from_static("endpoint-load-metrics");
 
-/// What the gateway tells the upstream of a request, in place of all that its client put under these names.
+/// Headers that the gateway adds to a request, in place of all that its client sent under these names.
 pub(super) fn added<'a>(
     peer: &'a Peer,
     id: &'a RequestId,
     forwarded_for: &'a HeaderValue,
     left: &'a TimeLeft,
-) -> Added<'a> {
-    Added([
+) -> InjectedHeaders<'a> {
+    InjectedHeaders([
         Some((&X_REAL_IP, &peer.header)),
         Some((&REQUEST_ID, id.header_value())),
         Some((&X_FORWARDED_FOR, forwarded_for)),
@@ -40,14 +38,14 @@ pub(super) fn added<'a>(
 
 /// Prepares a client's request for the upstream, and says for whom it is forwarded. What is [`added`] does not stand
 /// among its headers, so that no `Connection` header can name it and have it removed.
-pub(super) fn to_upstream(parts: &mut request::Parts, present: Present, peer: &Peer, cluster: &str) -> HeaderValue {
+pub(super) fn to_upstream(parts: &mut request::Parts, known: KnownHeaders, peer: &Peer, cluster: &str) -> HeaderValue {
     let headers = &mut parts.headers;
-    strip_hop_by_hop(headers, present);
-    let forwarded_for = match present.forwarded_for {
+    strip_hop_by_hop(headers, known);
+    let forwarded_for = match known.forwarded_for {
         true => forwarded_for(headers, peer),
         false => peer.header.clone(),
     };
-    if present.replaced {
+    if known.replaced {
         for name in [
             &X_REAL_IP,
             &REQUEST_ID,
@@ -59,7 +57,7 @@ pub(super) fn to_upstream(parts: &mut request::Parts, present: Present, peer: &P
             headers.remove(name);
         }
     }
-    if present.expect {
+    if known.expect {
         // It is between the client and us: hyper says `100 Continue` when the body is first asked for.
         headers.remove(EXPECT);
     }
@@ -71,19 +69,15 @@ pub(super) fn to_upstream(parts: &mut request::Parts, present: Present, peer: &P
 }
 
 /// Prepares an upstream's answer for the client.
-pub(super) fn to_client(headers: &mut HeaderMap, present: Present) {
-    strip_hop_by_hop(headers, present);
+pub(super) fn to_client(headers: &mut HeaderMap, known: KnownHeaders) {
+    strip_hop_by_hop(headers, known);
 }
 
-/// Takes the backend's word on its load out of its answer: `endpoint-load-metrics`, which Open Request Cost
-/// Aggregation (ORCA) defines and gRPC and Envoy read too. Of its numbers, `named_metrics.queue_depth` is used: requests
-/// that the backend has in hand, waiting or running.
-pub(super) fn take_load_report(headers: &mut HeaderMap, endpoint: &Endpoint, now: Instant) {
-    if let Some(report) = headers.remove(ENDPOINT_LOAD_METRICS)
-        && let Some(depth) = report.to_str().ok().and_then(queue_depth)
-    {
-        endpoint.note_hint(depth, Moment::from(now));
-    }
+/// Removes the upstream's report of its load from its answer: `endpoint-load-metrics`, which Open Request Cost Aggregation
+/// (ORCA) defines and gRPC and Envoy read too. Of its numbers, `named_metrics.queue_depth` is returned: requests that the
+/// endpoint has in hand, waiting or running.
+pub(super) fn take_load_report(headers: &mut HeaderMap) -> Option<u32> {
+    queue_depth(headers.remove(ENDPOINT_LOAD_METRICS)?.to_str().ok()?)
 }
 
 fn queue_depth(report: &str) -> Option<u32> {
@@ -95,15 +89,15 @@ fn queue_depth(report: &str) -> Option<u32> {
     (0.0..=f64::from(u32::MAX)).contains(&depth).then_some(depth as u32)
 }
 
-/// Whether the client reads trailers: gRPC's servers want to know.
-pub(super) fn wants_trailers(headers: &HeaderMap, present: Present) -> bool {
+/// Tells whether the client reads trailers: gRPC's servers require it.
+pub(super) fn wants_trailers(headers: &HeaderMap, known: KnownHeaders) -> bool {
     let options = || headers.get_all(TE).iter();
     let is_trailers = |option: &[u8]| option.trim_ascii().eq_ignore_ascii_case(b"trailers");
-    present.hop_by_hop && options().any(|value| value.as_bytes().split(|byte| *byte == b',').any(is_trailers))
+    known.hop_by_hop && options().any(|value| value.as_bytes().split(|byte| *byte == b',').any(is_trailers))
 }
 
-fn strip_hop_by_hop(headers: &mut HeaderMap, present: Present) {
-    if present.connection {
+fn strip_hop_by_hop(headers: &mut HeaderMap, known: KnownHeaders) {
+    if known.connection {
         // Few clients send more than `keep-alive` or `close`, which need no look-up of their own.
         let named: Vec<HeaderName> = headers
             .get_all(CONNECTION)
@@ -120,7 +114,7 @@ fn strip_hop_by_hop(headers: &mut HeaderMap, present: Present) {
             headers.remove(name);
         }
     }
-    if present.hop_by_hop {
+    if known.hop_by_hop {
         for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
             headers.remove(name);
         }
@@ -171,8 +165,8 @@ mod tests {
         let (mut parts, ()) = request.into_parts();
         let peer = Peer::new(([192, 0, 2, 7], 4711).into(), Takeover::default());
         let id = RequestId::generate(1);
-        let present = Present::in_headers(&parts.headers);
-        let forwarded_for = to_upstream(&mut parts, present, &peer, "a:1");
+        let known = KnownHeaders::in_headers(&parts.headers);
+        let forwarded_for = to_upstream(&mut parts, known, &peer, "a:1");
         let left = TimeLeft {
             millis: HeaderValue::from(30_000),
             grpc: None,

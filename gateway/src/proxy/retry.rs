@@ -1,4 +1,4 @@
-//! Whether a request goes out once more.
+//! The decision whether a request is sent again.
 //!
 //! - Never written: not a byte of it left, so any method may go out again. So may what HTTP/2 says was not looked at: a
 //!   stream that was refused (within the budget: too much to do is the usual reason), or too late for a GOAWAY.
@@ -6,20 +6,19 @@
 //!   idempotent method (RFC 9110 section 9.2.2) or a route that is declared idempotent goes out again, with a body that
 //!   was kept for it, within the retry budget, and never when the upstream said that it sheds load.
 
-use std::cell::Cell;
 use std::net::SocketAddr;
 
 use http::header::RETRY_AFTER;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use tokio::time::Instant;
 
-use crate::body::ClientBody;
 use crate::error::ProxyError;
+use crate::grpc::status_meant;
 use crate::route::Forward;
-use crate::upstream::moment::Moment;
-use crate::upstream::{Attempts, ClusterWorker, Lease, Outcome, Unsent, UpstreamError};
+use crate::upstream::monotonic::MonotonicNanos;
+use crate::upstream::{Attempts, ClientBody, ClusterWorker, Lease, Outcome, Unsent, UpstreamError};
 
-/// Why an attempt was not the last word.
+/// Reason why an attempt brought no final answer.
 pub(super) enum Failure {
     /// The upstream cannot have seen it. Where writing it took work, here it is, whole.
     NotWritten {
@@ -40,56 +39,51 @@ pub(super) enum Failure {
     Other(ProxyError),
 }
 
-/// The attempts of one request.
-pub(super) struct Retry<'a> {
-    cluster: &'a ClusterWorker,
-    route: &'a Forward,
-    /// Whether the request may go out again after it may have been seen.
-    idempotent: bool,
-    /// Its body, when that streams.
-    upload: Option<&'a ClientBody>,
-    sent: Cell<usize>,
-}
-
-impl<'a> Retry<'a> {
-    pub(super) fn new(
-        cluster: &'a ClusterWorker,
-        route: &'a Forward,
-        idempotent: bool,
-        upload: Option<&'a ClientBody>,
-    ) -> Self {
-        Self {
-            cluster,
-            route,
-            idempotent,
-            upload,
-            sent: Cell::new(0),
+impl Failure {
+    /// Outcome at the endpoint; none where the failure is not the endpoint's, or was noted already. A pooled
+    /// connection that went stale says nothing; a new one that failed does.
+    fn outcome(&self, reused: bool) -> Option<Outcome> {
+        match self {
+            Self::Refused(_) => Some(Outcome::Shed),
+            Self::Broke(_) if !reused => Some(Outcome::Broke),
+            Self::Late | Self::TimedOut => Some(Outcome::TimedOut),
+            Self::NotWritten { .. } | Self::Broke(_) | Self::Answered | Self::Other(_) => None,
         }
     }
+}
 
-    pub(super) fn note_attempt(&self) -> usize {
-        self.sent.set(self.sent.get() + 1);
-        self.sent.get()
-    }
+/// The decision about one attempt of a request: what it may take, and whether another follows.
+pub(super) struct Retry<'a> {
+    pub(super) cluster: &'a ClusterWorker,
+    pub(super) route: &'a Forward,
+    /// Tells whether the request may be sent again after the upstream may have seen it.
+    pub(super) idempotent: bool,
+    /// Its body, when that streams.
+    pub(super) upload: Option<&'a ClientBody>,
+    /// The attempt's number, from 1.
+    pub(super) attempt: usize,
+}
 
-    /// Whether all of the body that was sent can be sent again.
+impl Retry<'_> {
+    /// Tells whether all of the body that was sent can be sent again.
     fn has_whole_body(&self) -> bool {
         self.upload.is_none_or(ClientBody::can_start_again)
     }
 
-    /// Whether the request may go out again after it may have been seen.
+    /// Tells whether the request may be sent again after the upstream may have seen it.
     fn is_replayable(&self) -> bool {
         self.idempotent && self.has_whole_body()
     }
 
     fn is_last(&self) -> bool {
-        self.sent.get() >= self.cluster.limits.max_attempts
+        self.attempt >= self.cluster.limits.max_attempts
     }
 
-    /// How long one attempt may take, where there could be another.
+    /// End of this attempt's time, where there could be another.
     pub(super) fn per_try_until(&self, sent: Instant) -> Option<Instant> {
         let limit = self
             .route
+            .config
             .per_try_timeout
             .filter(|_| self.is_replayable() && !self.is_last())?;
         Some(sent + limit)
@@ -102,24 +96,25 @@ impl<'a> Retry<'a> {
     }
 
     fn withdraw(&self, now: Instant) -> bool {
-        let granted = self.cluster.retry_budget.withdraw(Moment::from(now));
+        let granted = self.cluster.retry_budget.withdraw(MonotonicNanos::from(now));
         if !granted {
-            self.cluster.cluster.metrics.retries_over_budget.inc();
+            self.cluster.shared.metrics.retries_over_budget.inc();
         }
         granted
     }
 
-    /// Whether the answer is one to try elsewhere for.
+    /// Tells whether the answer is one to try elsewhere for; if so, the next attempt is granted.
     pub(super) fn wants_another(
         &self,
-        status: StatusCode,
-        headers: &HeaderMap,
+        response: &Response<()>,
+        is_grpc: bool,
         tried: SocketAddr,
         now: Instant,
     ) -> bool {
+        let status = meant_status(response, is_grpc);
         status.is_server_error()
-            && self.route.retry_on.contains(&status)
-            && !sheds_load(status, headers)
+            && self.route.config.retry_on.contains(&status)
+            && !sheds_load(status, response.headers())
             && self.grant(tried, now)
     }
 
@@ -128,19 +123,20 @@ impl<'a> Retry<'a> {
     pub(super) fn again(
         &self,
         failure: Failure,
-        lease: &mut Lease,
+        lease: &Lease,
         attempts: &mut Attempts,
+        now: Instant,
     ) -> Result<Option<Box<Unsent>>, ProxyError> {
-        let metrics = &self.cluster.cluster.metrics;
-        let now = Instant::now();
-        // A pooled connection that went stale says nothing about its endpoint; a new one that failed does.
+        let metrics = &self.cluster.shared.metrics;
         let stale = lease.reused && matches!(failure, Failure::NotWritten { .. } | Failure::Broke(_));
         if !stale {
-            attempts.tried.push(lease.endpoint().address);
+            attempts.exclude(lease.endpoint().address);
         }
-        // After one stale connection the others are suspect; and behind a Service's only address, another
-        // connection is what may lead to another pod.
-        attempts.fresh |= stale || self.cluster.is_behind_one_address();
+        // After one stale connection the others are suspect; and behind a Service's address, another connection is what
+        // may lead to another pod.
+        if stale || self.cluster.is_behind_service() {
+            attempts.require_new_connection();
+        }
         match failure {
             Failure::NotWritten { unsent, error } => {
                 if self.is_last() || !(unsent.is_some() || self.has_whole_body()) {
@@ -150,7 +146,6 @@ impl<'a> Retry<'a> {
                 Ok(unsent)
             }
             Failure::Refused(error) => {
-                lease.note(Outcome::Shed, now);
                 if self.is_last() || !self.has_whole_body() || !self.withdraw(now) {
                     return Err(ProxyError::Upstream(error));
                 }
@@ -158,9 +153,6 @@ impl<'a> Retry<'a> {
                 Ok(None)
             }
             Failure::Broke(error) => {
-                if !lease.reused {
-                    lease.note(Outcome::Broke, now);
-                }
                 if self.is_last() || !self.is_replayable() || !(stale || self.withdraw(now)) {
                     return Err(ProxyError::Upstream(error));
                 }
@@ -168,7 +160,6 @@ impl<'a> Retry<'a> {
                 Ok(None)
             }
             Failure::Late => {
-                lease.note(Outcome::TimedOut, now);
                 metrics.retries_timeout.inc();
                 Ok(None)
             }
@@ -176,17 +167,30 @@ impl<'a> Retry<'a> {
                 metrics.retries_status.inc();
                 Ok(None)
             }
-            Failure::TimedOut => {
-                lease.note(Outcome::TimedOut, now);
-                Err(ProxyError::UpstreamTimeout)
-            }
+            Failure::TimedOut => Err(ProxyError::UpstreamTimeout),
             Failure::Other(error) => Err(error),
         }
     }
 }
 
-/// What an answer says about its endpoint.
-pub(super) fn judge(status: StatusCode, headers: &HeaderMap) -> Outcome {
+/// Outcome of an attempt at its endpoint.
+pub(super) fn outcome(result: &Result<Response<()>, Failure>, is_grpc: bool, reused: bool) -> Option<Outcome> {
+    match result {
+        Ok(response) => Some(classify_response(meant_status(response, is_grpc), response.headers())),
+        Err(failure) => failure.outcome(reused),
+    }
+}
+
+/// The answer's status; a call of gRPC may say in its headers what HTTP's does not.
+fn meant_status(response: &Response<()>, is_grpc: bool) -> StatusCode {
+    match is_grpc {
+        true => status_meant(response),
+        false => response.status(),
+    }
+}
+
+/// Outcome of an answer at its endpoint.
+fn classify_response(status: StatusCode, headers: &HeaderMap) -> Outcome {
     match status {
         StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => Outcome::Success,
         _ if sheds_load(status, headers) => Outcome::Shed,
@@ -225,7 +229,7 @@ mod tests {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             let code = StatusCode::from_u16(status).expect("a status");
-            assert_eq!(judge(code, &headers), expected, "{status}");
+            assert_eq!(classify_response(code, &headers), expected, "{status}");
         }
     }
 }

@@ -1,19 +1,24 @@
 //! Switching protocols, RFC 9110 section 7.8: which requests may ask for it, and whether the answer is what was asked.
 //!
 //! A protocol that carries further HTTP requests is not passed on: they would reach the upstream past routes, keys and
-//! limits.
+//! limits. After a 101 the client's connection is taken over by a tunnel to the upstream's.
 
-use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderMap, HeaderValue, Version, request};
+use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
+use http::{HeaderMap, HeaderValue, Response, Version, request};
 
-use crate::middleware::present::Present;
+use super::headers;
+use crate::error::ProxyError;
+use crate::exchange::{Answer, RequestRecord, ResponseBody, Tunnel, TunnelEnd};
+use crate::known_headers::KnownHeaders;
+use crate::metrics::OpenGauge;
+use crate::upstream::Lease;
 
 /// HTTP/2 and HTTP/1 by their upgrade tokens, and TLS, in which nobody can see what is asked.
 const NOT_PASSED_ON: [&[u8]; 4] = [b"h2c", b"h2", b"http", b"tls"];
 
 /// The protocols that the request asks for, if it may have one of them.
-pub(super) fn asked(head: &request::Parts, present: Present) -> Option<HeaderValue> {
-    if !present.upgrade || head.version != Version::HTTP_11 {
+pub(super) fn asked(head: &request::Parts, known: KnownHeaders) -> Option<HeaderValue> {
+    if !known.upgrade || head.version != Version::HTTP_11 {
         return None;
     }
     let headers = &head.headers;
@@ -28,8 +33,42 @@ pub(super) fn asked(head: &request::Parts, present: Present) -> Option<HeaderVal
     }
 }
 
+/// Passes a 101 on to the client, and has a tunnel take over its connection then.
+#[cold]
+pub(super) fn switch(
+    record: &RequestRecord,
+    asked: Option<HeaderValue>,
+    response: Response<()>,
+    known: KnownHeaders,
+    lease: Lease,
+) -> Result<Answer, ProxyError> {
+    let accepted = asked.and_then(|asked| accepted(&asked, response.headers()));
+    let (Some(protocol), Some(upstream)) = (accepted, lease.upgraded()) else {
+        return Err(ProxyError::UnexpectedUpgrade);
+    };
+    let (mut head, ()) = response.into_parts();
+    headers::to_client(&mut head.headers, known);
+    head.headers.remove(CONTENT_LENGTH);
+    announce(&mut head.headers, protocol);
+    head.version = Version::HTTP_11;
+    let tunnel = Tunnel::new(upstream, record.worker.snapshot.live.tunnel_idle_timeout);
+    take_over(record, tunnel);
+    Ok(Response::from_parts(head, ResponseBody::Whole(None)))
+}
+
+/// Joins the client's connection to `tunnel`, once the 101 was written to it.
+fn take_over(record: &RequestRecord, tunnel: Tunnel) {
+    let gauge = record.route_metrics().tunnels.clone();
+    let end = TunnelEnd::default();
+    record.tunnel.set(Some(end.clone()));
+    record.peer.takeover.set(async move |client, ahead| {
+        let _open = OpenGauge::new(&gauge);
+        end.reached(tunnel.run(client, ahead).await);
+    });
+}
+
 /// The protocol that a 101 switches to, if it was asked for.
-pub(super) fn accepted(asked: &HeaderValue, answer: &HeaderMap) -> Option<HeaderValue> {
+fn accepted(asked: &HeaderValue, answer: &HeaderMap) -> Option<HeaderValue> {
     let mut values = answer.get_all(UPGRADE).iter();
     let (Some(chosen), None) = (values.next(), values.next()) else {
         return None;
@@ -47,7 +86,9 @@ pub(super) fn announce(headers: &mut HeaderMap, protocol: HeaderValue) {
 
 fn passes(protocol: &[u8]) -> bool {
     let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default();
-    !NOT_PASSED_ON.iter().any(|carrier| name.eq_ignore_ascii_case(carrier))
+    !NOT_PASSED_ON
+        .iter()
+        .any(|connection| name.eq_ignore_ascii_case(connection))
 }
 
 fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
@@ -66,7 +107,7 @@ mod tests {
             request = request.header("upgrade", *value);
         }
         let (head, ()) = request.body(()).expect("a request").into_parts();
-        let asked = asked(&head, Present::in_headers(&head.headers));
+        let asked = asked(&head, KnownHeaders::in_headers(&head.headers));
         asked.map(|value| value.to_str().expect("text").to_owned())
     }
 
@@ -91,8 +132,12 @@ mod tests {
 
     #[test]
     fn what_would_carry_requests_past_the_routes_is_not_asked_for() {
-        for carrier in ["h2c", "H2C", "h2", "HTTP/2.0", "TLS/1.2", "websocket, h2c"] {
-            assert_eq!(asked_by("upgrade", &[carrier], Version::HTTP_11), None, "{carrier}");
+        for connection in ["h2c", "H2C", "h2", "HTTP/2.0", "TLS/1.2", "websocket, h2c"] {
+            assert_eq!(
+                asked_by("upgrade", &[connection], Version::HTTP_11),
+                None,
+                "{connection}"
+            );
         }
     }
 

@@ -14,7 +14,7 @@ use crate::config::PathMatch;
 pub(super) struct Matcher {
     // Keys come from the configuration alone, so no client can fill a bucket: the hash may be a fast one.
     paths: HashMap<Box<str>, Places, FixedState>,
-    /// Of the longest key: most paths that are longer need not be hashed whole.
+    /// Length of the longest key: most paths that are longer need not be hashed whole.
     longest: usize,
     /// The lengths of the prefixes, each once, the longest first.
     prefix_lengths: Vec<usize>,
@@ -27,7 +27,7 @@ struct Places {
 }
 
 impl Matcher {
-    /// Of two equal matches the first counts.
+    /// A table of `matches`; the first of two equal ones counts.
     pub(super) fn new<'a>(matches: impl IntoIterator<Item = &'a PathMatch>) -> Self {
         let mut matcher = Self::default();
         for (place, path_match) in matches.into_iter().enumerate() {
@@ -90,7 +90,7 @@ mod tests {
             .map(|(_, at)| at)
     }
 
-    /// Of few and similar segments, so that tables and paths meet: a path that begins like a prefix, one that is longer
+    /// Paths of few and similar segments, so that tables and paths meet: a path that begins like a prefix, one that is longer
     /// by a letter, one with a trailing slash.
     fn path() -> impl Strategy<Value = String> {
         let segment = prop::sample::select(vec!["a", "b", "ab", "a-", "", "ä", "%2F"]);

@@ -1,6 +1,8 @@
 //! Paths that mean one thing to the route table and another to an upstream are refused.
 
-/// Whether a server that decodes `%2e`, `%2f` or `%5c`, or that folds dot segments and empty segments, could
+use shared::percent::decode;
+
+/// Tells whether a server that decodes `%2e`, `%2f` or `%5c`, or that folds dot segments and empty segments, could
 /// see another path than the one that was matched. An encoded slash alone is fine: model names hold them.
 /// For a path that [`decode_unreserved`] has put into its one form.
 pub fn is_unsafe(path: &str) -> bool {
@@ -31,32 +33,6 @@ pub fn decode_unreserved(path: &str) -> Option<String> {
     let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let decoded = String::from_utf8(decode(path, unreserved)?).ok()?;
     (decoded != path).then_some(decoded)
-}
-
-/// Decodes the escapes whose byte `wanted` accepts; `None` when an escape is broken.
-pub(super) fn decode(path: &str, wanted: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        if byte != b'%' {
-            decoded.push(byte);
-            rest = after;
-            continue;
-        }
-        let (digits, after) = after.split_at_checked(2)?;
-        let value = hex(digits[0])? << 4 | hex(digits[1])?;
-        match wanted(value) {
-            true => decoded.push(value),
-            false => decoded.extend([b'%', digits[0], digits[1]]),
-        }
-        rest = after;
-    }
-    Some(decoded)
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    let value = (digit as char).to_digit(16)?;
-    u8::try_from(value).ok()
 }
 
 #[cfg(test)]

@@ -9,49 +9,19 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::moment::Moment;
-use super::{Endpoint, EndpointSet};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Policy {
-    /// The lighter of two by expected latency and requests in hand.
-    PeakEwma,
-    /// The lighter of two by requests in hand.
-    LeastRequest,
-    /// The next in turn.
-    RoundRobin,
-}
-
-impl Policy {
-    pub const NAMES: &[&str] = &[
-        Self::PeakEwma.name(),
-        Self::LeastRequest.name(),
-        Self::RoundRobin.name(),
-    ];
-
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::PeakEwma, Self::LeastRequest, Self::RoundRobin]
-            .into_iter()
-            .find(|policy| policy.name() == name)
-    }
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::PeakEwma => "peak_ewma",
-            Self::LeastRequest => "least_request",
-            Self::RoundRobin => "round_robin",
-        }
-    }
-}
+use super::endpoint::Endpoint;
+use super::endpoint_set::EndpointSet;
+use super::monotonic::MonotonicNanos;
+use crate::config::Policy;
 
 /// An endpoint counts as slower only beyond this factor and this difference: smaller differences between equal
 /// replicas are noise, and acting on noise would starve one of them until its estimate fades.
 const SLOWER_FACTOR: u64 = 2;
 const SLOWER_BY: u64 = 1_000_000;
 
-/// What the balancer found.
+/// Choice of the balancer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pick {
+pub(super) enum Pick {
     /// Its place in the endpoint set.
     Endpoint(usize),
     /// Every endpoint that may be used has as many requests in hand as it may have.
@@ -62,14 +32,14 @@ pub enum Pick {
 
 /// One worker's balancer: it shares nothing but what the endpoints themselves know.
 #[derive(Debug)]
-pub struct Balancer {
+pub(super) struct Balancer {
     policy: Policy,
     slow_start: Duration,
     cursor: Cell<usize>,
 }
 
 impl Balancer {
-    pub fn new(policy: Policy, slow_start: Duration, start: usize) -> Self {
+    pub(super) fn new(policy: Policy, slow_start: Duration, start: usize) -> Self {
         Self {
             policy,
             slow_start,
@@ -80,7 +50,7 @@ impl Balancer {
     /// Chooses among the endpoints that are in and were not tried before; when all of those are gone among the ones
     /// that were not tried, in or not; and when all were tried among them all. Each may have
     /// `limit` requests in hand.
-    pub fn pick(&self, set: &EndpointSet, tried: &[SocketAddr], limit: u32, now: Moment) -> Pick {
+    pub(super) fn pick(&self, set: &EndpointSet, tried: &[SocketAddr], limit: u32, now: MonotonicNanos) -> Pick {
         let untried = |endpoint: &Endpoint| !tried.contains(&endpoint.address);
         let pick = self.among(set, limit, now, |endpoint| endpoint.admits(now) && untried(endpoint));
         if pick != Pick::Nothing {
@@ -92,7 +62,7 @@ impl Balancer {
         }
     }
 
-    fn among(&self, set: &EndpointSet, limit: u32, now: Moment, usable: impl Fn(&Endpoint) -> bool) -> Pick {
+    fn among(&self, set: &EndpointSet, limit: u32, now: MonotonicNanos, usable: impl Fn(&Endpoint) -> bool) -> Pick {
         let endpoints = &set.endpoints;
         let fit = |at: usize| usable(&endpoints[at]) && endpoints[at].load().in_flight() < limit;
         let Some(first) = self.next_in_turn(set, now, fit) else {
@@ -110,7 +80,7 @@ impl Balancer {
     }
 
     /// The next endpoint that is fit; those with a smaller weight let some of their turns pass.
-    fn next_in_turn(&self, set: &EndpointSet, now: Moment, fit: impl Fn(usize) -> bool) -> Option<usize> {
+    fn next_in_turn(&self, set: &EndpointSet, now: MonotonicNanos, fit: impl Fn(usize) -> bool) -> Option<usize> {
         let count = set.endpoints.len();
         let start = self.cursor.get().checked_rem(count)?;
         let mut passed = None;
@@ -127,15 +97,15 @@ impl Balancer {
         Some(chosen)
     }
 
-    fn takes_turn(&self, endpoint: &Endpoint, heaviest: u32, now: Moment) -> bool {
+    fn takes_turn(&self, endpoint: &Endpoint, heaviest: u32, now: MonotonicNanos) -> bool {
         if self.slow_start.is_zero() && endpoint.weight() == heaviest {
             return true;
         }
         fastrand::f64() * f64::from(heaviest) < endpoint.share(self.slow_start, now)
     }
 
-    /// Whether `other` is a better choice than `one`, whose turn it is.
-    fn is_lighter(&self, other: &Endpoint, one: &Endpoint, now: Moment) -> bool {
+    /// Tells whether `other` is a better choice than `one`, whose turn it is.
+    fn is_lighter(&self, other: &Endpoint, one: &Endpoint, now: MonotonicNanos) -> bool {
         let weigh = |endpoint: &Endpoint| Weighed {
             in_flight: f64::from(endpoint.in_flight(now)),
             latency: match self.policy {
@@ -181,7 +151,9 @@ fn is_slower(latency: u64, other: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::{EjectionConfig, Outcome};
+    use crate::config::EjectionConfig;
+    use crate::upstream::endpoint::Outcome;
+    use crate::upstream::endpoint_set::AddressKind;
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -194,21 +166,21 @@ mod tests {
         longest_penalty: Duration::from_secs(60),
     };
 
-    fn at(millis: u64) -> Moment {
-        Moment::from_nanos(millis * MILLI)
+    fn at(millis: u64) -> MonotonicNanos {
+        MonotonicNanos::from_nanos(millis * MILLI)
     }
 
     fn set(weights: &[u32]) -> EndpointSet {
         let endpoint =
             |(port, weight): (u16, &u32)| Arc::new(Endpoint::new(([127, 0, 0, 1], port).into(), *weight, 0, at(0)));
-        EndpointSet::new(1, (1..).zip(weights).map(endpoint).collect())
+        EndpointSet::new(1, AddressKind::Pod, (1..).zip(weights).map(endpoint).collect())
     }
 
     fn balancer(policy: Policy) -> Balancer {
         Balancer::new(policy, Duration::ZERO, 0)
     }
 
-    fn chosen(balancer: &Balancer, set: &EndpointSet, tried: &[SocketAddr], now: Moment) -> usize {
+    fn chosen(balancer: &Balancer, set: &EndpointSet, tried: &[SocketAddr], now: MonotonicNanos) -> usize {
         match balancer.pick(set, tried, u32::MAX, now) {
             Pick::Endpoint(place) => place,
             pick => panic!("{pick:?}"),
@@ -224,7 +196,7 @@ mod tests {
         // When each request is answered, at which place, and when it was sent.
         let mut under_way: Vec<(u64, usize, u64)> = Vec::new();
         let send = |micros: u64, under_way: &mut Vec<(u64, usize, u64)>| {
-            let now = Moment::from_nanos(micros * 1000);
+            let now = MonotonicNanos::from_nanos(micros * 1000);
             let place = chosen(&balancer, &set, &[], now);
             assert!(set.endpoints[place].load().begin(u32::MAX, now));
             under_way.push((
@@ -242,7 +214,10 @@ mod tests {
                 break;
             }
             let endpoint = &set.endpoints[place];
-            let (sent, now) = (Moment::from_nanos(sent * 1000), Moment::from_nanos(micros * 1000));
+            let (sent, now) = (
+                MonotonicNanos::from_nanos(sent * 1000),
+                MonotonicNanos::from_nanos(micros * 1000),
+            );
             endpoint.note(Outcome::Success, sent, now, &EJECTION);
             endpoint.load().ended();
             answered[place] += 1;
@@ -306,7 +281,7 @@ mod tests {
     fn a_new_endpoint_starts_slowly() {
         let mut endpoints = set(&[1, 1]).endpoints;
         endpoints[1] = Arc::new(Endpoint::new(([127, 0, 0, 1], 9).into(), 1, 0, at(100_000)));
-        let set = EndpointSet::new(1, endpoints);
+        let set = EndpointSet::new(1, AddressKind::Pod, endpoints);
         let balancer = Balancer::new(Policy::PeakEwma, Duration::from_secs(10), 0);
         let share = |millis: u64| {
             (0..10_000)

@@ -6,14 +6,14 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::error::ConnectError;
 use super::http1::Http1;
-use crate::error::ProxyError;
 
 pub(super) async fn connect(
     address: SocketAddr,
     patience: Duration,
     max_header_bytes: usize,
-) -> Result<Http1, ProxyError> {
+) -> Result<Http1, ConnectError> {
     let connecting = async {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -21,6 +21,6 @@ pub(super) async fn connect(
     };
     timeout(patience, connecting)
         .await
-        .map_err(|_elapsed| ProxyError::ConnectTimeout)?
-        .map_err(ProxyError::Connect)
+        .map_err(|_elapsed| ConnectError::Timeout)?
+        .map_err(ConnectError::Io)
 }

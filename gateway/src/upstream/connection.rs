@@ -33,7 +33,7 @@ impl Connection {
     }
 }
 
-/// How long something is waited for.
+/// Timer of one wait after the other.
 pub(super) struct Timer(Pin<Box<Sleep>>);
 
 impl Timer {
@@ -41,7 +41,7 @@ impl Timer {
         Self(Box::pin(sleep_until(now)))
     }
 
-    /// Whether the time is over that was set last; `until` sets it anew.
+    /// Ready when the time is over that was set last; `until` sets it anew.
     pub(super) fn poll(&mut self, until: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(until) = until {
             self.0.as_mut().reset(until);

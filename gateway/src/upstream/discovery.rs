@@ -1,4 +1,4 @@
-//! Where a cluster's endpoints come from, in tiers:
+//! The tiers that a cluster's endpoints come from:
 //!
 //! ```text
 //! fixed        the list in gateway.yaml, published when the cluster is made
@@ -18,40 +18,19 @@ use std::sync::Arc;
 use hickory_resolver::TokioResolver;
 use tokio::task::JoinHandle;
 
-use super::Cluster;
-use crate::config::{ClusterConfig, Config, Discovery, DnsConfig, KubernetesConfig};
+use super::cluster::Cluster;
+use crate::config::{Config, Discovery, DnsConfig, KubernetesConfig};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Tier {
-    Fixed,
-    Dns,
-    Kubernetes,
-}
-
-impl Tier {
-    pub const ALL: [Self; 3] = [Self::Fixed, Self::Dns, Self::Kubernetes];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Fixed => "fixed",
-            Self::Dns => "dns",
-            Self::Kubernetes => "kubernetes",
-        }
-    }
-
-    pub(super) fn from_u8(number: u8) -> Self {
-        Self::ALL[usize::from(number) % Self::ALL.len()]
-    }
-}
-
-/// Finds out where clusters are.
+/// Settings and resolver that all followers of clusters share.
 pub struct Discoverer {
     dns: DnsConfig,
     kubernetes: KubernetesConfig,
     /// Made for the first cluster that needs it: a fixed list works without DNS.
     resolver: Option<TokioResolver>,
 }
+
+/// Starts to follow one cluster, in a task that goes on until it is aborted. Nothing can fail any more.
+pub type Follow = Box<dyn FnOnce(Arc<Cluster>) -> JoinHandle<()>>;
 
 impl Discoverer {
     pub fn new(config: &Config) -> Self {
@@ -62,35 +41,34 @@ impl Discoverer {
         }
     }
 
-    /// Sees to what is needed to follow such a cluster.
-    pub fn prepare(&mut self, config: &ClusterConfig) -> Result<(), dns::DnsError> {
-        if config.endpoints.is_none() && self.resolver.is_none() {
-            self.resolver = Some(dns::resolver(&self.dns)?);
-        }
-        Ok(())
+    /// Makes what is needed to follow a cluster with this discovery; a fixed list needs nothing.
+    pub fn prepare(&mut self, discovery: &Discovery) -> Result<Option<Follow>, dns::DnsError> {
+        let service = match discovery {
+            // Published when the cluster was made.
+            Discovery::Fixed(_) => return Ok(None),
+            Discovery::Dns => None,
+            Discovery::Kubernetes(service) => Some((self.kubernetes.clone(), service.clone())),
+        };
+        let (resolver, config) = (self.resolver()?, self.dns.clone());
+        Ok(Some(Box::new(|cluster| {
+            let by_dns = dns::DnsFollower::new(Arc::clone(&cluster), resolver.clone(), config);
+            tokio::task::spawn_local(async move {
+                match service {
+                    None => by_dns.follow().await,
+                    Some((api, service)) => {
+                        let follower = kubernetes::SliceFollower::new(cluster, resolver, api, service, by_dns);
+                        follower.follow().await
+                    }
+                };
+            })
+        })))
     }
 
-    /// Follows a cluster that was prepared for and has no fixed list, until the task is aborted.
-    pub fn follow(&self, cluster: &Arc<Cluster>) -> Option<JoinHandle<()>> {
-        if cluster.config.endpoints.is_some() {
-            return None;
-        }
-        let resolver = self.resolver.clone().expect("the cluster was prepared for");
-        let by_dns = dns::Follower {
-            cluster: Arc::clone(cluster),
-            resolver,
-            config: self.dns.clone(),
+    fn resolver(&mut self) -> Result<TokioResolver, dns::DnsError> {
+        let resolver = match self.resolver.take() {
+            Some(resolver) => resolver,
+            None => dns::resolver(&self.dns)?,
         };
-        Some(match &cluster.config.discovery {
-            Discovery::Dns => tokio::task::spawn_local(async move {
-                by_dns.follow().await;
-            }),
-            Discovery::Kubernetes(service) => {
-                let follower = kubernetes::Follower::new(self.kubernetes.clone(), service.clone(), by_dns);
-                tokio::task::spawn_local(async move {
-                    follower.follow().await;
-                })
-            }
-        })
+        Ok(self.resolver.insert(resolver).clone())
     }
 }

@@ -11,10 +11,10 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use load::Load;
-pub use outlier::EjectionConfig;
 use outlier::{Outlier, SuccessRate};
 
-use super::moment::{Moment, nanos};
+use super::monotonic::{MonotonicNanos, nanos};
+use crate::config::EjectionConfig;
 
 /// The part of its weight that an endpoint starts with when it has to start slowly.
 const LEAST_SHARE: f64 = 0.1;
@@ -26,11 +26,11 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// Its part of the requests, relative to the others'.
     weight: AtomicU32,
-    /// When it was first seen, or came back: the start of a slow start.
+    /// Time when it was first seen, or came back: the start of a slow start.
     started_at: AtomicU64,
     load: Load,
     outlier: Outlier,
-    /// What the active health check says; without one it is true.
+    /// Result of the active health check; without one it is true.
     healthy: AtomicBool,
     rate: Mutex<SuccessRate>,
     successes: AtomicU64,
@@ -41,7 +41,7 @@ pub struct Endpoint {
     hinted_at: AtomicU64,
 }
 
-/// What came of a request at an endpoint.
+/// Outcome of a request at an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// An answer that speaks for the endpoint.
@@ -58,7 +58,7 @@ pub enum Outcome {
 
 impl Endpoint {
     /// An endpoint that is expected to take `latency` nanoseconds, as its neighbours do.
-    pub fn new(address: SocketAddr, weight: u32, latency: u64, now: Moment) -> Self {
+    pub fn new(address: SocketAddr, weight: u32, latency: u64, now: MonotonicNanos) -> Self {
         Self {
             address,
             weight: AtomicU32::new(weight),
@@ -79,8 +79,8 @@ impl Endpoint {
         &self.load
     }
 
-    /// Whether the balancer may choose it: healthy, and not ejected or due for a probe.
-    pub fn admits(&self, now: Moment) -> bool {
+    /// Tells whether the balancer may choose it: healthy, and not ejected or due for a probe.
+    pub fn admits(&self, now: MonotonicNanos) -> bool {
         self.outlier.admits(now) && self.healthy.load(Ordering::Relaxed)
     }
 
@@ -92,12 +92,12 @@ impl Endpoint {
         self.healthy.load(Ordering::Relaxed)
     }
 
-    pub fn wants_probe(&self, now: Moment) -> bool {
+    pub fn wants_probe(&self, now: MonotonicNanos) -> bool {
         self.outlier.wants_probe(now)
     }
 
     /// Claims to be the one request that decides whether an ejected endpoint comes back.
-    pub fn claim_probe(&self, now: Moment) -> bool {
+    pub fn claim_probe(&self, now: MonotonicNanos) -> bool {
         self.outlier.claim_probe(now)
     }
 
@@ -106,7 +106,7 @@ impl Endpoint {
     }
 
     /// Requests in hand, by the gateway's count or by the backend's own word while that is fresh.
-    pub fn in_flight(&self, now: Moment) -> u32 {
+    pub fn in_flight(&self, now: MonotonicNanos) -> u32 {
         let own = self.load.in_flight();
         match now.nanos_since(self.hinted_at.load(Ordering::Relaxed)) <= nanos(HINT_HOLDS) {
             true => own.max(self.hint.load(Ordering::Relaxed)),
@@ -115,7 +115,7 @@ impl Endpoint {
     }
 
     /// Takes the backend's word on how many requests it has in hand.
-    pub fn note_hint(&self, in_flight: u32, now: Moment) {
+    pub fn note_hint(&self, in_flight: u32, now: MonotonicNanos) {
         self.hint.store(in_flight, Ordering::Relaxed);
         self.hinted_at.store(now.nanos(), Ordering::Relaxed);
     }
@@ -129,7 +129,7 @@ impl Endpoint {
     }
 
     /// The weight, or the part of it that a slow start allows.
-    pub fn share(&self, slow_start: Duration, now: Moment) -> f64 {
+    pub fn share(&self, slow_start: Duration, now: MonotonicNanos) -> f64 {
         let weight = f64::from(self.weight());
         if slow_start.is_zero() {
             return weight;
@@ -139,8 +139,8 @@ impl Endpoint {
         weight * part.clamp(LEAST_SHARE, 1.0)
     }
 
-    /// What a request that was sent at `sent` came to; true when it brings the endpoint back.
-    pub fn note(&self, outcome: Outcome, sent: Moment, now: Moment, config: &EjectionConfig) -> bool {
+    /// Notes the outcome of a request that was sent at `sent`; true when it ends the endpoint's ejection.
+    pub fn note(&self, outcome: Outcome, sent: MonotonicNanos, now: MonotonicNanos, config: &EjectionConfig) -> bool {
         let took = now.nanos_since(sent.nanos());
         match outcome {
             Outcome::Success => {
@@ -170,25 +170,25 @@ impl Endpoint {
     }
 
     /// Notes a success; true when it brings the endpoint back.
-    fn note_success(&self, now: Moment) -> bool {
+    fn note_success(&self, now: MonotonicNanos) -> bool {
         self.successes.fetch_add(1, Ordering::Relaxed);
         let is_back = self.outlier.succeeded(now);
         if is_back {
             self.started_at.store(now.nanos(), Ordering::Relaxed);
             self.lock_rate().clear();
-            info!(endpoint = %self.address, "an endpoint is back");
+            info!(endpoint = %self.address, "endpoint recovered");
         }
         is_back
     }
 
     /// No connection could be opened.
-    pub fn note_unreachable(&self, config: &EjectionConfig, now: Moment) {
+    pub fn note_unreachable(&self, config: &EjectionConfig, now: MonotonicNanos) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         self.eject(config, now, "it takes no connections");
     }
 
     /// Looks at the last seconds; called once a second by the control thread.
-    pub fn judge_rate(&self, config: &EjectionConfig, now: Moment) {
+    pub fn judge_rate(&self, config: &EjectionConfig, now: MonotonicNanos) {
         let (successes, failures) = self.totals();
         let too_low = self.lock_rate().is_too_low(successes, failures, config);
         if too_low && !self.is_ejected() {
@@ -209,21 +209,21 @@ impl Endpoint {
     }
 
     /// Notes what the active health check found; true when that brings the endpoint back.
-    pub fn set_healthy(&self, healthy: bool, now: Moment) -> bool {
+    pub fn set_healthy(&self, healthy: bool, now: MonotonicNanos) -> bool {
         if self.healthy.swap(healthy, Ordering::Relaxed) == healthy {
             return false;
         }
         match healthy {
             true => {
                 self.started_at.store(now.nanos(), Ordering::Relaxed);
-                info!(endpoint = %self.address, "an endpoint passes its health check");
+                info!(endpoint = %self.address, "endpoint passed its health check");
             }
-            false => warn!(endpoint = %self.address, "an endpoint fails its health check: it gets no requests"),
+            false => warn!(endpoint = %self.address, "endpoint failed its health check; it gets no requests"),
         }
         healthy
     }
 
-    fn eject(&self, config: &EjectionConfig, now: Moment, why: &'static str) {
+    fn eject(&self, config: &EjectionConfig, now: MonotonicNanos, why: &'static str) {
         if let Some(penalty) = self.outlier.eject(config, now, fastrand::f64()) {
             self.tell_ejected(penalty, why);
         }
@@ -231,7 +231,7 @@ impl Endpoint {
 
     fn tell_ejected(&self, penalty: Duration, why: &'static str) {
         self.ejections.fetch_add(1, Ordering::Relaxed);
-        warn!(endpoint = %self.address, seconds = penalty.as_secs_f64(), why, "an endpoint is ejected: others are preferred");
+        warn!(endpoint = %self.address, seconds = penalty.as_secs_f64(), why, "endpoint ejected");
     }
 
     fn lock_rate(&self) -> std::sync::MutexGuard<'_, SuccessRate> {
@@ -253,8 +253,8 @@ mod tests {
         longest_penalty: Duration::from_secs(60),
     };
 
-    fn at(millis: u64) -> Moment {
-        Moment::from_nanos(millis * MILLI)
+    fn at(millis: u64) -> MonotonicNanos {
+        MonotonicNanos::from_nanos(millis * MILLI)
     }
 
     fn ask(endpoint: &Endpoint, sent: u64, outcome: Outcome, answered: u64) -> bool {

@@ -1,9 +1,37 @@
-//! What can go wrong between the gateway and an upstream once they are connected.
+//! Failures between the gateway and an upstream: getting a connection, using it, and the client's body on its way there.
 
 use std::error::Error;
+use std::time::Duration;
 use std::{fmt, io};
 
 use h2::Reason;
+
+/// Errors of a streamed body end the connection; their kind only matters to the log.
+pub type BodyError = Box<dyn Error + Send + Sync>;
+
+/// Reason why a request got no connection to an endpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("no address is known for the cluster")]
+    NoEndpoint,
+    #[error("{0} requests wait for the cluster already")]
+    QueueFull(usize),
+    #[error("the cluster has no free place for {0:?}, longer than the request may take")]
+    Overloaded(Duration),
+    #[error("cannot connect: {0}")]
+    Io(io::Error),
+    #[error("connecting took too long")]
+    Timeout,
+}
+
+/// A fault of the client's body that ended its way to the upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyFault {
+    #[error("the request body broke off: {0}")]
+    Broke(hyper::Error),
+    #[error("the request body is over the limit of {0} bytes")]
+    TooLarge(u64),
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
@@ -49,20 +77,20 @@ impl From<h2::Error> for UpstreamError {
 }
 
 impl UpstreamError {
-    /// Whether the upstream says that it has not looked at the request, and will not: RFC 9113 section 8.7.
+    /// Tells whether the upstream says that it has not processed the request, and will not: RFC 9113 section 8.7.
     pub fn is_refusal(&self) -> bool {
         self.is_beyond_goaway()
             || matches!(self, Self::Http2(Http2Error(error))
                 if error.is_reset() && error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM))
     }
 
-    /// Whether the connection ends and the request came too late for it. Requests before that point have no such error:
+    /// Tells whether the connection ends and the request came too late for it. Requests before that point have no such error:
     /// theirs is how the connection ended.
     pub fn is_beyond_goaway(&self) -> bool {
         matches!(self, Self::Http2(Http2Error(error)) if error.is_go_away() && error.is_remote())
     }
 
-    /// Whether what came is no answer by the rules of its protocol.
+    /// Tells whether the answer breaks the rules of its protocol.
     pub fn is_no_http(&self) -> bool {
         match self {
             Self::Invalid(_) | Self::HeadTooLarge(_) => true,

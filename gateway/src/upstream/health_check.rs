@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::HOST;
 use http::{Request, StatusCode};
@@ -15,22 +14,11 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::debug;
 
+use super::cluster::Cluster;
+use super::endpoint::Endpoint;
 use super::http2::probe;
-use super::moment::Moment;
-use super::{Cluster, Endpoint};
-use crate::config::Protocol;
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HealthCheckConfig {
-    /// What is asked for, with GET; any 2xx is well.
-    pub path: String,
-    pub interval: Duration,
-    pub timeout: Duration,
-    /// Failed checks in a row until an endpoint gets no more requests.
-    pub unhealthy_after: u32,
-    /// Passed checks in a row until it gets some again.
-    pub healthy_after: u32,
-}
+use super::monotonic::MonotonicNanos;
+use crate::config::{HealthCheckConfig, Protocol};
 
 /// Checks in a row that had the same result.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +66,7 @@ pub async fn run(cluster: Arc<Cluster>, config: HealthCheckConfig, client: reqwe
             let Ok((endpoint, passed)) = checked else { continue };
             let mut streak = streaks.remove(&endpoint.address).unwrap_or_default();
             if let Some(healthy) = streak.take(passed, &config)
-                && endpoint.set_healthy(healthy, Moment::now())
+                && endpoint.set_healthy(healthy, MonotonicNanos::now())
             {
                 cluster.queue.freed();
             }
@@ -109,7 +97,7 @@ async fn check(
     (endpoint, passed)
 }
 
-/// Asks in the cluster's own protocol.
+/// Sends one check in the cluster's own protocol.
 async fn ask(
     address: SocketAddr,
     cluster: &Cluster,
@@ -131,6 +119,8 @@ async fn ask(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

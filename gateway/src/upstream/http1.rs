@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! start ─► poll_answer: write head, write body, read head ─► poll_body: (write on,) read body ─► may_be_used_again
+//!                                      └─ into a header map that `recycle_header_map` kept from an answered request
 //! ```
 
 mod decode;
@@ -26,23 +27,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
-use super::{Added, UpstreamError};
-use crate::body::RequestBody;
-pub use decode::keep_spare;
+use super::error::UpstreamError;
+use super::injected_headers::InjectedHeaders;
+use super::request_body::RequestBody;
+pub use decode::recycle_header_map;
 use decode::{Decoder, Head, Part};
-use encode::Encoder;
+use encode::{Encoder, SMALL};
 
-/// What one read takes at most.
+/// Most bytes of one read.
 const READ: usize = 64 * 1024;
 /// From this much of a body to come on, it is read into a buffer of its own instead of being copied out of the shared one.
 const LARGE: u64 = 16 * 1024;
-/// Parts of a message up to this size are copied together for one plain write.
-const SMALL: usize = 2048;
 /// Slices of one vectored write.
 const SLICES: usize = 8;
 
 thread_local! {
-    /// Where small reads land: every connection of a worker uses it in turn, so it stays in the CPU's cache.
+    /// Buffer of small reads: every connection of a worker uses it in turn, so it stays in the CPU's cache.
     static SHARED: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
 }
 
@@ -88,12 +88,12 @@ impl Http1 {
         }
     }
 
-    /// Whether its last exchange ended in a way that allows another.
+    /// Tells whether its last exchange ended in a way that allows another.
     pub(super) fn may_be_used_again(&self) -> bool {
         self.body_has_ended() && self.has_sent_all() && self.keep_alive && self.ahead.is_empty()
     }
 
-    /// Whether the upstream has neither closed an idle connection nor spoken on it.
+    /// Tells whether the upstream has neither closed an idle connection nor sent anything on it.
     pub(super) fn is_quiet(&mut self) -> bool {
         // Nobody is to be woken: an idle connection is looked at when it is taken out.
         let mut cx = Context::from_waker(Waker::noop());
@@ -104,7 +104,7 @@ impl Http1 {
     }
 
     /// Takes on a request. Nothing is written yet.
-    pub(super) fn start(&mut self, head: &request::Parts, added: &Added<'_>, body: &RequestBody) {
+    pub(super) fn start(&mut self, head: &request::Parts, added: &InjectedHeaders<'_>, body: &RequestBody) {
         self.head_out.clear();
         self.sent = 0;
         self.is_head_request = head.method == Method::HEAD;
@@ -214,7 +214,7 @@ impl Http1 {
         }
     }
 
-    /// Whether the whole request was written: what is written next may be another protocol.
+    /// Tells whether the whole request was written: the next bytes may be another protocol's.
     pub(super) fn has_sent_all(&self) -> bool {
         self.body.is_none() && !self.has_unsent() && !self.write_failed
     }
@@ -224,7 +224,7 @@ impl Http1 {
         &mut self.stream
     }
 
-    /// What was read of that protocol together with the answer's head.
+    /// Bytes of that protocol that were read together with the answer's head.
     pub(super) fn take_ahead(&mut self) -> Bytes {
         std::mem::take(&mut self.ahead)
     }
@@ -281,7 +281,7 @@ impl Http1 {
         }
     }
 
-    /// Asks the body for its next part.
+    /// Polls the body for its next part.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UpstreamError>> {
         let Some((body, encoder)) = &mut self.body else {
             return Poll::Ready(Ok(()));

@@ -9,12 +9,11 @@
 //! Sessions (an endpoint's, of one worker) ─► Session (a connection) ─► Stream (a request and its answer)
 //! ```
 
-mod link;
+mod connection;
 pub(super) mod probe;
 mod session;
 mod stream;
 mod upload;
 
-pub use session::Limits;
 pub(super) use session::{NoSession, Session, Sessions};
 pub(super) use stream::Stream;

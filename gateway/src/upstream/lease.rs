@@ -10,16 +10,18 @@ use http_body::{Frame, SizeHint};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::endpoint::{Endpoint, Outcome};
+use super::error::UpstreamError;
 use super::http1::Unsent;
 use super::http2::{Session, Stream};
-use super::moment::Moment;
-use super::pool::{Counted, Shelf};
-use super::{Added, Endpoint, Outcome, UpstreamError};
-use crate::body::RequestBody;
+use super::injected_headers::InjectedHeaders;
+use super::monotonic::MonotonicNanos;
+use super::pool::{EndpointPool, PooledConnection};
+use super::request_body::RequestBody;
 
 /// A request in an endpoint's hand, from the choice to the end of its answer: dropping it frees the place.
 pub struct InFlight {
-    shelf: Rc<Shelf>,
+    pool: Rc<EndpointPool>,
     began: Instant,
     /// No outcome was noted yet.
     awaiting: bool,
@@ -28,32 +30,32 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// Takes a place at the shelf's endpoint, if one is free.
-    pub(super) fn begin(shelf: &Rc<Shelf>, limit: u32, began: Instant) -> Option<Self> {
-        let now = Moment::from(began);
-        shelf.endpoint.load().begin(limit, now).then(|| Self {
-            probe: shelf.endpoint.claim_probe(now),
-            shelf: Rc::clone(shelf),
+    /// Takes a place at the pool's endpoint, if one is free.
+    pub(super) fn begin(pool: &Rc<EndpointPool>, limit: u32, began: Instant) -> Option<Self> {
+        let now = MonotonicNanos::from(began);
+        pool.endpoint.load().begin(limit, now).then(|| Self {
+            probe: pool.endpoint.claim_probe(now),
+            pool: Rc::clone(pool),
             began,
             awaiting: true,
         })
     }
 
     pub fn endpoint(&self) -> &Endpoint {
-        &self.shelf.endpoint
+        &self.pool.endpoint
     }
 
-    pub(super) fn shelf(&self) -> &Rc<Shelf> {
-        &self.shelf
+    pub(super) fn pool(&self) -> &Rc<EndpointPool> {
+        &self.pool
     }
 
     pub(super) fn began(&self) -> Instant {
         self.began
     }
 
-    fn note(&mut self, outcome: Outcome, sent: Moment, now: Moment) {
+    fn note(&mut self, outcome: Outcome, sent: MonotonicNanos, now: MonotonicNanos) {
         if std::mem::take(&mut self.awaiting) {
-            let (cluster, endpoint) = (&self.shelf.owner.cluster, &self.shelf.endpoint);
+            let (cluster, endpoint) = (&self.pool.owner.cluster, &self.pool.endpoint);
             if endpoint.note(outcome, sent, now, &cluster.config.ejection) {
                 // The answer that brought it back may itself have waited for the end of what was wrong.
                 let latency = cluster.latest().endpoints().median_latency(Some(endpoint.address), now);
@@ -66,7 +68,7 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let endpoint = &self.shelf.endpoint;
+        let endpoint = &self.pool.endpoint;
         if self.awaiting {
             endpoint.load().abandoned();
             if self.probe {
@@ -74,51 +76,52 @@ impl Drop for InFlight {
             }
         }
         endpoint.load().ended();
-        self.shelf.owner.cluster.queue.freed();
+        self.pool.owner.cluster.queue.freed();
     }
 }
 
-/// What carries a request: all of a connection, or a part of one.
-pub(super) enum Carrier {
-    Http1(Counted),
+/// Connection of a request: all of one, or a stream of one.
+pub(super) enum UpstreamConnection {
+    Http1(PooledConnection),
     Http2(Box<Stream>),
 }
 
-impl Carrier {
+impl UpstreamConnection {
     /// One more stream of `session`.
     pub(super) fn over(session: &Rc<Session>, now: Instant) -> Self {
         Self::Http2(Stream::new(session, now))
     }
 }
 
-/// What the upstream can have seen of a request that got no answer.
-pub enum Seen {
-    /// Nothing was written. Where that took work, here is the request, whole.
-    Nothing(Option<Box<Unsent>>),
-    /// Nothing that it looked at: it says so itself.
+/// Delivery of a request that got no answer.
+pub enum Delivery {
+    /// Nothing was written. Where that took work, the request is returned whole.
+    NotSent(Option<Box<Unsent>>),
+    /// The upstream says that it has not processed it.
     Refused,
-    Perhaps,
+    /// The upstream may have processed it.
+    Unknown,
 }
 
 /// A connection, or a part of one, in use. Dropped without [`Lease::give_back`] it is closed.
 pub struct Lease {
     in_flight: InFlight,
-    carrier: Carrier,
-    /// Whether it carried requests before: then its failure may be that of a connection gone stale.
+    connection: UpstreamConnection,
+    /// Set when it carried requests before: then its failure may be that of a connection gone stale.
     pub reused: bool,
     sent: Instant,
-    /// When the head of its answer came.
+    /// Time of the head of its answer.
     answered: Instant,
 }
 
 impl Lease {
     /// A lease whose request goes out at `now`.
-    pub(super) fn new(in_flight: InFlight, carrier: Carrier, reused: bool, now: Instant) -> Self {
+    pub(super) fn new(in_flight: InFlight, connection: UpstreamConnection, reused: bool, now: Instant) -> Self {
         Self {
             sent: now,
             answered: now,
             in_flight,
-            carrier,
+            connection,
             reused,
         }
     }
@@ -127,24 +130,24 @@ impl Lease {
         self.in_flight.endpoint()
     }
 
-    /// When its request goes out: once there is a connection.
+    /// Time when its request goes out: once there is a connection.
     pub fn sent_at(&self) -> Instant {
         self.sent
     }
 
     /// Takes on a request.
-    pub fn start(&mut self, head: &request::Parts, added: &Added<'_>, body: &RequestBody) {
-        match &mut self.carrier {
-            Carrier::Http1(connection) => connection.get().http.start(head, added, body),
-            Carrier::Http2(stream) => stream.exchange.start(head, added, body),
+    pub fn start(&mut self, head: &request::Parts, added: &InjectedHeaders<'_>, body: &RequestBody) {
+        match &mut self.connection {
+            UpstreamConnection::Http1(connection) => connection.as_mut().http.start(head, added, body),
+            UpstreamConnection::Http2(stream) => stream.request.start(head, added, body),
         }
     }
 
     /// Takes on a request that another connection left unwritten.
     pub fn start_unsent(&mut self, unsent: Unsent) {
-        match &mut self.carrier {
-            Carrier::Http1(connection) => connection.get().http.start_unsent(unsent),
-            Carrier::Http2(_) => unreachable!("all connections of a cluster speak the same"),
+        match &mut self.connection {
+            UpstreamConnection::Http1(connection) => connection.as_mut().http.start_unsent(unsent),
+            UpstreamConnection::Http2(_) => unreachable!("all connections of a cluster speak the same"),
         }
     }
 
@@ -175,34 +178,34 @@ impl Lease {
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, UpstreamError>> {
-        match &mut self.carrier {
-            Carrier::Http1(connection) => connection.get().http.poll_answer(cx),
-            Carrier::Http2(stream) => stream.exchange.poll_answer(cx),
+        match &mut self.connection {
+            UpstreamConnection::Http1(connection) => connection.as_mut().http.poll_answer(cx),
+            UpstreamConnection::Http2(stream) => stream.request.poll_answer(cx),
         }
     }
 
-    /// Whether the upstream takes no more requests on this connection for now, and so has not seen this one.
+    /// Tells whether the upstream takes no more requests on this connection for now, and so has not seen this one.
     #[cold]
     pub fn waits_for_stream(&mut self) -> bool {
-        match &mut self.carrier {
-            Carrier::Http1(_) => false,
-            Carrier::Http2(stream) => stream.exchange.is_unsent(),
+        match &mut self.connection {
+            UpstreamConnection::Http1(_) => false,
+            UpstreamConnection::Http2(stream) => stream.request.is_unsent(),
         }
     }
 
-    /// What became of the request that failed with `error`.
+    /// Delivery of the request that failed with `error`.
     #[cold]
-    pub fn seen(&mut self, error: &UpstreamError) -> Seen {
-        match &mut self.carrier {
-            Carrier::Http1(connection) => match connection.get().http.take_unsent() {
-                Some(unsent) => Seen::Nothing(Some(Box::new(unsent))),
-                None => Seen::Perhaps,
+    pub fn delivery(&mut self, error: &UpstreamError) -> Delivery {
+        match &mut self.connection {
+            UpstreamConnection::Http1(connection) => match connection.as_mut().http.take_unsent() {
+                Some(unsent) => Delivery::NotSent(Some(Box::new(unsent))),
+                None => Delivery::Unknown,
             },
-            Carrier::Http2(_) if error.is_beyond_goaway() => Seen::Nothing(None),
-            Carrier::Http2(_) if error.is_refusal() => Seen::Refused,
-            Carrier::Http2(stream) => match stream.exchange.is_unsent() {
-                true => Seen::Nothing(None),
-                false => Seen::Perhaps,
+            UpstreamConnection::Http2(_) if error.is_beyond_goaway() => Delivery::NotSent(None),
+            UpstreamConnection::Http2(_) if error.is_refusal() => Delivery::Refused,
+            UpstreamConnection::Http2(stream) => match stream.request.is_unsent() {
+                true => Delivery::NotSent(None),
+                false => Delivery::Unknown,
             },
         }
     }
@@ -210,56 +213,62 @@ impl Lease {
     /// Notes what came of the request, once.
     pub fn note(&mut self, outcome: Outcome, now: Instant) {
         self.answered = now;
-        if let (Carrier::Http2(stream), Outcome::TimedOut) = (&self.carrier, outcome) {
-            stream.exchange.session().distrust(self.sent);
+        if let (UpstreamConnection::Http2(stream), Outcome::TimedOut) = (&self.connection, outcome) {
+            stream.request.session().distrust(self.sent);
         }
-        self.in_flight.note(outcome, Moment::from(self.sent), Moment::from(now));
+        self.in_flight
+            .note(outcome, MonotonicNanos::from(self.sent), MonotonicNanos::from(now));
+    }
+
+    /// Notes how many requests the endpoint says it has in hand.
+    pub fn note_load_report(&self, depth: u32, now: Instant) {
+        self.endpoint().note_hint(depth, MonotonicNanos::from(now));
     }
 
     /// The next part of the answer's body.
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        match &mut self.carrier {
-            Carrier::Http1(connection) => connection.get().http.poll_body(cx),
-            Carrier::Http2(stream) => stream.exchange.poll_body(cx),
+        match &mut self.connection {
+            UpstreamConnection::Http1(connection) => connection.as_mut().http.poll_body(cx),
+            UpstreamConnection::Http2(stream) => stream.request.poll_body(cx),
         }
     }
 
     pub fn body_has_ended(&self) -> bool {
-        match &self.carrier {
-            Carrier::Http1(connection) => connection.look().http.body_has_ended(),
-            Carrier::Http2(stream) => stream.exchange.body_has_ended(),
+        match &self.connection {
+            UpstreamConnection::Http1(connection) => connection.as_ref().http.body_has_ended(),
+            UpstreamConnection::Http2(stream) => stream.request.body_has_ended(),
         }
     }
 
     pub fn body_size(&self) -> SizeHint {
-        match &self.carrier {
-            Carrier::Http1(connection) => connection.look().http.body_size(),
-            Carrier::Http2(stream) => stream.exchange.body_size(),
+        match &self.connection {
+            UpstreamConnection::Http1(connection) => connection.as_ref().http.body_size(),
+            UpstreamConnection::Http2(stream) => stream.request.body_size(),
         }
     }
 
-    /// Whether the time is over that was set last; `until` sets it anew.
+    /// Ready when the time is over that was set last; `until` sets it anew.
     pub fn poll_timer(&mut self, until: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.carrier {
-            Carrier::Http1(connection) => connection.get().timer.poll(until, cx),
-            Carrier::Http2(stream) => stream.timer.poll(until, cx),
+        match &mut self.connection {
+            UpstreamConnection::Http1(connection) => connection.as_mut().timer.poll(until, cx),
+            UpstreamConnection::Http2(stream) => stream.timer.poll(until, cx),
         }
     }
 
     /// Returns the connection to its pool, if it can carry another request.
     pub fn give_back(self, now: Instant) {
-        match self.carrier {
-            Carrier::Http1(connection) => connection.give_back(now),
+        match self.connection {
+            UpstreamConnection::Http1(connection) => connection.give_back(now),
             // It stayed where it was.
-            Carrier::Http2(_) => {}
+            UpstreamConnection::Http2(_) => {}
         }
     }
 
     /// The connection as a socket, after the upstream switched protocols on it; `None` when the request was not sent
     /// whole before.
     pub fn upgraded(self) -> Option<Upgraded> {
-        match self.carrier {
-            Carrier::Http1(connection) if connection.look().http.has_sent_all() => Some(Upgraded {
+        match self.connection {
+            UpstreamConnection::Http1(connection) if connection.as_ref().http.has_sent_all() => Some(Upgraded {
                 _in_flight: self.in_flight,
                 connection,
             }),
@@ -270,22 +279,22 @@ impl Lease {
 
 /// A connection that speaks another protocol now. Its request is in flight until the end, and it is of no use to the pool.
 pub struct Upgraded {
-    connection: Counted,
+    connection: PooledConnection,
     _in_flight: InFlight,
 }
 
 impl Upgraded {
     pub fn socket(&mut self) -> &mut TcpStream {
-        self.connection.get().http.socket()
+        self.connection.as_mut().http.socket()
     }
 
-    /// What the upstream sent of the new protocol together with its answer's head.
+    /// Bytes of the new protocol that came together with the answer's head.
     pub fn take_ahead(&mut self) -> Bytes {
-        self.connection.get().http.take_ahead()
+        self.connection.as_mut().http.take_ahead()
     }
 
-    /// Whether the time is over that was set last; `until` sets it anew.
+    /// Ready when the time is over that was set last; `until` sets it anew.
     pub fn poll_timer(&mut self, until: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
-        self.connection.get().timer.poll(until, cx)
+        self.connection.as_mut().timer.poll(until, cx)
     }
 }

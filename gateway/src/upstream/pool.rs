@@ -12,14 +12,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::cluster::Cluster;
 use super::connection::Connection;
+use super::endpoint::Endpoint;
+use super::endpoint_set::EndpointSet;
 use super::http2::{Session, Sessions};
-use super::{Cluster, Endpoint, EndpointSet};
 use crate::config::UpstreamConfig;
 
 pub(super) struct Pool {
     view: RefCell<View>,
-    owner: Rc<Owner>,
+    owner: Rc<PoolLimits>,
 }
 
 /// The endpoint set as this worker follows it.
@@ -27,22 +29,22 @@ pub(super) struct Pool {
 pub(super) struct View {
     pub(super) set: Arc<EndpointSet>,
     /// In the order of the set.
-    pub(super) shelves: Vec<Rc<Shelf>>,
+    pub(super) pools: Vec<Rc<EndpointPool>>,
 }
 
-/// What every shelf of a pool knows.
-pub(super) struct Owner {
+/// The cluster of a pool's connections, and their limits.
+pub(super) struct PoolLimits {
     pub(super) cluster: Arc<Cluster>,
     max_idle: usize,
     idle_timeout: Duration,
 }
 
 /// The connections of one endpoint.
-pub(super) struct Shelf {
+pub(super) struct EndpointPool {
     pub(super) endpoint: Arc<Endpoint>,
-    pub(super) owner: Rc<Owner>,
+    pub(super) owner: Rc<PoolLimits>,
     idle: RefCell<VecDeque<Box<Connection>>>,
-    /// Where the cluster speaks HTTP/2: then nothing is idle, and these are shared by requests.
+    /// Connections of a cluster that speaks HTTP/2: requests share them, and none is idle in the sense above.
     pub(super) sessions: Sessions,
     /// Open connections, idle ones and those in use.
     open: Cell<usize>,
@@ -50,69 +52,69 @@ pub(super) struct Shelf {
     left: Cell<bool>,
 }
 
-/// A connection that counts as open, on its shelf and in the metric, until it is dropped.
-pub(super) struct Counted {
+/// A connection that counts as open, on its pool and in the metric, until it is dropped.
+pub(super) struct PooledConnection {
     /// On the heap: it is passed from hand to hand by the request path.
     connection: Option<Box<Connection>>,
-    shelf: Rc<Shelf>,
+    pool: Rc<EndpointPool>,
 }
 
-impl Counted {
-    pub(super) fn new(connection: Connection, shelf: &Rc<Shelf>) -> Self {
-        shelf.open.set(shelf.open.get() + 1);
-        shelf.owner.cluster.metrics.connections.inc();
+impl PooledConnection {
+    pub(super) fn new(connection: Connection, pool: &Rc<EndpointPool>) -> Self {
+        pool.open.set(pool.open.get() + 1);
+        pool.owner.cluster.metrics.connections.inc();
         Self {
             connection: Some(Box::new(connection)),
-            shelf: Rc::clone(shelf),
+            pool: Rc::clone(pool),
         }
     }
 
-    pub(super) fn get(&mut self) -> &mut Connection {
+    pub(super) fn as_mut(&mut self) -> &mut Connection {
         self.connection.as_mut().expect("it is there until it is given back")
     }
 
-    pub(super) fn look(&self) -> &Connection {
+    pub(super) fn as_ref(&self) -> &Connection {
         self.connection.as_ref().expect("it is there until it is given back")
     }
 
-    /// Returns the connection to its shelf, or closes it when it is of no further use.
+    /// Returns the connection to its pool, or closes it when it is of no further use.
     pub(super) fn give_back(mut self, now: Instant) {
         let Some(mut connection) = self.connection.take() else {
             return;
         };
         connection.idle_since = now;
-        let owner = &self.shelf.owner;
-        let mut idle = self.shelf.idle.borrow_mut();
+        let owner = &self.pool.owner;
+        let mut idle = self.pool.idle.borrow_mut();
         if connection.http.may_be_used_again()
             && !owner.is_worn(&connection, now)
-            && !self.shelf.left.get()
+            && !self.pool.left.get()
             && idle.len() < owner.max_idle
         {
             idle.push_back(connection);
         } else {
-            self.shelf.closed();
+            self.pool.closed();
         }
     }
 }
 
-impl Drop for Counted {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
         if self.connection.take().is_some() {
-            self.shelf.closed();
+            self.pool.closed();
         }
     }
 }
 
-/// A pool ends when the settings of its cluster change; what is in use comes back to its shelf before that ends too.
-impl Drop for Shelf {
+/// A pool ends when the settings of its cluster change; what is in use comes back to its pool before that ends too.
+impl Drop for EndpointPool {
     fn drop(&mut self) {
         let idle = self.idle.take().len();
         self.owner.cluster.metrics.connections.sub(idle as i64);
     }
 }
 
-impl Shelf {
-    fn new(endpoint: &Arc<Endpoint>, owner: &Rc<Owner>) -> Self {
+impl EndpointPool {
+    fn new(endpoint: &Arc<Endpoint>, owner: &Rc<PoolLimits>) -> Self {
         Self {
             endpoint: Arc::clone(endpoint),
             owner: Rc::clone(owner),
@@ -133,7 +135,7 @@ impl Shelf {
     /// `spread` is for a cluster's only address, most likely a ClusterIP, where a connection means a pod: then a
     /// few connections are opened and used in turn. Otherwise the one used last is taken, which lets the
     /// others age out.
-    pub(super) fn checkout(self: &Rc<Self>, spread: bool, now: Instant) -> Option<Counted> {
+    pub(super) fn checkout(self: &Rc<Self>, spread: bool, now: Instant) -> Option<PooledConnection> {
         if spread && self.open.get() < self.owner.cluster.config.service_connections {
             return None;
         }
@@ -148,14 +150,14 @@ impl Shelf {
                 continue;
             }
             connection.requests += 1;
-            return Some(Counted {
+            return Some(PooledConnection {
                 connection: Some(connection),
-                shelf: Rc::clone(self),
+                pool: Rc::clone(self),
             });
         }
     }
 
-    /// A connection of HTTP/2 that may take another request; `spread` is as in [`Shelf::checkout`]. Where a `fresh` one
+    /// A connection of HTTP/2 that may take another request; `spread` is as in [`EndpointPool::checkout`]. Where a `fresh` one
     /// is wanted, one is only shared when no more may be opened.
     pub(super) fn session(&self, spread: bool, fresh: bool, now: Instant) -> Option<Rc<Session>> {
         let config = &self.owner.cluster.config;
@@ -196,14 +198,14 @@ impl Shelf {
     }
 }
 
-impl Owner {
+impl PoolLimits {
     /// Old or used enough to be replaced.
     fn is_worn(&self, connection: &Connection, now: Instant) -> bool {
         connection.requests >= self.cluster.config.max_connection_requests
             || now - connection.opened >= self.cluster.config.max_connection_age
     }
 
-    /// Whether an idle connection may carry a request: the upstream has not closed it meanwhile either.
+    /// Tells whether an idle connection may carry a request: it is within its limits, and the upstream has not closed it.
     fn is_fit(&self, connection: &mut Connection, now: Instant) -> bool {
         now - connection.idle_since < self.idle_timeout && !self.is_worn(connection, now) && connection.http.is_quiet()
     }
@@ -213,7 +215,7 @@ impl Pool {
     pub(super) fn new(cluster: Arc<Cluster>, limits: UpstreamConfig) -> Self {
         Self {
             view: RefCell::default(),
-            owner: Rc::new(Owner {
+            owner: Rc::new(PoolLimits {
                 cluster,
                 max_idle: limits.max_idle_connections,
                 idle_timeout: limits.idle_timeout,
@@ -225,7 +227,7 @@ impl Pool {
         self.view.borrow()
     }
 
-    /// Gives every endpoint of `set` its shelf and drops the idle connections of those that are no longer in it.
+    /// Gives every endpoint of `set` its pool and drops the idle connections of those that are no longer in it.
     #[cold]
     pub(super) fn follow(&self, set: Arc<EndpointSet>) {
         let before = self.view.take();
@@ -233,30 +235,30 @@ impl Pool {
             self.view.replace(before);
             return;
         }
-        let by_address = |shelf: Rc<Shelf>| (shelf.endpoint.address, shelf);
-        let mut known: HashMap<SocketAddr, Rc<Shelf>> = before.shelves.into_iter().map(by_address).collect();
-        let shelf = |endpoint: &Arc<Endpoint>| match known.remove(&endpoint.address) {
-            Some(shelf) if Arc::ptr_eq(&shelf.endpoint, endpoint) => shelf,
+        let by_address = |pool: Rc<EndpointPool>| (pool.endpoint.address, pool);
+        let mut known: HashMap<SocketAddr, Rc<EndpointPool>> = before.pools.into_iter().map(by_address).collect();
+        let pool = |endpoint: &Arc<Endpoint>| match known.remove(&endpoint.address) {
+            Some(pool) if Arc::ptr_eq(&pool.endpoint, endpoint) => pool,
             replaced => {
-                if let Some(shelf) = replaced {
-                    shelf.clear();
+                if let Some(pool) = replaced {
+                    pool.clear();
                 }
-                Rc::new(Shelf::new(endpoint, &self.owner))
+                Rc::new(EndpointPool::new(endpoint, &self.owner))
             }
         };
-        let shelves = set.endpoints.iter().map(shelf).collect();
-        known.values().for_each(|shelf| shelf.clear());
-        self.view.replace(View { set, shelves });
+        let pools = set.endpoints.iter().map(pool).collect();
+        known.values().for_each(|pool| pool.clear());
+        self.view.replace(View { set, pools });
     }
 
     pub(super) fn sweep(&self, now: Instant) {
-        for shelf in &self.view().shelves {
-            shelf.sweep(now);
+        for pool in &self.view().pools {
+            pool.sweep(now);
         }
     }
 
     /// Closes what idles, now and whenever something is given back.
     pub(super) fn retire(&self) {
-        self.view().shelves.iter().for_each(|shelf| shelf.clear());
+        self.view().pools.iter().for_each(|pool| pool.clear());
     }
 }

@@ -1,11 +1,11 @@
-//! Requests that wait for a free place at an endpoint, shared by all workers.
+//! Requests that wait for a free slot at an endpoint, shared by all workers.
 //!
-//! The wait is in order and bounded three ways: by how many may wait, by the request's deadline, and by a forecast:
-//! who would still be waiting at the deadline is told so at once instead of then.
+//! The wait is in order and bounded three ways: by the number of waiters, by the request's deadline, and by a forecast: a
+//! request that would still be waiting at its deadline is refused at once.
 //!
-//! When a place becomes free, whoever waits longest has its turn to look. Who cannot use what is free, as a retry cannot that
-//! was at that endpoint already, passes the turn on and stays where it is in the line; who takes a place while more are free
-//! gives the turn to the front again.
+//! When a slot becomes free, the waiter at the front is notified and tries to acquire it. A waiter that cannot use what is
+//! free, as a retry that was at that endpoint already, passes the notification on to the next and keeps its position; a
+//! waiter that acquires a slot while more are free notifies the front again.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -16,89 +16,89 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::error::ProxyError;
+use super::error::ConnectError;
 
 #[derive(Debug)]
 pub struct Queue {
     limit: AtomicUsize,
-    /// As many as are in the line, or come to it: who frees a place looks here without the lock.
+    /// Waiters in the queue or about to enter it: freeing a slot reads this without the lock.
     waiting: AtomicUsize,
-    line: Mutex<Line>,
+    waiters: Mutex<Waiters>,
 }
 
-/// Who waits, by ticket: the smallest has waited longest.
+/// The waiters by ticket: the smallest has waited longest.
 #[derive(Debug, Default)]
-struct Line {
-    /// A waiter that was polled has left its waker.
-    waiters: BTreeMap<u64, Option<Waker>>,
+struct Waiters {
+    /// With the waker of each that was polled.
+    by_ticket: BTreeMap<u64, Option<Waker>>,
     next_ticket: u64,
-    /// Whoever is to look for a place now. Nobody: no free place is known that someone in the line could use.
-    turn: Option<u64>,
-    /// Grows with every offer, so that who looks notices one that came meanwhile.
-    rounds: u64,
+    /// The waiter that may acquire a slot now; `None` while no free slot is known that a waiter could use.
+    notified: Option<u64>,
+    /// Grows with every slot that becomes free, so that a waiter notices one that came while it was trying.
+    epoch: u64,
 }
 
-impl Line {
-    /// Something is free: the turn is that of the front. Wake who is returned.
-    fn offer(&mut self) -> Option<Waker> {
-        self.rounds += 1;
-        self.give_turn(self.front())
+impl Waiters {
+    /// Notifies the front of a free slot; the caller wakes what is returned.
+    fn notify_front(&mut self) -> Option<Waker> {
+        self.epoch += 1;
+        self.notify(self.front())
     }
 
     fn front(&self) -> Option<u64> {
-        self.waiters.keys().next().copied()
+        self.by_ticket.keys().next().copied()
     }
 
     fn behind(&self, ticket: u64) -> Option<u64> {
-        self.waiters.range(ticket + 1..).next().map(|(next, _)| *next)
+        self.by_ticket.range(ticket + 1..).next().map(|(next, _)| *next)
     }
 
-    fn give_turn(&mut self, turn: Option<u64>) -> Option<Waker> {
-        self.turn = turn;
-        self.waiters.get_mut(&turn?)?.take()
+    fn notify(&mut self, ticket: Option<u64>) -> Option<Waker> {
+        self.notified = ticket;
+        self.by_ticket.get_mut(&ticket?)?.take()
     }
 }
 
-/// How fast the queue moves.
+/// The speed of the queue.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// Requests that are worked on at the same time.
-    pub places: u64,
-    /// How long each takes.
+    /// Requests that are processed at the same time.
+    pub slots: u64,
+    /// Time that each takes.
     pub each: Duration,
 }
 
 impl Pace {
-    /// How long the request behind `ahead` others will wait.
+    /// Expected wait of the request behind `ahead` others.
     pub fn wait_behind(self, ahead: usize) -> Duration {
-        let turns = (ahead as f64 + 1.0) / self.places.max(1) as f64;
-        self.each.mul_f64(turns)
+        let rounds = (ahead as f64 + 1.0) / self.slots.max(1) as f64;
+        self.each.mul_f64(rounds)
     }
 }
 
 /// A request in the queue; it leaves when this is dropped.
-struct Place<'a> {
+struct Waiter<'a> {
     queue: &'a Queue,
     ticket: u64,
-    /// Once it took what it waited for.
-    took: Option<Took>,
+    /// Set once it has its slot.
+    acquired: Option<Acquired>,
 }
 
 #[derive(Clone, Copy)]
-struct Took {
-    round: u64,
-    /// Whether other places were free then.
+struct Acquired {
+    epoch: u64,
+    /// Other slots were free then.
     more: bool,
 }
 
-impl Place<'_> {
-    /// Waits for the turn to look for a place; the round it is in.
-    fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<u64> {
-        let mut line = self.queue.line();
-        if line.turn == Some(self.ticket) {
-            return Poll::Ready(line.rounds);
+impl Waiter<'_> {
+    /// Waits for the notification; returns the epoch of it.
+    fn poll_notified(&self, cx: &mut Context<'_>) -> Poll<u64> {
+        let mut waiters = self.queue.waiters();
+        if waiters.notified == Some(self.ticket) {
+            return Poll::Ready(waiters.epoch);
         }
-        if let Some(waker) = line.waiters.get_mut(&self.ticket) {
+        if let Some(waker) = waiters.by_ticket.get_mut(&self.ticket) {
             match waker {
                 Some(known) => known.clone_from(cx.waker()),
                 None => *waker = Some(cx.waker().clone()),
@@ -107,36 +107,36 @@ impl Place<'_> {
         Poll::Pending
     }
 
-    /// Nothing was found in the turn that came with `round`, though there may be `more` that others can use.
-    fn looked_in_vain(&self, round: u64, more: bool) {
-        let mut line = self.queue.line();
-        // Another offer came after the look: it went to the front of the line, which may be here.
-        if line.rounds == round && line.turn == Some(self.ticket) {
-            let next = if more { line.behind(self.ticket) } else { None };
-            let wakes = line.give_turn(next);
-            drop(line);
+    /// Passes the notification of `epoch` on, if there is `more` that others could use.
+    fn pass_on(&self, epoch: u64, more: bool) {
+        let mut waiters = self.queue.waiters();
+        // Otherwise another slot became free meanwhile: the front was notified of it, which may be this waiter.
+        if waiters.epoch == epoch && waiters.notified == Some(self.ticket) {
+            let next = if more { waiters.behind(self.ticket) } else { None };
+            let wakes = waiters.notify(next);
+            drop(waiters);
             wake(wakes);
         }
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        let mut line = self.queue.line();
-        let own = line.waiters.remove(&self.ticket);
+        let mut waiters = self.queue.waiters();
+        let own = waiters.by_ticket.remove(&self.ticket);
         let mut wakes = None;
-        if line.turn == Some(self.ticket) {
-            let next = match self.took {
-                Some(Took { round, more: false }) if round == line.rounds => None,
-                // Some of what is free may be there without an offer: the front has not looked for it yet.
-                Some(_) => line.front(),
-                None => line.behind(self.ticket),
+        if waiters.notified == Some(self.ticket) {
+            let next = match self.acquired {
+                Some(Acquired { epoch, more: false }) if epoch == waiters.epoch => None,
+                // A slot may be free without a notification: the front has not tried yet.
+                Some(_) => waiters.front(),
+                None => waiters.behind(self.ticket),
             };
-            wakes = line.give_turn(next);
+            wakes = waiters.notify(next);
         }
-        drop(line);
+        drop(waiters);
         drop(own);
-        // After it left the line: until then, who frees a place comes to the line with it.
+        // After it left the queue: until then, a slot that becomes free is announced to the waiters.
         self.queue.waiting.fetch_sub(1, Ordering::Relaxed);
         wake(wakes);
     }
@@ -153,11 +153,11 @@ impl Queue {
         Self {
             limit: AtomicUsize::new(limit),
             waiting: AtomicUsize::new(0),
-            line: Mutex::default(),
+            waiters: Mutex::default(),
         }
     }
 
-    /// Changes how many may wait; those who do stay.
+    /// Changes the number of waiters allowed; those that wait already stay.
     pub fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
     }
@@ -170,75 +170,75 @@ impl Queue {
         self.len() == 0
     }
 
-    /// A place became free, or there are other endpoints or limits. Nearly always nobody waits for that.
+    /// Notifies the front that a slot became free, or that endpoints or limits changed. Nearly always nothing waits.
     pub fn freed(&self) {
         fence(Ordering::SeqCst);
         if !self.is_empty() {
-            let wakes = self.line().offer();
+            let wakes = self.waiters().notify_front();
             wake(wakes);
         }
     }
 
-    /// Waits until `take` takes a place; `more` says whether anyone else could.
+    /// Waits until `take` acquires a slot; `more` tells whether another waiter could.
     pub async fn wait<T>(
         &self,
         pace: Pace,
         deadline: Instant,
         take: impl Fn() -> Option<T>,
         more: impl Fn() -> bool,
-    ) -> Result<T, ProxyError> {
-        let (mut place, ahead) = self.enter()?;
+    ) -> Result<T, ConnectError> {
+        let (mut waiter, ahead) = self.enter()?;
         let forecast = pace.wait_behind(ahead);
         if Instant::now() + forecast > deadline {
-            return Err(ProxyError::Overloaded(forecast));
+            return Err(ConnectError::Overloaded(forecast));
         }
         loop {
-            let turn = timeout_at(deadline, poll_fn(|cx| place.poll_turn(cx)));
-            let Ok(round) = turn.await else {
-                return Err(ProxyError::Overloaded(pace.wait_behind(self.len())));
+            let notified = timeout_at(deadline, poll_fn(|cx| waiter.poll_notified(cx)));
+            let Ok(epoch) = notified.await else {
+                return Err(ConnectError::Overloaded(pace.wait_behind(self.len())));
             };
-            // In the line before looking: a place that is freed in between is offered to it.
+            // In the queue before trying: it is notified of a slot that becomes free in between.
             fence(Ordering::SeqCst);
             let taken = take();
-            // What is freed from here on brings another round.
+            // A slot that becomes free from here on begins another epoch.
             fence(Ordering::SeqCst);
             let more = more();
             if let Some(taken) = taken {
-                place.took = Some(Took { round, more });
+                waiter.acquired = Some(Acquired { epoch, more });
                 return Ok(taken);
             }
-            place.looked_in_vain(round, more);
+            waiter.pass_on(epoch, more);
         }
     }
 
-    /// Goes to the end of the line; how many are ahead there.
-    fn enter(&self) -> Result<(Place<'_>, usize), ProxyError> {
+    /// Enters the queue at its end; returns the number of waiters ahead.
+    fn enter(&self) -> Result<(Waiter<'_>, usize), ConnectError> {
         let limit = self.limit.load(Ordering::Relaxed);
         let ahead = self.waiting.fetch_add(1, Ordering::Relaxed);
         if ahead >= limit {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(ProxyError::QueueFull(limit));
+            return Err(ConnectError::QueueFull(limit));
         }
-        let mut line = self.line();
-        let ticket = line.next_ticket;
-        line.next_ticket += 1;
-        line.waiters.insert(ticket, None);
-        if line.turn.is_none() {
-            // What is free now, nobody in the line could use.
-            line.turn = Some(ticket);
+        let mut waiters = self.waiters();
+        let ticket = waiters.next_ticket;
+        waiters.next_ticket += 1;
+        waiters.by_ticket.insert(ticket, None);
+        if waiters.notified.is_none() {
+            // No waiter ahead could use what is free now.
+            waiters.notified = Some(ticket);
         }
-        drop(line);
-        let place = Place {
+        drop(waiters);
+        let waiter = Waiter {
             queue: self,
             ticket,
-            took: None,
+            acquired: None,
         };
-        Ok((place, ahead))
+        Ok((waiter, ahead))
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
-        // No code that can panic runs with it.
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiters(&self) -> MutexGuard<'_, Waiters> {
+        // No code that can panic runs under the lock.
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,4 +1,4 @@
-//! How many requests may be sent again: a part of those that were sent, and a few a second besides.
+//! The number of requests that may be sent again: a part of those that were sent, and a few a second besides.
 //!
 //! Without a budget, an upstream in trouble gets every request several times, which is what keeps it there. One
 //! worker's budget: each sees its own requests, and the parts add up. tower has one as well (`TpsBudget`); it takes
@@ -7,19 +7,12 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use super::moment::Moment;
+use super::monotonic::MonotonicNanos;
+use crate::config::RetryBudgetConfig;
 
 /// Seconds that are looked back on, as linkerd does.
 const WINDOW: usize = 10;
 const SECOND: u64 = 1_000_000_000;
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RetryBudgetConfig {
-    /// Retries for every hundred requests.
-    pub percent: u32,
-    /// Retries a second that are allowed besides, so that a quiet service has some too.
-    pub per_second: u32,
-}
 
 #[derive(Debug)]
 pub struct RetryBudget {
@@ -57,14 +50,14 @@ impl RetryBudget {
     }
 
     /// Moves the window on; called about once a second, so that requests are counted in the second they came in.
-    pub fn tick(&self, now: Moment) {
+    pub fn tick(&self, now: MonotonicNanos) {
         self.window
             .borrow_mut()
             .advance(now.nanos() / SECOND, self.requests.take());
     }
 
     /// Takes one retry out of the budget, if there is one.
-    pub fn withdraw(&self, now: Moment) -> bool {
+    pub fn withdraw(&self, now: MonotonicNanos) -> bool {
         self.tick(now);
         let mut window = self.window.borrow_mut();
         let requests: u64 = window.seconds.iter().map(|second| second.requests).sum();
@@ -98,24 +91,24 @@ impl Window {
     }
 }
 
-/// How often [`RetryBudget::tick`] is to be called.
+/// Interval of the calls of [`RetryBudget::tick`].
 pub const TICK: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::moment::nanos;
+    use crate::upstream::monotonic::nanos;
     use proptest::prelude::*;
 
-    fn at(seconds: u64) -> Moment {
-        Moment::from_nanos(seconds * nanos(TICK))
+    fn at(seconds: u64) -> MonotonicNanos {
+        MonotonicNanos::from_nanos(seconds * nanos(TICK))
     }
 
     fn budget(percent: u32, per_second: u32) -> RetryBudget {
         RetryBudget::new(RetryBudgetConfig { percent, per_second })
     }
 
-    fn granted(budget: &RetryBudget, now: Moment) -> usize {
+    fn granted(budget: &RetryBudget, now: MonotonicNanos) -> usize {
         (0..10_000).take_while(|_| budget.withdraw(now)).count()
     }
 

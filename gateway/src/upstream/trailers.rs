@@ -1,4 +1,4 @@
-//! What may stand behind a body, in either direction.
+//! Trailers that may follow a body, in either direction.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName};

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::common::{BINARY, Gateway, variables};
+use crate::harness::{BINARY, Gateway, variables};
 use serde_json::Value;
 use shared::test_util::{
     ApiServer, Asked, DEADLINE, DnsServer, Mood, NAMESPACE, Pod, Process, SERVICE, Scratch, TlsFront, Upstream,
@@ -19,7 +19,7 @@ const C: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 3);
 /// What DNS says: the Service's own address.
 const CLUSTER_IP: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 10);
 
-const FELL_BACK: &str = "cannot follow the EndpointSlices: DNS serves until this can";
+const FELL_BACK: &str = "cannot list EndpointSlices; resolving by DNS until it succeeds";
 
 struct Setup {
     gateway: Gateway,
@@ -497,7 +497,7 @@ async fn an_api_server_that_goes_away_leaves_the_last_endpoints() {
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert_eq!(
         warnings[0]["message"],
-        "cannot watch the EndpointSlices: the endpoints stay"
+        "cannot watch EndpointSlices; keeping the last endpoints"
     );
 
     let api = ApiServer::start_at(address, Mood::Well, 200).await;
@@ -506,7 +506,7 @@ async fn an_api_server_that_goes_away_leaves_the_last_endpoints() {
     setup
         .gateway
         .process
-        .log_line("the watch of EndpointSlices goes on")
+        .log_line("watch of EndpointSlices recovered")
         .await;
 }
 
@@ -551,7 +551,7 @@ async fn a_watch_that_has_gone_silent_is_given_up() {
     let silence = setup
         .gateway
         .process
-        .log_line("the watch of EndpointSlices broke")
+        .log_line("watch of EndpointSlices broke; retrying")
         .await;
     assert_eq!(silence["failure"], "the watch was silent for 2.5 s");
     assert_eq!(setup.answers().await, ["a"]);

@@ -2,7 +2,7 @@
 
 use shared::test_util::{DEADLINE, Upstream, eventually};
 
-use crate::common::{Gateway, yaml};
+use crate::harness::{Gateway, yaml};
 
 const OPEN_UPSTREAM: &str = "gateway_upstream_connections_open{cluster=\"backend:5000\"}";
 
@@ -13,10 +13,7 @@ async fn upstream() -> Upstream {
 /// A gateway with one worker whose cluster has the further keys `limits`.
 async fn limited(upstream: &Upstream, limits: &str, environment: &[(&str, &str)]) -> Gateway {
     let endpoints = format!("endpoints: [\"{}\"]", upstream.address);
-    let yaml = yaml(&[upstream.address]).replace(
-        &endpoints,
-        &format!("{endpoints}\n    service_connections: 1\n{limits}"),
-    );
+    let yaml = yaml(&[upstream.address]).replace(&endpoints, &format!("{endpoints}\n{limits}"));
     let mut variables = vec![("WORKERS", "1")];
     variables.extend(environment);
     Gateway::start(&yaml, &variables).await

@@ -6,7 +6,7 @@ use std::time::Duration;
 use shared::test_util::Upstream;
 use tokio::sync::{Mutex, mpsc};
 
-use crate::common::{Gateway, yaml};
+use crate::harness::{Gateway, yaml};
 
 const MIB: usize = 1024 * 1024;
 /// A body of a GiB, in parts of a MiB.
@@ -28,7 +28,7 @@ async fn answers_without_a_body_end_with_their_head() {
         }
     })
     .await;
-    let yaml = yaml(&[upstream.address]).replace("    endpoints:", "    service_connections: 1\n    endpoints:");
+    let yaml = yaml(&[upstream.address]);
     let gateway = Gateway::start(&yaml, &[("WORKERS", "1")]).await;
     let mut client = gateway.raw().await;
     for (request, status) in [

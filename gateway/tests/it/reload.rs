@@ -9,7 +9,7 @@ use shared::test_util::{DEADLINE, DnsServer, Mount, Upstream, eventually, pods};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::common::{Gateway, yaml};
+use crate::harness::{Gateway, yaml};
 
 /// Looks often, so that no test has to wait for a second.
 const OFTEN: (&str, &str) = ("RELOAD_INTERVAL", "0.01");
@@ -149,7 +149,7 @@ async fn a_broken_file_is_refused_with_its_faults_and_the_old_settings_hold() {
     let line = live
         .gateway
         .process
-        .log_line("the changed settings are refused, those before them hold")
+        .log_line("changed settings rejected; the previous ones stay applied")
         .await;
     assert_eq!(
         (line["level"].as_str(), line["problem"].as_str()),

@@ -8,7 +8,7 @@ use shared::test_util::{DEADLINE, Upstream, eventually};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::common::{Gateway, problem, yaml};
+use crate::harness::{Gateway, problem, yaml};
 
 /// An upstream that answers each request with `status`, and how many it has seen.
 async fn counting(status: u16, body: &'static str) -> (Upstream, Arc<AtomicUsize>) {
@@ -123,10 +123,7 @@ async fn nobody_waits_on_a_silent_endpoint_for_longer_than_one_try() {
         assert_eq!(gateway.post("/predict", "{}").await.status(), 200, "turn {turn}");
         assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
     }
-    let ejected = gateway
-        .process
-        .log_line("an endpoint is ejected: others are preferred")
-        .await;
+    let ejected = gateway.process.log_line("endpoint ejected").await;
     assert_eq!(ejected["why"], "it does not answer");
     let retries = "gateway_upstream_retries_total{cluster=\"backend:5000\",reason=\"per_try_timeout\"}";
     assert_eq!(gateway.metric(retries).await, 1.0, "the others were not sent there");
@@ -281,10 +278,7 @@ async fn an_endpoint_that_keeps_failing_is_ejected_and_comes_back_by_a_probe() {
         gateway.get("/predict").await;
     }
     assert_eq!(seen.load(Ordering::SeqCst), 3, "three failures, then no more");
-    let ejected = gateway
-        .process
-        .log_line("an endpoint is ejected: others are preferred")
-        .await;
+    let ejected = gateway.process.log_line("endpoint ejected").await;
     assert_eq!(ejected["why"], "failures in a row");
 
     fails.store(0, Ordering::SeqCst);
@@ -293,7 +287,7 @@ async fn an_endpoint_that_keeps_failing_is_ejected_and_comes_back_by_a_probe() {
         seen.load(Ordering::SeqCst) > 4
     })
     .await;
-    gateway.process.log_line("an endpoint is back").await;
+    gateway.process.log_line("endpoint recovered").await;
 }
 
 #[tokio::test]
@@ -323,7 +317,7 @@ async fn an_endpoint_that_fails_its_health_check_gets_nothing_until_it_passes() 
     let gateway = gateway(&[&sick, &good], check, "").await;
     gateway
         .process
-        .log_line("an endpoint fails its health check: it gets no requests")
+        .log_line("endpoint failed its health check; it gets no requests")
         .await;
     for _ in 0..20 {
         assert_eq!(gateway.get("/predict").await.text().await.expect("text"), "good");

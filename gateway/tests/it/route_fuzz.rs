@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gateway::config::{Action, PathMatch, RouteConfig, StaticResponse};
 use gateway::metrics::Metrics;
-use gateway::route::{RouteTable, decode_unreserved, is_unsafe};
+use gateway::route::{RouteId, RouteTable, decode_unreserved, is_unsafe};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode};
 use shared::test_util::fuzz;
@@ -111,7 +111,7 @@ fn no_way_of_writing_a_path_leads_around_a_key() {
         assert!(!all_but_last.contains(&""), "{path:?}");
         assert!(!decoded.contains(['\\', '\0']), "{path:?}");
 
-        let needs_key = |route: Option<usize>| route.is_some_and(|route| table.get(route).require_api_key);
+        let needs_key = |route: Option<RouteId>| route.is_some_and(|route| table.get(route).require_api_key);
         let asks_for_key = needs_key(found) || table.needs_key_when_decoded(path);
         assert!(
             asks_for_key || !needs_key(table.find(&decoded)),

@@ -6,29 +6,32 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::Response;
 use http::request::Parts;
-use http::{Request, Response};
 use http_body::Body;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use shared::config::Progress;
+use shared::reload::Progress;
 use tokio::sync::watch;
 use tracing::error;
 
-use super::router::{Asked, Route, check};
-use super::{Answer, State, body, json, open_inference, probes};
-use crate::error::{Dialect, RequestError};
+use super::context::ParsedRequest;
+use super::error::{Dialect, RequestError, check};
+use super::path::{ParsedPath, Probe};
+use super::response::{ResponseBody, json};
+use super::state::ServiceState;
+use super::{body, open_inference, probes};
+use crate::catalog::{Servable, Version};
 use crate::protocol::open_inference::{self as protocol, Call};
-use crate::protocol::target::Place;
-use crate::repository::registry::{self, Location};
-use crate::repository::{Control, ControlError, Servable, Version};
+use crate::registry::{self, Location};
+use crate::repository::{CommandError, Commands};
 
 /// What the admin listener asks and shows.
 #[derive(Debug)]
 pub struct Admin {
-    pub state: Arc<State>,
+    pub state: Arc<ServiceState>,
     /// Without MODELS_DIR there is none.
-    pub control: Option<Control>,
+    pub commands: Option<Commands>,
     pub registry: Option<Followed>,
     pub reloads: Arc<Progress>,
     pub pod_name: String,
@@ -41,22 +44,22 @@ pub struct Admin {
 #[derive(Debug)]
 pub struct Followed {
     pub location: Location,
-    pub status: watch::Receiver<registry::Status>,
+    pub status: watch::Receiver<registry::PullStatus>,
 }
 
 /// Answers one request; what goes wrong is an answer too.
-pub async fn answer<B>(admin: &Admin, request: Request<B>) -> Response<Answer>
+pub async fn answer<B>(admin: &Admin, parsed: ParsedRequest<B>) -> Response<ResponseBody>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
+    let ParsedRequest { path, request, .. } = parsed;
     let (head, body) = request.into_parts();
-    let asked = Asked::of(head.uri.path());
-    let dialect = match asked {
-        Asked::OpenInference(_) => Dialect::Protocol,
-        Asked::Lab(_) | Asked::TfServing(_) => Dialect::Problem,
+    let dialect = match path {
+        ParsedPath::OpenInference(_) => Dialect::Protocol,
+        _ => Dialect::Problem,
     };
-    let answered = match check(asked.route(), &head.method) {
-        Ok(()) => admin.answer(asked, &head, body).await,
+    let answered = match check(path.route(), &head.method) {
+        Ok(()) => admin.answer(path, &head, body).await,
         Err(RequestError::UnknownPath) => Err(RequestError::UnknownAdminPath),
         Err(wrong_method) => Err(wrong_method),
     };
@@ -64,29 +67,29 @@ where
 }
 
 impl Admin {
-    async fn answer<B>(&self, asked: Asked<'_>, head: &Parts, body: B) -> Result<Response<Answer>, RequestError>
+    async fn answer<B>(&self, path: ParsedPath, head: &Parts, body: B) -> Result<Response<ResponseBody>, RequestError>
     where
         B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
     {
         let state = &self.state;
-        match asked {
-            Asked::Lab(Route::Livez) => Ok(probes::livez()),
-            Asked::Lab(Route::Readyz) => probes::readyz(state),
-            Asked::Lab(Route::Metrics) => probes::scrape(state),
-            Asked::Lab(Route::Status) => Ok(json(format!("{:#}\n", self.status()))),
-            Asked::OpenInference(Call::Server) => Ok(open_inference::server(state, true)),
-            Asked::OpenInference(Call::Load(place)) => {
+        match path {
+            ParsedPath::Probe(probe @ (Probe::Livez | Probe::Readyz | Probe::Metrics)) => probes::answer(state, probe),
+            ParsedPath::Status => Ok(json(format!("{:#}\n", self.status()))),
+            ParsedPath::OpenInference(Call::Server) => Ok(open_inference::server(state, true)),
+            ParsedPath::OpenInference(Call::Load(model)) => {
                 protocol::parse_load(&self.read(head, body).await?)?;
-                self.load(place).await
+                self.load(open_inference::named(model)?.model).await
             }
-            Asked::OpenInference(Call::Unload(place)) => {
+            ParsedPath::OpenInference(Call::Unload(model)) => {
                 protocol::parse_unload(&self.read(head, body).await?)?;
-                self.unload(place).await
+                self.unload(open_inference::named(model)?.model).await
             }
-            Asked::OpenInference(Call::Infer(_)) | Asked::Lab(_) | Asked::TfServing(_) => {
-                Err(RequestError::UnknownAdminPath)
-            }
-            Asked::OpenInference(call) => open_inference::answer(state, call, head, body).await,
+            ParsedPath::OpenInference(Call::Infer(_))
+            | ParsedPath::Probe(Probe::Health)
+            | ParsedPath::Lab(_)
+            | ParsedPath::TfServing(_)
+            | ParsedPath::Unknown => Err(RequestError::UnknownAdminPath),
+            ParsedPath::OpenInference(call) => open_inference::answer(state, call, head, body).await,
         }
     }
 
@@ -95,35 +98,33 @@ impl Admin {
         B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
     {
         let limits = **self.state.limits.load();
-        body::read_decoded(&head.headers, body, limits.into()).await
+        Ok(body::read_decoded(&head.headers, body, limits.into()).await?)
     }
 
-    async fn load(&self, place: Place<'_>) -> Result<Response<Answer>, RequestError> {
-        let model = open_inference::target(place)?.model;
-        match &self.control {
-            Some(control) => control.load(&model).await?,
+    async fn load(&self, model: String) -> Result<Response<ResponseBody>, RequestError> {
+        match &self.commands {
+            Some(commands) => commands.load(&model).await?,
             // Only built-in models are there, and they stay.
-            None if self.state.engine.catalog().model(&model).is_ok() => {}
-            None => return Err(ControlError::NoDirectory { model }.into()),
+            None if self.state.catalog.load().model(&model).is_ok() => {}
+            None => return Err(CommandError::NoDirectory { model }.into()),
         }
-        Ok(Response::new(Answer::default()))
+        Ok(Response::new(ResponseBody::default()))
     }
 
-    async fn unload(&self, place: Place<'_>) -> Result<Response<Answer>, RequestError> {
-        let model = open_inference::target(place)?.model;
-        match &self.control {
-            Some(control) => control.unload(&model).await?,
-            None if self.state.engine.catalog().model(&model).is_ok() => {
-                return Err(ControlError::BuiltIn { model }.into());
+    async fn unload(&self, model: String) -> Result<Response<ResponseBody>, RequestError> {
+        match &self.commands {
+            Some(commands) => commands.unload(&model).await?,
+            None if self.state.catalog.load().model(&model).is_ok() => {
+                return Err(CommandError::BuiltIn { model }.into());
             }
-            None => return Err(ControlError::NoModel { model }.into()),
+            None => return Err(CommandError::NoModel { model }.into()),
         }
-        Ok(Response::new(Answer::default()))
+        Ok(Response::new(ResponseBody::default()))
     }
 
     fn status(&self) -> Value {
         let state = &self.state;
-        let catalog = state.engine.catalog();
+        let catalog = state.catalog.load();
         let models: Vec<Value> = catalog
             .models
             .iter()
@@ -163,7 +164,7 @@ impl Followed {
         let status = self.status.borrow().clone();
         let last_success = status.last_success.map(Timestamp::try_from).transpose();
         let last_success = last_success.unwrap_or_else(|error| {
-            error!(%error, "the clock shows no time");
+            error!(%error, "system clock is out of range");
             None
         });
         let progress = status

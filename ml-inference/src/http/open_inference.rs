@@ -1,8 +1,6 @@
 //! Answers what is asked in the Open Inference Protocol.
 
 use std::error::Error;
-use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -10,24 +8,26 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response};
 use http_body::Body;
 
-use super::aside::aside;
-use super::{Answer, State, answered_by, body, json, probes, written_bytes};
+use super::error::RequestError;
+use super::inference::{Parsed, infer};
+use super::response::{ResponseBody, answered_by, json};
+use super::state::ServiceState;
+use super::{body, probes};
+use crate::catalog::{Choice, Servable};
 use crate::engine::LoadedModel;
-use crate::error::RequestError;
-use crate::protocol::open_inference::{self as protocol, Call, Counted, Error as ProtocolError, Signed};
-use crate::protocol::target::{Place, Target};
-use crate::repository::{Choice, Servable};
+use crate::protocol::model_ref::{ModelRef, ModelRefError};
+use crate::protocol::open_inference::{self as protocol, Call, Error as ProtocolError, ModelStatistics, Signed};
 
 const HEADER_LENGTH: HeaderName = HeaderName::from_static(protocol::HEADER_LENGTH);
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// Answers a call that is made with the right method.
 pub(super) async fn answer<B>(
-    state: &State,
-    call: Call<'_>,
+    state: &ServiceState,
+    call: Call,
     head: &Parts,
     body: B,
-) -> Result<Response<Answer>, RequestError>
+) -> Result<Response<ResponseBody>, RequestError>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
@@ -35,18 +35,18 @@ where
         Call::Server => Ok(server(state, false)),
         Call::Live => Ok(json(protocol::live())),
         Call::Ready => probes::readyz(state).map(|_ready| json(protocol::ready())),
-        Call::Model(place) => metadata(state, &target(place)?),
-        Call::ModelReady(place) => model_ready(state, &target(place)?),
-        Call::Statistics(place) => statistics(state, place.map(target).transpose()?.as_ref()),
-        Call::Infer(place) => infer(state, &target(place)?, head, body).await,
-        Call::Config(place) => config(state, &target(place)?),
+        Call::Model(model) => metadata(state, &named(model)?),
+        Call::ModelReady(model) => model_ready(state, &named(model)?),
+        Call::Statistics(model) => statistics(state, model.map(named).transpose()?.as_ref()),
+        Call::Infer(model) => run(state, &named(model)?, head, body).await,
+        Call::Config(model) => config(state, &named(model)?),
         Call::Index => index(state, head, body).await,
         Call::Load(_) | Call::Unload(_) => Err(RequestError::AtAdminListener),
         Call::Unknown => Err(RequestError::UnknownPath),
     }
 }
 
-pub(super) fn server(state: &State, is_admin: bool) -> Response<Answer> {
+pub(super) fn server(state: &ServiceState, is_admin: bool) -> Response<ResponseBody> {
     json(protocol::server(
         &state.service_name,
         env!("CARGO_PKG_VERSION"),
@@ -54,91 +54,99 @@ pub(super) fn server(state: &State, is_admin: bool) -> Response<Answer> {
     ))
 }
 
-pub(super) fn target(place: Place<'_>) -> Result<Target, RequestError> {
-    place.target().map_err(|_broken| ProtocolError::Path.into())
+pub(super) fn named(model: Result<ModelRef, ModelRefError>) -> Result<ModelRef, RequestError> {
+    model.map_err(|_broken| ProtocolError::Path.into())
 }
 
-fn metadata(state: &State, target: &Target) -> Result<Response<Answer>, RequestError> {
-    let loaded = state.find(target)?;
-    let catalog = state.engine.catalog();
-    let servable = catalog.model(&target.model).map_err(RequestError::Find)?;
-    let described = protocol::metadata(&target.model, servable, loaded.model.runtime.as_ref());
+fn metadata(state: &ServiceState, model: &ModelRef) -> Result<Response<ResponseBody>, RequestError> {
+    let loaded = state.find(model)?;
+    let catalog = state.catalog.load();
+    let servable = catalog.model(&model.model).map_err(RequestError::Find)?;
+    let described = protocol::metadata(&model.model, servable, loaded.model.runtime.as_ref());
     Ok(answered_by(&loaded, json(described)))
 }
 
-fn config(state: &State, target: &Target) -> Result<Response<Answer>, RequestError> {
-    let loaded = state.find(target)?;
-    let catalog = state.engine.catalog();
-    let servable = catalog.model(&target.model).map_err(RequestError::Find)?;
-    let described = protocol::config(&target.model, servable, loaded.model.runtime.as_ref());
+fn config(state: &ServiceState, model: &ModelRef) -> Result<Response<ResponseBody>, RequestError> {
+    let loaded = state.find(model)?;
+    let catalog = state.catalog.load();
+    let servable = catalog.model(&model.model).map_err(RequestError::Find)?;
+    let described = protocol::config(&model.model, servable, loaded.model.runtime.as_ref());
     Ok(answered_by(&loaded, json(described)))
 }
 
-fn model_ready(state: &State, target: &Target) -> Result<Response<Answer>, RequestError> {
-    let loaded = state.find(target)?;
-    Ok(answered_by(&loaded, json(protocol::model_ready(&target.model))))
+fn model_ready(state: &ServiceState, model: &ModelRef) -> Result<Response<ResponseBody>, RequestError> {
+    let loaded = state.find(model)?;
+    Ok(answered_by(&loaded, json(protocol::model_ready(&model.model))))
 }
 
 /// Of one version, or of all that are available of one model or of all.
-fn statistics(state: &State, target: Option<&Target>) -> Result<Response<Answer>, RequestError> {
-    let catalog = state.engine.catalog();
-    let servables: Vec<&Servable> = match target {
-        Some(target) if target.choice() != Choice::Latest => {
-            let loaded = state.find(target)?;
+fn statistics(state: &ServiceState, model: Option<&ModelRef>) -> Result<Response<ResponseBody>, RequestError> {
+    let catalog = state.catalog.load();
+    let servables: Vec<&Servable> = match model {
+        Some(model) if model.choice() != Choice::Latest => {
+            let loaded = state.find(model)?;
             return Ok(json(protocol::statistics(&[counted(&loaded)])));
         }
-        Some(target) => vec![catalog.model(&target.model).map_err(RequestError::Find)?],
+        Some(model) => vec![catalog.model(&model.model).map_err(RequestError::Find)?],
         None => catalog.models.values().collect(),
     };
     let versions = servables.into_iter().flat_map(|servable| &servable.versions);
-    let counted: Vec<Counted<'_>> = versions
+    let counted: Vec<ModelStatistics<'_>> = versions
         .filter_map(|version| version.loaded.as_deref())
         .map(counted)
         .collect();
     Ok(json(protocol::statistics(&counted)))
 }
 
-fn counted(loaded: &LoadedModel) -> Counted<'_> {
-    Counted {
+fn counted(loaded: &LoadedModel) -> ModelStatistics<'_> {
+    ModelStatistics {
         model: &loaded.model.name,
         version: loaded.model.version.number(),
         statistics: &loaded.statistics,
     }
 }
 
-async fn infer<B>(state: &State, target: &Target, head: &Parts, body: B) -> Result<Response<Answer>, RequestError>
+async fn run<B>(
+    state: &ServiceState,
+    model: &ModelRef,
+    head: &Parts,
+    body: B,
+) -> Result<Response<ResponseBody>, RequestError>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
     let limits = **state.limits.load();
-    let text = body::read_decoded(&head.headers, body, limits.into()).await?;
-    let loaded = state.find(target)?;
-    let started = Instant::now();
+    let body = body::read_decoded(&head.headers, body, limits.into()).await?;
+    let loaded = state.find(model)?;
     // A value that is no ASCII is no length either.
     let header_length = head
         .headers
         .get(HEADER_LENGTH)
-        .map(|value| value.to_str().unwrap_or_default());
-    let (length, parsing, header_length) = (text.len(), Arc::clone(&loaded), header_length.map(str::to_owned));
-    let parse = move || {
-        let signature = parsing.model.runtime.signature();
-        protocol::parse_infer(&text, header_length.as_deref(), signature, limits.max_body_bytes)
+        .map(|value| value.to_str().unwrap_or_default().to_owned());
+    let most_bytes = limits.max_body_bytes;
+    let parse = move |body: &Bytes| {
+        let signature = loaded.model.runtime.signature();
+        let request = protocol::parse_infer(body, header_length.as_deref(), signature, most_bytes)?;
+        Ok(Parsed {
+            loaded,
+            inputs: request.inputs,
+            form: (request.id, request.outputs),
+        })
     };
-    let question = aside(length, parse).await?;
-    loaded.statistics.input.add(started.elapsed());
-    let outputs = state.run(&loaded, question.inputs).await?;
-    let (started, writing, bytes) = (Instant::now(), Arc::clone(&loaded), written_bytes(&outputs));
-    let write = move || {
-        let model = &writing.model;
+    let (loaded, answer) = infer(state, body, parse, |(id, requested), outputs, model| {
         let signed = Signed {
             model: &model.name,
             version: model.version.number(),
-            id: question.id.as_deref(),
+            id: id.as_deref(),
         };
-        protocol::answer(signed, &outputs, model.runtime.signature(), &question.outputs)
-    };
-    let answer = aside(bytes, write).await?;
-    loaded.statistics.output.add(started.elapsed());
+        Ok(protocol::answer(
+            signed,
+            outputs,
+            model.runtime.signature(),
+            &requested,
+        )?)
+    })
+    .await?;
     let mut response = json(answer.body);
     if let Some(length) = answer.json_length {
         response.headers_mut().insert(HEADER_LENGTH, HeaderValue::from(length));
@@ -147,12 +155,12 @@ where
     Ok(answered_by(&loaded, response))
 }
 
-async fn index<B>(state: &State, head: &Parts, body: B) -> Result<Response<Answer>, RequestError>
+async fn index<B>(state: &ServiceState, head: &Parts, body: B) -> Result<Response<ResponseBody>, RequestError>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
     let limits = **state.limits.load();
     let text = body::read_decoded(&head.headers, body, limits.into()).await?;
     let only_ready = protocol::parse_index(&text)?;
-    Ok(json(protocol::index(&state.engine.catalog(), only_ready)))
+    Ok(json(protocol::index(&state.catalog.load(), only_ready)))
 }

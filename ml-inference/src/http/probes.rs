@@ -5,8 +5,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use shared::telemetry::metrics;
 
-use super::{Answer, State, answer_with, json};
-use crate::error::RequestError;
+use super::error::RequestError;
+use super::path::Probe;
+use super::response::{ResponseBody, answer_with, json};
+use super::state::ServiceState;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const EXPOSITION: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE);
@@ -20,8 +22,18 @@ struct Health<'a> {
     monitoring: &'a str,
 }
 
+/// Answers one of them.
+pub(super) fn answer(state: &ServiceState, probe: Probe) -> Result<Response<ResponseBody>, RequestError> {
+    match probe {
+        Probe::Health => Ok(health(state)),
+        Probe::Livez => Ok(livez()),
+        Probe::Readyz => readyz(state),
+        Probe::Metrics => scrape(state),
+    }
+}
+
 /// The service's self-portrait. It stays healthy while it drains: that is readiness's business.
-pub(super) fn health(state: &State) -> Response<Answer> {
+fn health(state: &ServiceState) -> Response<ResponseBody> {
     let health = Health {
         status: "healthy",
         service: &state.service_name,
@@ -35,11 +47,11 @@ pub(super) fn health(state: &State) -> Response<Answer> {
 }
 
 /// Alive as long as a worker can say so.
-pub(super) fn livez() -> Response<Answer> {
+fn livez() -> Response<ResponseBody> {
     answer_with(TEXT, "ok\n")
 }
 
-pub(super) fn readyz(state: &State) -> Result<Response<Answer>, RequestError> {
+pub(super) fn readyz(state: &ServiceState) -> Result<Response<ResponseBody>, RequestError> {
     if state.phase.is_draining() {
         return Err(RequestError::Draining);
     }
@@ -52,11 +64,11 @@ pub(super) fn readyz(state: &State) -> Result<Response<Answer>, RequestError> {
     }
 }
 
-pub(super) fn is_ready(state: &State) -> bool {
+pub(super) fn is_ready(state: &ServiceState) -> bool {
     state.phase.is_serving() && !state.is_unloaded()
 }
 
-pub(super) fn scrape(state: &State) -> Result<Response<Answer>, RequestError> {
+fn scrape(state: &ServiceState) -> Result<Response<ResponseBody>, RequestError> {
     let text = metrics::render(&state.metrics.registry).map_err(RequestError::Metrics)?;
     Ok(answer_with(EXPOSITION, text))
 }

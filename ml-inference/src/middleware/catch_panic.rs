@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 use pin_project_lite::pin_project;
 use shared::problem::Problem;
 use tower::{Layer, Service};
@@ -28,9 +28,9 @@ pub struct CatchPanic<S> {
     inner: S,
 }
 
-impl<S, B, C> Service<Request<B>> for CatchPanic<S>
+impl<S, R, C> Service<R> for CatchPanic<S>
 where
-    S: Service<Request<B>, Response = Response<C>>,
+    S: Service<R, Response = Response<C>>,
     C: From<Bytes>,
 {
     type Response = Response<C>;
@@ -41,7 +41,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: R) -> Self::Future {
         CatchPanicFuture {
             inner: self.inner.call(request),
         }
@@ -67,7 +67,7 @@ where
         // Nothing that the panic left half done is looked at again: the future is dropped after this.
         catch_unwind(AssertUnwindSafe(|| inner.poll(cx))).unwrap_or_else(|_panic| {
             // The panic hook has written what and where; its text may hold what a client must not see.
-            error!("a request panicked and is answered 500");
+            error!("request handler panicked; responding 500");
             let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed at this request");
             Poll::Ready(Ok(problem.into_response()))
         })
@@ -78,6 +78,7 @@ where
 mod tests {
     use std::convert::Infallible;
 
+    use http::Request;
     use http_body_util::Full;
     use tower::{ServiceBuilder, ServiceExt, service_fn};
 

@@ -18,12 +18,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use model_runtime::{OnnxRuntimeError, RuntimeChoice, onnxruntime};
 use serde_json::Value;
-use shared::config::shape::{Map, NAME};
-use shared::config::{Key, Node, Scalar, Shape, YamlFile, units};
+use shared::config::scalar::NAME;
+use shared::config::{Key, Map, Node, Scalar, Shape, YamlFile, units};
 
-use super::version_policy::VersionPolicy;
-use crate::runtime::{OnnxRuntimeError, RuntimeChoice, onnxruntime};
+use crate::catalog::VersionPolicy;
 
 const MOST_VERSIONS: u64 = 1024;
 const MOST_BYTES: u64 = 1024 * 1024;
@@ -40,26 +40,26 @@ const VERSION_POLICY: Key = Key::scalar(
     Scalar::OneOf(&[LATEST_NAME, ALL_NAME, SPECIFIC_NAME]),
     "Which versions are served",
 )
-.or(LATEST_NAME);
+.default(LATEST_NAME);
 const LATEST: Key = Key::scalar(
     "latest",
     Scalar::Whole(1, MOST_VERSIONS),
     "How many of the highest versions are served",
 )
-.or("1");
+.default("1");
 const SPECIFIC: Key = Key::new(
     "specific",
     Shape::List(&Shape::Scalar(VERSION_NUMBER), 1),
     "The versions that are served",
 );
-const LABELS: Key = Key::new("labels", Shape::Entries(NAME, VERSION_NUMBER), "Names for versions");
+const LABELS: Key = Key::new("labels", Shape::MapOf(NAME, VERSION_NUMBER), "Names for versions");
 const RUNTIME: Key = Key::scalar(
     "runtime",
     Scalar::OneOf(RuntimeChoice::NAMES),
     "What runs the model; auto goes by its operators",
 )
-.or("auto");
-const BODY: Scalar = Scalar::text("the body of a predict request, as JSON", "");
+.default("auto");
+const BODY: Scalar = Scalar::quoted_text("the body of a predict request, as JSON", "");
 const WARM_UP: Key = Key::new(
     "warm_up",
     Shape::List(&Shape::Scalar(BODY), 0),
@@ -79,16 +79,16 @@ const VERSION: Key = Key::scalar(
 const REQUEST: Key = Key::scalar("request", BODY, "What is asked").required();
 const RESPONSE: Key = Key::scalar(
     "response",
-    Scalar::text("the answer's body, or a part of its members, as JSON", ""),
+    Scalar::quoted_text("the answer's body, or a part of its members, as JSON", ""),
     "What is answered",
 )
 .required();
 const TOLERANCE: Key = Key::scalar(
     "tolerance",
-    Scalar::text("a number from 0 to 1", r"^[0-9.eE+-]+$"),
+    Scalar::quoted_text("a number from 0 to 1", r"^[0-9.eE+-]+$"),
     "How far a number may be off, relative to it",
 )
-.or("0.00001");
+.default("0.00001");
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ModelConfig {

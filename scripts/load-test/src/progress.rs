@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use crate::arguments::Options;
+use crate::millis::millis;
 use crate::recorder::{Recorder, Tick};
-use crate::summary::millis;
 
 const BAR: usize = 24;
 

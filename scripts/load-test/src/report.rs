@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::arguments::{Limit, Options};
 use crate::latencies::Latencies;
 use crate::load::Finished;
+use crate::millis::{ms, rounded};
 use crate::recorder::{Counts, Group, Recorder, Second, Step, Summary};
 use crate::target::Protocol;
 
@@ -194,15 +195,6 @@ impl Report {
     pub fn verdict(&self) -> String {
         format!("failed requests: {} of {}", self.failed, self.requests)
     }
-}
-
-/// Milliseconds with the histogram's resolution, a microsecond.
-pub fn ms(duration: Duration) -> f64 {
-    rounded(duration.as_secs_f64() * 1e3)
-}
-
-fn rounded(value: f64) -> f64 {
-    (value * 1e3).round() / 1e3
 }
 
 fn per_second(requests: u64, measured: Duration) -> f64 {

@@ -1,9 +1,9 @@
 //! The report as text for a terminal.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
-use crate::report::{Answers, FailedRequest, LatencyMs, Report, ms};
+use crate::millis::number;
+use crate::report::{Answers, FailedRequest, LatencyMs, Report};
 
 /// A program that is late itself measures itself.
 const NOTABLE_LATENESS_MS: f64 = 5.0;
@@ -31,19 +31,6 @@ pub fn text(report: &Report) -> String {
         line!(text, "{note}");
     }
     text
-}
-
-/// Three digits are enough to compare.
-pub fn millis(duration: Duration) -> String {
-    number(ms(duration))
-}
-
-pub fn number(ms: f64) -> String {
-    match ms {
-        ..10.0 => format!("{ms:.2}"),
-        10.0..100.0 => format!("{ms:.1}"),
-        _ => format!("{ms:.0}"),
-    }
 }
 
 fn optional(ms: Option<f64>) -> String {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What stands where a secret would have been printed.
+/// The text that is printed instead of a secret.
 pub(super) const REDACTED: &str = "[redacted]";
 
 /// A secret text. It has no `Display`, its `Debug` is redacted, and reading it is a call one can search for.
@@ -10,10 +10,12 @@ pub(super) const REDACTED: &str = "[redacted]";
 pub struct Secret(String);
 
 impl Secret {
+    /// A secret with this value.
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
 
+    /// The value itself.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -8,13 +8,21 @@ use std::path::{Path, PathBuf};
 
 use config::{ConfigError, Map, Source, Value};
 
-use super::{Fault, Setting};
+use super::error::SettingError;
+use super::setting::Setting;
 
+/// The origin of a default.
 pub const DEFAULT_ORIGIN: &str = "default";
+/// The origin of an environment variable's value.
 pub const ENVIRONMENT_ORIGIN: &str = "environment";
 
-/// A file larger than this holds no setting but a mistake.
+/// The size in bytes beyond which a file cannot be a setting.
 const LARGEST_FILE: u64 = 64 * 1024;
+
+/// The origin of what the mounted file at `path` says.
+pub(super) fn file_origin(path: &Path) -> String {
+    format!("file {}", path.display())
+}
 
 fn value(origin: &str, text: impl Into<String>) -> Value {
     Value::new(Some(&origin.to_owned()), text.into())
@@ -40,7 +48,9 @@ impl Source for Defaults {
 /// Environment variables by the exact names of the table.
 #[derive(Clone)]
 pub struct Environment {
+    /// The settings that are looked up.
     pub settings: Vec<Setting>,
+    /// Every variable by name.
     pub variables: BTreeMap<String, String>,
 }
 
@@ -84,9 +94,11 @@ fn is_service_link(name: &str, text: &str) -> bool {
 /// programs' settings.
 #[derive(Debug, Clone)]
 pub struct KeyDir {
+    /// The settings that are looked up.
     pub settings: Vec<Setting>,
+    /// The directory.
     pub directory: PathBuf,
-    /// It holds secrets, and nothing else counts in it; otherwise secrets are what does not count.
+    /// True for a directory of secrets, from which only secrets are read; from others only the rest is.
     pub secret: bool,
 }
 
@@ -108,13 +120,13 @@ impl KeyDir {
         Ok(Some(without_line_break(&text).to_owned()))
     }
 
-    /// Where the settings that count here may stand.
+    /// The settings that are read from this directory, with their paths.
     pub fn paths(&self) -> impl Iterator<Item = (&Setting, PathBuf)> {
         let counting = self.settings.iter().filter(|setting| setting.secret == self.secret);
         counting.map(|setting| (setting, self.directory.join(setting.name)))
     }
 
-    /// Each file that is there, read or not.
+    /// Each file that exists, with its text or the error of reading it.
     fn files(&self) -> impl Iterator<Item = (&Setting, String, io::Result<String>)> {
         let kind = if self.secret { "secret file" } else { "file" };
         self.paths().filter_map(move |(setting, file)| {
@@ -123,10 +135,10 @@ impl KeyDir {
         })
     }
 
-    /// What keeps a file from being read; the other files count all the same.
-    pub fn faults(&self) -> Vec<Fault> {
+    /// The errors of files that cannot be read; the other files count all the same.
+    pub fn faults(&self) -> Vec<SettingError> {
         let unread = self.files().filter_map(|(setting, source, text)| {
-            Some(Fault {
+            Some(SettingError {
                 source,
                 setting: setting.name.to_owned(),
                 problem: text.err()?.to_string(),

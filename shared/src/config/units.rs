@@ -42,6 +42,7 @@ pub(super) fn in_bytes(size: u64) -> String {
     }
 }
 
+/// `true` or `false`.
 pub fn boolean(text: &str) -> Option<bool> {
     match text {
         "true" => Some(true),
@@ -50,7 +51,7 @@ pub fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// A name that may stand in a header, a log line and a metric label.
+/// A name that is safe in a header, a log line and a metric label.
 pub fn name(text: &str, longest: usize) -> Option<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let valid = !text.is_empty() && text.len() <= longest && text.chars().all(allowed);

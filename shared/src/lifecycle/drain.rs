@@ -1,4 +1,4 @@
-//! From the first signal to the last request.
+//! The drain: from the first signal to the last request.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,19 +7,52 @@ use prometheus::IntGauge;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::{Lifecycle, Phase, Signal, Signals};
+use super::phase::{Lifecycle, Phase};
+use super::signal::{Signal, Signals};
+use crate::config::scalar::SECONDS_OR_ZERO;
+use crate::config::units::seconds;
+use crate::config::{Setting, Settings};
 
+/// The time from SIGTERM to the closing of the listener, in seconds.
+pub const DRAIN_WINDOW: Setting = Setting::new(
+    "DRAIN_WINDOW",
+    "5",
+    SECONDS_OR_ZERO,
+    "after SIGTERM: how long to go on accepting while not ready, until every router has removed this endpoint",
+)
+.live();
+/// The time from the closing of the listener to the end of every request, in seconds.
+pub const DRAIN_TIMEOUT: Setting = Setting::new(
+    "DRAIN_TIMEOUT",
+    "20",
+    SECONDS_OR_ZERO,
+    "after the window: how long requests in flight may take to finish",
+)
+.live();
+
+/// The two times of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DrainTimes {
-    /// How long to go on accepting after readiness went off.
+    /// The time to go on accepting after readiness went off.
     pub window: Duration,
-    /// How long requests in flight may take after that.
+    /// The time that requests in flight have after that.
     pub timeout: Duration,
 }
 
+impl DrainTimes {
+    /// The times in `settings`.
+    pub fn from_settings(settings: &mut Settings) -> Self {
+        Self {
+            window: settings.get(&DRAIN_WINDOW, seconds),
+            timeout: settings.get(&DRAIN_TIMEOUT, seconds),
+        }
+    }
+}
+
+/// The outcome of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drained {
-    /// Everything that was accepted was answered.
+    /// Every accepted request was answered.
     Clean,
     /// The deadline came first.
     TimedOut,

@@ -1,16 +1,19 @@
-//! Where in its life the process is: one writer, any number of readers.
+//! The phase of the process: one writer, any number of readers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::sync::watch;
 
+/// The phases of a process, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Phase {
+    /// Not ready yet.
     Starting = 0,
+    /// Ready.
     Serving = 1,
-    /// Not ready, still accepting, every response ends its connection.
+    /// Not ready, but still accepting; every response ends its connection.
     Draining = 2,
     /// The accept queue is emptied, the listener closed; requests in flight finish.
     Closing = 3,
@@ -35,6 +38,7 @@ impl Default for Lifecycle {
 }
 
 impl Lifecycle {
+    /// A reader of the phase.
     pub fn watch(&self) -> PhaseWatch {
         self.watch.clone()
     }
@@ -60,12 +64,12 @@ pub struct PhaseWatch {
 }
 
 impl PhaseWatch {
-    /// Whether new work is wanted: what readiness answers.
+    /// True when new work is accepted: the answer to a readiness probe.
     pub fn is_serving(&self) -> bool {
         self.current.load(Ordering::Acquire) == Phase::Serving as u8
     }
 
-    /// Whether a response should end its connection.
+    /// True when a response should end its connection.
     pub fn is_draining(&self) -> bool {
         self.current.load(Ordering::Acquire) >= Phase::Draining as u8
     }

@@ -4,9 +4,12 @@ use std::io;
 
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
+/// A signal that ends the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
+    /// SIGTERM.
     Terminate,
+    /// SIGINT.
     Interrupt,
 }
 
@@ -30,6 +33,7 @@ pub struct Signals {
 }
 
 impl Signals {
+    /// Installs the handlers for the rest of the process. Needs a runtime.
     pub fn install() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -37,6 +41,7 @@ impl Signals {
         })
     }
 
+    /// The next signal.
     pub async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.terminate.recv() => Signal::Terminate,

@@ -1,11 +1,9 @@
 //! The accept loop of one worker, and how it ends.
 
-use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
-use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,68 +11,24 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::Service;
-use slab::Slab;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use super::ConnectionLimits;
 use super::connection;
+use super::connections::{Connections, OpenGuard};
+use super::limits::ConnectionLimits;
+use super::metrics::ConnectionMetrics;
 use super::takeover::Takeover;
 use crate::lifecycle::{Phase, PhaseWatch};
-use crate::telemetry::metrics::ConnectionMetrics;
 
 /// A connection taken from the accept queue at the very end has sent nothing yet; its request is on the
 /// way. This is how long it is waited for.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
-/// After a failed accept (out of file descriptors, most often) the next try waits for a connection to end,
+/// The pause after a failed accept (out of file descriptors, most often): the next try waits for a connection to end,
 /// at most this long.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-
-/// What a worker knows of its connections.
-pub(super) struct Connections {
-    pub(super) phase: PhaseWatch,
-    pub(super) limits: ConnectionLimits,
-    /// The listener is closed: idle connections end, busy ones end after their response.
-    pub(super) closing: Cell<bool>,
-    /// So do those that never sent a request.
-    pub(super) grace_over: Cell<bool>,
-    /// One waker a connection, to tell it of the two flags above and of the drain.
-    pub(super) wakers: RefCell<Slab<Waker>>,
-    open: Cell<usize>,
-    one_ended: Notify,
-    pub(super) metrics: ConnectionMetrics,
-}
-
-impl Connections {
-    fn wake_all(&self) {
-        for (_, waker) in self.wakers.borrow().iter() {
-            waker.wake_by_ref();
-        }
-    }
-}
-
-/// Counts a connection as open for as long as it lives.
-struct OpenGuard(Rc<Connections>);
-
-impl OpenGuard {
-    fn new(connections: &Rc<Connections>) -> Self {
-        connections.open.set(connections.open.get() + 1);
-        connections.metrics.accepted.inc();
-        connections.metrics.open.inc();
-        Self(Rc::clone(connections))
-    }
-}
-
-impl Drop for OpenGuard {
-    fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
-        self.0.metrics.open.dec();
-        self.0.one_ended.notify_one();
-    }
-}
 
 /// Serves `socket` until the process closes and the last connection has ended. Runs on a local runtime.
 pub(super) async fn serve<M, S, B>(
@@ -91,16 +45,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (mut closing, mut draining) = (phase.clone(), phase.clone());
-    let connections = Rc::new(Connections {
-        phase,
-        limits,
-        closing: Cell::new(false),
-        grace_over: Cell::new(false),
-        wakers: RefCell::default(),
-        open: Cell::new(0),
-        one_ended: Notify::new(),
-        metrics,
-    });
+    let connections = Rc::new(Connections::new(phase, limits, metrics));
     let start = |stream: TcpStream, peer: SocketAddr| {
         let guard = OpenGuard::new(&connections);
         let takeover = Takeover::default();
@@ -130,7 +75,7 @@ where
                     connections.metrics.accept_errors.inc();
                     warn!(%error, "cannot accept connections");
                     // Only the wait matters, not which of the two ended it.
-                    let _either = timeout(ACCEPT_RETRY, connections.one_ended.notified()).await;
+                    let _either = timeout(ACCEPT_RETRY, connections.one_ended()).await;
                 }
             },
         }
@@ -149,7 +94,7 @@ where
             // That client has gone already; the ones behind it have not.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                warn!(%error, "cannot accept what still waits");
+                warn!(%error, "cannot accept the connections left in the queue");
                 break;
             }
         }
@@ -157,7 +102,7 @@ where
     drop(socket);
     connections.closing.set(true);
     connections.wake_all();
-    debug!(open = connections.open.get(), "listener closed");
+    debug!(open = connections.open(), "listener closed");
 
     let grace = async {
         sleep(FIRST_REQUEST_GRACE).await;
@@ -166,22 +111,16 @@ where
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        () = all_ended(&connections) => {}
+        () = connections.all_ended() => {}
         () = grace => {}
     }
     Ok(())
 }
 
-async fn all_ended(connections: &Connections) {
-    while connections.open.get() > 0 {
-        connections.one_ended.notified().await;
-    }
-}
-
 /// The next connection, once there is room for it.
 async fn accept(listener: &TcpListener, connections: &Connections) -> io::Result<(TcpStream, SocketAddr)> {
-    while connections.open.get() >= connections.limits.max_connections {
-        connections.one_ended.notified().await;
+    while connections.open() >= connections.limits.max_connections {
+        connections.one_ended().await;
     }
     listener.accept().await
 }

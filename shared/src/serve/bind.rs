@@ -5,9 +5,10 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// As nginx's default on Linux is 511: deep enough for a burst while a worker is busy.
+/// The length of the accept queue: deep enough for a burst while a worker is busy. nginx's default on Linux is 511.
 const BACKLOG: i32 = 1024;
 
+/// A listener that cannot be opened, with a hint for the usual reasons.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}{hint}")]
 pub struct BindError {
@@ -16,8 +17,10 @@ pub struct BindError {
     hint: &'static str,
 }
 
+/// Listening sockets on one address.
 #[derive(Debug)]
 pub struct Listeners {
+    /// The address, with the port that was taken.
     pub address: SocketAddr,
     pub(super) sockets: Vec<TcpListener>,
 }

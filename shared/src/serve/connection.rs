@@ -2,32 +2,33 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
-use pin_project_lite::pin_project;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tracing::{debug, info};
 
-use super::SmallWrites;
-use super::accept::Connections;
+use super::connections::{Connections, WakerSlot};
 use super::http1::Refusal;
+use super::limits::ConnectionLimits;
+use super::observed::{Observe, ObservedBody, ObservedFuture};
+use super::small_writes::SmallWrites;
 use super::takeover::Takeover;
-use super::wire::{Progress, Wire, WireIo};
-use super::{ConnectionLimits, http2, linger, refuse};
+use super::validating_io::{HyperIo, RequestProgress, ValidatingIo};
+use super::{http2, linger, refuse};
 use crate::request_id::RequestId;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -51,25 +52,25 @@ pub(super) async fn serve<S, B>(
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot set TCP_NODELAY");
     }
-    let progress = Rc::new(Progress::default());
-    let wire = Wire::new(stream, connections.limits, Rc::clone(&progress));
-    let wire = Rc::new(RefCell::new(wire));
+    let progress = Rc::new(RequestProgress::default());
+    let io = ValidatingIo::new(stream, connections.limits, Rc::clone(&progress));
+    let io = Rc::new(RefCell::new(io));
     let tracked = Tracked {
         inner: service,
         progress,
         connections: Rc::clone(&connections),
     };
-    let mut ended = serve_http1(&wire, &tracked, &connections).await;
-    if wire.borrow().is_http2() {
-        wire.borrow_mut().open();
-        ended = http2::serve(&wire, tracked.inner, &connections).await;
+    let mut ended = serve_http1(&io, &tracked, &connections).await;
+    if io.borrow().is_http2() {
+        io.borrow_mut().open();
+        ended = http2::serve(&io, tracked.inner, &connections).await;
     }
-    let wire = Rc::into_inner(wire).expect("hyper has let go of its half").into_inner();
-    // In any case taken out: what it holds may hold the takeover.
+    let io = Rc::into_inner(io).expect("hyper has let go of its half").into_inner();
+    // Taken out in any case: it may own the takeover, which would keep both alive.
     let successor = takeover.take();
     match (ended, successor) {
-        (Ok(()), Some(successor)) if wire.may_switch() => {
-            let (stream, ahead) = wire.into_parts();
+        (Ok(()), Some(successor)) if io.may_switch() => {
+            let (stream, ahead) = io.into_parts();
             return successor(stream, ahead).await;
         }
         (Ok(()), _) => {}
@@ -77,12 +78,12 @@ pub(super) async fn serve<S, B>(
         (Err(error), _) => debug!(%error, "connection ended early"),
     }
     // Boxed, because few connections end with words of their own, and all would carry the room for it.
-    Box::pin(end(wire, peer, &connections)).await;
+    Box::pin(end(io, peer, &connections)).await;
 }
 
 /// Lets hyper serve the connection until it ends, or until what comes next is a refusal or HTTP/2.
 async fn serve_http1<S, B>(
-    wire: &Rc<RefCell<Wire>>,
+    io: &Rc<RefCell<ValidatingIo>>,
     tracked: &Tracked<S>,
     connections: &Rc<Connections>,
 ) -> hyper::Result<()>
@@ -93,24 +94,24 @@ where
 {
     let progress = Rc::clone(&tracked.progress);
     let connection =
-        builder(&connections.limits).serve_connection(SmallWrites(TokioIo::new(WireIo(Rc::clone(wire)))), tracked);
+        builder(&connections.limits).serve_connection(SmallWrites(TokioIo::new(HyperIo(Rc::clone(io)))), tracked);
     let mut connection = pin!(connection);
     let mut slot = WakerSlot::new(connections);
     let mut told = false;
     poll_fn(|cx| {
         slot.register(cx);
         // hyper's `graceful_shutdown` ends an idle connection at once, so a connection that has not sent
-        // its first request yet is told only after a grace time.
+        // its first request yet is shut down only after a grace time.
         let may_end = progress.has_started.get() || connections.grace_over.get();
         // It is idle for hyper even when half of a head has come; that head is still waited for. And a 101 must not
         // say that the connection closes.
-        if !told && connections.closing.get() && may_end && !wire.borrow().is_in_head() && !wire.borrow().may_switch() {
+        if !told && connections.closing.get() && may_end && !io.borrow().is_in_head() && !io.borrow().may_switch() {
             told = true;
             connection.as_mut().graceful_shutdown();
         }
         match connection.as_mut().poll(cx) {
             // hyper would wait for a request that will not come.
-            Poll::Pending => wire.borrow_mut().poll_end(cx).map(Ok),
+            Poll::Pending => io.borrow_mut().poll_end(cx).map(Ok),
             ended => ended,
         }
     })
@@ -132,27 +133,27 @@ fn builder(limits: &ConnectionLimits) -> http1::Builder {
 }
 
 /// Ends a connection whose last request hyper has answered, or will not.
-async fn end(wire: Wire, peer: SocketAddr, connections: &Connections) {
-    if wire.has_stalled() {
+async fn end(io: ValidatingIo, peer: SocketAddr, connections: &Connections) {
+    if io.has_stalled() {
         connections.metrics.stalled.inc();
         debug!(%peer, "cut a client that does not read its answer");
-        // What the kernel still holds for it goes too.
-        let reset = SockRef::from(&wire.into_stream()).set_linger(Some(Duration::ZERO));
+        // The reset also discards what the kernel still has for it.
+        let reset = SockRef::from(&io.into_stream()).set_linger(Some(Duration::ZERO));
         if let Err(error) = reset {
             debug!(%error, "cannot reset the connection");
         }
         return;
     }
     let mut last_words = Vec::new();
-    if let Some(refusal) = wire.refusal_to_answer() {
+    if let Some(refusal) = io.refusal_to_answer() {
         let id = RequestId::generate(fastrand::u128(..));
         note(refusal, peer, Some(&id), connections);
-        last_words = refuse::response(refusal, &id, wire.refuses_head_request());
-    } else if let Some(refusal) = wire.refusal_of_body() {
+        last_words = refuse::response(refusal, &id, io.refuses_head_request());
+    } else if let Some(refusal) = io.refusal_of_body() {
         note(refusal, peer, None, connections);
     }
-    if wire.is_refused() {
-        linger::close(wire.into_stream(), &last_words).await;
+    if io.is_refused() {
+        linger::close(io.into_stream(), &last_words).await;
     }
 }
 
@@ -170,125 +171,53 @@ fn note(refusal: Refusal, peer: SocketAddr, id: Option<&RequestId>, connections:
 /// The service of one connection, noting how far its requests have come and ending it during a drain.
 struct Tracked<S> {
     inner: S,
-    progress: Rc<Progress>,
+    progress: Rc<RequestProgress>,
     connections: Rc<Connections>,
 }
 
 impl<S, B> Service<Request<Incoming>> for Tracked<S>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    B: Body,
 {
-    type Response = Response<TrackedBody<B>>;
+    type Response = Response<ObservedBody<B, Answering>>;
     type Error = Infallible;
-    type Future = TrackedFuture<S::Future>;
+    type Future = ObservedFuture<S::Future, Answering>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.progress.has_started.set(true);
-        TrackedFuture {
-            inner: self.inner.call(request),
-            answering: Some(Answering(Rc::clone(&self.progress))),
-            connections: Rc::clone(&self.connections),
-        }
+        let answered = self.inner.call(request);
+        ObservedFuture::new(
+            answered,
+            Answering {
+                progress: Rc::clone(&self.progress),
+                connections: Rc::clone(&self.connections),
+            },
+        )
     }
 }
 
-/// Counts a request as answered when it is dropped: at the end of the answer's body, or before.
-struct Answering(Rc<Progress>);
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        self.0.answered.set(self.0.answered.get() + 1);
-    }
-}
-
-pin_project! {
-    struct TrackedFuture<F> {
-        #[pin]
-        inner: F,
-        answering: Option<Answering>,
-        connections: Rc<Connections>,
-    }
-}
-
-impl<F, B> Future for TrackedFuture<F>
-where
-    F: Future<Output = Result<Response<B>, Infallible>>,
-{
-    type Output = Result<Response<TrackedBody<B>>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let Ok(mut response) = ready!(this.inner.poll(cx));
-        let answering = this.answering.take();
-        if let Some(Answering(progress)) = &answering
-            && progress.declines_upgrade(response.status())
-        {
-            // What came behind the request is held and read by now: the socket will not tell of it again.
-            cx.waker().wake_by_ref();
-        }
-        let is_broken = answering.as_ref().is_some_and(|answering| answering.0.is_broken.get());
-        let is_101 = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if is_broken || (this.connections.phase.is_draining() && !is_101) {
-            response.headers_mut().insert(CONNECTION, CLOSE);
-        }
-        Poll::Ready(Ok(response.map(|inner| TrackedBody {
-            inner,
-            _answering: answering,
-        })))
-    }
-}
-
-pin_project! {
-    struct TrackedBody<B> {
-        #[pin]
-        inner: B,
-        _answering: Option<Answering>,
-    }
-}
-
-impl<B: Body> Body for TrackedBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().inner.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-/// The place of a connection's waker among its worker's, for as long as the connection lives.
-pub(super) struct WakerSlot {
-    slot: Option<usize>,
+/// A request until it is answered, which it is when this is dropped: at the end of the answer's body, or before.
+struct Answering {
+    progress: Rc<RequestProgress>,
     connections: Rc<Connections>,
 }
 
-impl WakerSlot {
-    pub(super) fn new(connections: &Rc<Connections>) -> Self {
-        Self {
-            slot: None,
-            connections: Rc::clone(connections),
+impl<B: Body> Observe<B> for Answering {
+    fn on_head(&mut self, answer: &mut Response<B>, cx: &mut Context<'_>) {
+        if self.progress.declines_upgrade(answer.status()) {
+            // The bytes behind the request were read already: the socket will not wake this task for them.
+            cx.waker().wake_by_ref();
         }
-    }
-
-    /// A task keeps one waker for its life, so the first poll's is enough.
-    pub(super) fn register(&mut self, cx: &Context<'_>) {
-        if self.slot.is_none() {
-            self.slot = Some(self.connections.wakers.borrow_mut().insert(cx.waker().clone()));
+        let is_101 = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if self.progress.is_broken.get() || (self.connections.phase.is_draining() && !is_101) {
+            answer.headers_mut().insert(CONNECTION, CLOSE);
         }
     }
 }
 
-impl Drop for WakerSlot {
+impl Drop for Answering {
     fn drop(&mut self) {
-        if let Some(slot) = self.slot {
-            self.connections.wakers.borrow_mut().remove(slot);
-        }
+        self.progress.answered.set(self.progress.answered.get() + 1);
     }
 }

@@ -16,7 +16,7 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    /// What was waited for has come.
+    /// Ends the wait: the awaited event has come.
     pub(super) fn clear(&mut self) {
         self.at = None;
     }

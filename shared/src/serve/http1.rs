@@ -8,26 +8,18 @@
 //!
 //! ```text
 //! validator ──► head (request line, header lines) ──► target, host
-//!           └─► chunk (size lines)                          bytes: what may stand where
+//!           └─► chunk (size lines)                          bytes: classes of bytes
 //! ```
 
 mod bytes;
 mod chunk;
 mod head;
+mod limits;
 mod refusal;
 mod target;
 mod validator;
 
+pub use limits::HeadLimits;
 pub use refusal::Refusal;
 pub use target::is_host;
 pub use validator::Validator;
-
-/// Limits of a request's head; those of a trailer section are the same.
-#[derive(Debug, Clone, Copy)]
-pub struct HeadLimits {
-    /// The request line and all header lines, with their line breaks.
-    pub max_bytes: usize,
-    pub max_request_line_bytes: usize,
-    pub max_header_line_bytes: usize,
-    pub max_headers: usize,
-}

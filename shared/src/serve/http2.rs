@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
@@ -22,47 +22,11 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 
-use super::accept::Connections;
-use super::connection::WakerSlot;
+use super::connections::{Connections, WakerSlot};
 use super::deadline::Deadline;
-use super::wire::{Wire, WireIo};
-use crate::config::shape::SECONDS;
-use crate::config::units::{bytes, number, seconds};
-use crate::config::{Scalar, Setting, Settings};
-
-pub const HTTP2_MAX_STREAMS: Setting = Setting::new(
-    "HTTP2_MAX_STREAMS",
-    "128",
-    Scalar::Whole(1, 10_000),
-    "most requests at a time on one HTTP/2 connection",
-);
-pub const HTTP2_STREAM_WINDOW_BYTES: Setting = Setting::new(
-    "HTTP2_STREAM_WINDOW_BYTES",
-    "64Ki",
-    WINDOW,
-    "how much of one HTTP/2 request's body, and of its answer, may wait in memory",
-);
-pub const HTTP2_CONNECTION_WINDOW_BYTES: Setting = Setting::new(
-    "HTTP2_CONNECTION_WINDOW_BYTES",
-    "1Mi",
-    WINDOW,
-    "how much of the bodies of all requests of one HTTP/2 connection may wait in memory",
-);
-pub const HTTP2_PING_INTERVAL: Setting = Setting::new(
-    "HTTP2_PING_INTERVAL",
-    "30",
-    SECONDS,
-    "how often an HTTP/2 client is asked whether it is still there",
-);
-pub const HTTP2_PING_TIMEOUT: Setting = Setting::new(
-    "HTTP2_PING_TIMEOUT",
-    "20",
-    SECONDS,
-    "how long it may take to say so; then its connection is cut",
-);
-
-/// The first is what HTTP/2 begins with, the last nearly all that it allows (RFC 9113, 6.9.2).
-const WINDOW: Scalar = Scalar::Bytes(64 << 10, 1 << 30);
+use super::limits::Http2Limits;
+use super::observed::{Observe, ObservedBody, ObservedFuture};
+use super::validating_io::{HyperIo, ValidatingIo};
 
 /// Streams that a client reset before they were taken up: more, and it is up to no good (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
@@ -70,33 +34,12 @@ const MAX_PENDING_RESETS: usize = 20;
 /// Streams that were reset because of the client's own mistakes.
 const MAX_ERROR_RESETS: usize = 256;
 
-/// How long a client may take to close a connection that was ended with GOAWAY and has no streams.
+/// The time that a client has for closing a connection that was ended with GOAWAY and has no streams.
 const GOODBYE: Duration = Duration::from_secs(2);
-
-#[derive(Debug, Clone, Copy)]
-pub struct Http2Limits {
-    max_streams: u32,
-    stream_window: u32,
-    connection_window: u32,
-    ping_interval: Duration,
-    ping_timeout: Duration,
-}
-
-impl Http2Limits {
-    pub(super) fn from_settings(settings: &mut Settings) -> Self {
-        Self {
-            max_streams: settings.get(&HTTP2_MAX_STREAMS, number),
-            stream_window: settings.get(&HTTP2_STREAM_WINDOW_BYTES, bytes),
-            connection_window: settings.get(&HTTP2_CONNECTION_WINDOW_BYTES, bytes),
-            ping_interval: settings.get(&HTTP2_PING_INTERVAL, seconds),
-            ping_timeout: settings.get(&HTTP2_PING_TIMEOUT, seconds),
-        }
-    }
-}
 
 /// Serves a connection whose client has begun to speak HTTP/2, to its end.
 pub(super) async fn serve<S, B>(
-    wire: &Rc<RefCell<Wire>>,
+    io: &Rc<RefCell<ValidatingIo>>,
     service: S,
     connections: &Rc<Connections>,
 ) -> hyper::Result<()>
@@ -106,7 +49,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let limits = &connections.limits;
-    let streams = Streams(Rc::new(Open {
+    let streams = Streams(Rc::new(OpenStreams {
         connections: Rc::clone(connections),
         count: Cell::new(0),
         has_started: Cell::new(false),
@@ -114,12 +57,12 @@ where
         connection: RefCell::new(None),
     }));
     let open = Rc::clone(&streams.0);
-    let service = Counted {
+    let service = CountedService {
         inner: service,
         open: Rc::clone(&open),
     };
     let connection = builder(limits.http2, limits.head.max_bytes, streams)
-        .serve_connection(TokioIo::new(WireIo(Rc::clone(wire))), service);
+        .serve_connection(TokioIo::new(HyperIo(Rc::clone(io))), service);
     let mut connection = pin!(connection);
     let mut slot = WakerSlot::new(connections);
     let mut idle = Deadline::default();
@@ -128,7 +71,7 @@ where
         slot.register(cx);
         open.connection.borrow_mut().get_or_insert_with(|| cx.waker().clone());
         loop {
-            // GOAWAY leaves time for what is on its way. A new connection is told once it had a request: its client
+            // GOAWAY leaves time for what is on its way. A new connection gets it once it had a request: its client
             // has sent one, or is about to.
             let drains = connections.phase.is_draining() && open.has_started.get();
             let is_late = connections.closing.get() && connections.grace_over.get();
@@ -172,35 +115,43 @@ fn builder(limits: Http2Limits, max_header_bytes: usize, streams: Streams) -> ht
 }
 
 /// The streams of one connection.
-struct Open {
+struct OpenStreams {
     connections: Rc<Connections>,
     /// Requests whose answer has not ended.
     count: Cell<usize>,
     has_started: Cell<bool>,
     /// Between a request and the task that will serve it.
-    latest: RefCell<Option<Rc<Sent>>>,
-    /// The task of the connection, which is told when the last stream has ended.
+    latest: RefCell<Option<Rc<SentFrames>>>,
+    /// The task of the connection, woken when the last stream has ended.
     connection: RefCell<Option<Waker>>,
 }
 
-/// How far an answer has come.
+/// The progress of an answer.
 #[derive(Debug, Default)]
-struct Sent {
+struct SentFrames {
     /// Frames that its body gave.
     frames: Cell<u64>,
     /// The last of them was not taken whole, or hyper would have asked for the next.
     waits_for_client: Cell<bool>,
 }
 
+impl SentFrames {
+    /// hyper asks for the next frame once it has sent this one.
+    fn note_frame(&self) {
+        self.waits_for_client.set(true);
+        self.frames.set(self.frames.get() + 1);
+    }
+}
+
 /// A stream, counted as open until it is dropped with its answer's body.
 struct Stream {
-    open: Rc<Open>,
-    sent: Rc<Sent>,
+    open: Rc<OpenStreams>,
+    sent: Rc<SentFrames>,
 }
 
 impl Stream {
-    fn new(open: &Rc<Open>) -> Self {
-        let sent = Rc::new(Sent::default());
+    fn new(open: &Rc<OpenStreams>) -> Self {
+        let sent = Rc::new(SentFrames::default());
         open.count.set(open.count.get() + 1);
         open.has_started.set(true);
         open.latest.replace(Some(Rc::clone(&sent)));
@@ -224,7 +175,7 @@ impl Drop for Stream {
 
 /// Runs each stream in a local task.
 #[derive(Clone)]
-struct Streams(Rc<Open>);
+struct Streams(Rc<OpenStreams>);
 
 impl<F> Executor<F> for Streams
 where
@@ -249,7 +200,7 @@ pin_project! {
         #[pin]
         inner: F,
         connections: Rc<Connections>,
-        sent: Rc<Sent>,
+        sent: Rc<SentFrames>,
         frames: u64,
         client: Deadline,
     }
@@ -278,76 +229,40 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
     }
 }
 
-struct Counted<S> {
+struct CountedService<S> {
     inner: S,
-    open: Rc<Open>,
+    open: Rc<OpenStreams>,
 }
 
-impl<S, B> Service<Request<Incoming>> for Counted<S>
+impl<S, B> Service<Request<Incoming>> for CountedService<S>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    B: Body,
 {
-    type Response = Response<StreamBody<B>>;
+    type Response = Response<ObservedBody<B, Stream>>;
     type Error = Infallible;
-    type Future = StreamFuture<S::Future>;
+    type Future = ObservedFuture<S::Future, Stream>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        StreamFuture {
-            stream: Some(Stream::new(&self.open)),
-            inner: self.inner.call(request),
-        }
+        let stream = Stream::new(&self.open);
+        ObservedFuture::new(self.inner.call(request), stream)
     }
 }
 
-pin_project! {
-    struct StreamFuture<F> {
-        #[pin]
-        inner: F,
-        stream: Option<Stream>,
-    }
-}
-
-impl<F, B> Future for StreamFuture<F>
-where
-    F: Future<Output = Result<Response<B>, Infallible>>,
-{
-    type Output = Result<Response<StreamBody<B>>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let Ok(response) = ready!(this.inner.poll(cx));
-        let stream = this.stream.take();
-        Poll::Ready(Ok(response.map(|inner| StreamBody { inner, stream })))
-    }
-}
-
-pin_project! {
-    struct StreamBody<B> {
-        #[pin]
-        inner: B,
-        stream: Option<Stream>,
-    }
-}
-
-impl<B: Body> Body for StreamBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let this = self.project();
-        let frame = this.inner.poll_frame(cx);
-        if let Some(Stream { sent, .. }) = this.stream {
-            sent.waits_for_client.set(frame.is_ready());
-            sent.frames.set(sent.frames.get() + u64::from(frame.is_ready()));
-        }
-        frame
+impl<B: Body> Observe<B> for Stream {
+    fn on_pending(&mut self) {
+        self.sent.waits_for_client.set(false);
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+    fn on_frame(&mut self, _frame: &Frame<B::Data>, _is_last: bool) {
+        self.sent.note_frame();
     }
 
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+    fn on_error(&mut self, _error: &B::Error) {
+        self.sent.note_frame();
+    }
+
+    fn on_end(&mut self) {
+        self.sent.note_frame();
     }
 }

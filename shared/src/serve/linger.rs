@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Whether the client waits for `100 Continue` before it sends its body.
+/// True when the client waits for `100 Continue` before it sends its body.
 pub fn expects_continue(headers: &HeaderMap) -> bool {
     headers.contains_key(EXPECT)
 }

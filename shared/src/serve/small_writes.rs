@@ -17,6 +17,7 @@ thread_local! {
     static MESSAGE: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(SMALL));
 }
 
+/// A connection whose small vectored writes become plain ones.
 #[derive(Debug)]
 pub struct SmallWrites<T>(pub T);
 

@@ -1,4 +1,4 @@
-//! How a service gets a client's connection for itself, after its answer `101 Switching Protocols`.
+//! The handover of a client's connection to a service, after its answer `101 Switching Protocols`.
 //!
 //! hyper has a way of its own, for connections that may move between threads; these may not.
 
@@ -11,15 +11,15 @@ use std::rc::Rc;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
-/// What becomes of the connection: it counts as open until this has ended.
+/// The next owner of the connection, which counts as open until this has ended.
 pub(super) type Successor = Box<dyn FnOnce(TcpStream, Bytes) -> Pin<Box<dyn Future<Output = ()>>>>;
 
-/// One for each connection, given to the function that makes its service.
+/// The handover of one connection, given to the function that makes its service.
 #[derive(Clone, Default)]
 pub struct Takeover(Rc<Cell<Option<Successor>>>);
 
 impl Takeover {
-    /// Says who gets the socket, and what the client sent behind its request, once the 101 that the service is about to
+    /// Sets the next owner of the socket and of the bytes that the client sent behind its request, once the 101 that the service is about to
     /// answer was written. Dropped without a call when the connection ends before.
     pub fn set<F>(&self, successor: impl FnOnce(TcpStream, Bytes) -> F + 'static)
     where

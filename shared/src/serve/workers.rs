@@ -14,9 +14,12 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
 use tracing::error;
 
-use super::{ConnectionLimits, Listeners, Takeover, serve};
+use super::accept::serve;
+use super::bind::Listeners;
+use super::limits::ConnectionLimits;
+use super::metrics::ConnectionMetrics;
+use super::takeover::Takeover;
 use crate::lifecycle::PhaseWatch;
-use crate::telemetry::metrics::ConnectionMetrics;
 
 /// The CPUs this process may use. Inside a container this honours the CPU quota: 1 for less than two CPUs.
 pub fn usable_cpus() -> usize {
@@ -30,7 +33,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Returns when a worker has ended, which before a drain is a fault.
+    /// Returns when a worker has ended, which before a drain is an error.
     pub async fn one_ended(&mut self) {
         let _one_or_all = self.ended.recv().await;
     }
@@ -41,7 +44,7 @@ impl Workers {
     }
 }
 
-/// Tells of a worker's end, however it comes about.
+/// Reports the end of a worker, also after a panic.
 struct TellEnd(mpsc::UnboundedSender<()>);
 
 impl Drop for TellEnd {

@@ -11,28 +11,55 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Registry, fmt, reload};
 
-use crate::config::{Settings, common};
+use crate::config::{Scalar, Setting, Settings};
+
+/// The least severe level that is logged.
+pub const LOG_LEVEL: Setting = Setting::new(
+    "LOG_LEVEL",
+    "info",
+    // In any case: what other programs call it too.
+    Scalar::quoted_text(
+        "one of trace, debug, info, warn, error",
+        "^([Tt][Rr][Aa][Cc][Ee]|[Dd][Ee][Bb][Uu][Gg]|[Ii][Nn][Ff][Oo]|[Ww][Aa][Rr][Nn]([Ii][Nn][Gg])?|[Ee][Rr][Rr][Oo][Rr])$",
+    ),
+    "least severe level that is logged; probes and scrapes are logged at debug",
+)
+.live();
+/// The form of a log line.
+pub const LOG_FORMAT: Setting = Setting::new(
+    "LOG_FORMAT",
+    "auto",
+    Scalar::OneOf(&["auto", "json", "text"]),
+    "auto writes text at a terminal and JSON lines elsewhere",
+);
 
 /// The installed logging's filter.
 static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
+/// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
+    /// One JSON object a line.
     Json,
+    /// Text for people.
     Text,
 }
 
+/// Level and format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Logging {
+    /// The least severe level that is logged.
     pub level: LevelFilter,
+    /// The form of a line.
     pub format: Format,
 }
 
 impl Logging {
+    /// The logging that `settings` ask for.
     pub fn from_settings(settings: &mut Settings) -> Self {
         Self {
-            level: settings.get(&common::LOG_LEVEL, parse_level),
-            format: settings.get(&common::LOG_FORMAT, parse_format),
+            level: level(settings),
+            format: settings.get(&LOG_FORMAT, parse_format),
         }
     }
 
@@ -57,8 +84,13 @@ impl Logging {
     }
 }
 
+/// The level that `settings` ask for.
+pub fn level(settings: &mut Settings) -> LevelFilter {
+    settings.get(&LOG_LEVEL, parse_level)
+}
+
 /// Changes the level of the installed logging. What is logged at no level costs nothing after it either: the decision is
-/// kept where the line stands.
+/// cached at each log statement.
 pub fn set_level(level: LevelFilter) {
     if let Some(handle) = FILTER.get()
         && let Err(error) = handle.reload(filter(level))
@@ -111,7 +143,7 @@ pub fn without_query_values(path: &str, query: Option<&str>) -> String {
     format!("{path}?{}", names.join("&"))
 }
 
-/// Whether a request with this User-Agent is a kubelet's probe, whatever path it asks for. Probes come every
+/// True for the User-Agent of a kubelet's probe, whatever path is requested. Probes come every
 /// few seconds and would push everything else out of `kubectl logs --tail=10`.
 pub fn is_probe(user_agent: &HeaderValue) -> bool {
     user_agent.as_bytes().starts_with(b"kube-probe/")

@@ -8,14 +8,17 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Upstream, UpstreamConnection};
+use super::upstream::{Upstream, UpstreamConnection};
 
+/// The namespace of every slice.
 pub const NAMESPACE: &str = "mlops-lab";
+/// The Service of every slice.
 pub const SERVICE: &str = "ml-inference-service";
 
-/// How the next requests are answered.
+/// The way in which the next requests are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mood {
+    /// Every request is answered.
     Well,
     /// Every request gets this status.
     Refusing(u16),
@@ -29,15 +32,17 @@ pub enum Mood {
     Silent,
 }
 
+/// A Kubernetes API server for EndpointSlices.
 #[derive(Debug)]
 pub struct ApiServer {
+    /// The address it listens on.
     pub address: SocketAddr,
-    state: watch::Sender<State>,
+    state: watch::Sender<ApiState>,
     _upstream: Upstream,
 }
 
 #[derive(Debug)]
-struct State {
+struct ApiState {
     slices: BTreeMap<String, Value>,
     version: u64,
     /// Events with their versions, oldest first.
@@ -52,12 +57,16 @@ struct State {
 /// A request as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
+    /// The path.
     pub path: String,
+    /// The query by name.
     pub query: BTreeMap<String, String>,
+    /// The bearer token, or an empty text.
     pub token: String,
 }
 
 impl Asked {
+    /// True for a watch, false for a list.
     pub fn is_watch(&self) -> bool {
         self.query.get("watch").is_some_and(|value| value == "true")
     }
@@ -88,13 +97,14 @@ impl Asked {
 }
 
 impl ApiServer {
+    /// Starts a server without slices.
     pub async fn start(mood: Mood) -> Self {
         Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), mood, 100).await
     }
 
-    /// On an address where one was before, from a version on.
+    /// Starts a server on the address of an earlier one, from a version on.
     pub async fn start_at(address: SocketAddr, mood: Mood, version: u64) -> Self {
-        let state = watch::Sender::new(State {
+        let state = watch::Sender::new(ApiState {
             slices: BTreeMap::new(),
             version,
             history: Vec::new(),
@@ -120,6 +130,7 @@ impl ApiServer {
         });
     }
 
+    /// Deletes the slice `name`, which watchers receive as an event.
     pub fn delete(&self, name: &str) {
         self.state.send_modify(|state| {
             let last = state.slices.get(name).expect("a slice of this name").clone();
@@ -127,7 +138,7 @@ impl ApiServer {
         });
     }
 
-    /// Tells every watch a version that other objects have reached.
+    /// Sends every watch a version that other objects have reached.
     pub fn bookmark(&self, version: u64) {
         self.state.send_modify(|state| {
             let metadata = json!({"resourceVersion": version.to_string(), "creationTimestamp": null});
@@ -139,7 +150,7 @@ impl ApiServer {
         });
     }
 
-    /// Says to every watch that its version is too old. What happens in `meanwhile` no watch hears of.
+    /// Ends every watch because its version is too old. No watch receives the events of `meanwhile`.
     pub fn expire(&self, meanwhile: impl FnOnce(&mut BTreeMap<String, Value>)) {
         self.state.send_modify(|state| {
             meanwhile(&mut state.slices);
@@ -152,6 +163,7 @@ impl ApiServer {
         });
     }
 
+    /// Changes how the next requests are answered.
     pub fn set_mood(&self, mood: Mood) {
         self.state.send_modify(|state| state.mood = mood);
     }
@@ -166,24 +178,28 @@ impl ApiServer {
         self.state.send_modify(|state| token.clone_into(&mut state.token));
     }
 
+    /// The resource version now.
     pub fn version(&self) -> u64 {
         self.state.borrow().version
     }
 
+    /// Every request so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.state.borrow().asked.clone()
     }
 
+    /// The watches among the requests.
     pub fn watches(&self) -> Vec<Asked> {
         self.asked().into_iter().filter(Asked::is_watch).collect()
     }
 
+    /// The number of lists among the requests.
     pub fn lists(&self) -> usize {
         self.asked().len() - self.watches().len()
     }
 }
 
-impl State {
+impl ApiState {
     fn note(&mut self, kind: &str, name: &str, mut slice: Value) {
         self.version += 1;
         slice["metadata"] = json!({"name": name, "namespace": NAMESPACE, "resourceVersion": self.version.to_string(),
@@ -204,7 +220,7 @@ impl State {
     }
 }
 
-async fn serve(mut connection: UpstreamConnection, state: watch::Sender<State>) {
+async fn serve(mut connection: UpstreamConnection, state: watch::Sender<ApiState>) {
     while let Some(head) = connection.read_head().await {
         let asked = Asked::from_head(&head);
         state.send_if_modified(|state| {
@@ -238,7 +254,7 @@ async fn fail(connection: &mut UpstreamConnection, code: u16) {
 }
 
 /// Sends what has happened since the version asked for and what happens from now on, until `timeoutSeconds` are over.
-async fn stream(mut connection: UpstreamConnection, mut state: watch::Receiver<State>, asked: &Asked) {
+async fn stream(mut connection: UpstreamConnection, mut state: watch::Receiver<ApiState>, asked: &Asked) {
     connection
         .send("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")
         .await;
@@ -273,7 +289,9 @@ async fn stream(mut connection: UpstreamConnection, mut state: watch::Receiver<S
 /// The conditions that the control plane gives a pod.
 #[derive(Debug, Clone, Copy)]
 pub enum Pod {
+    /// A ready pod at this address.
     Ready(Ipv4Addr),
+    /// A pod at this address that is not ready.
     Unready(Ipv4Addr),
     /// Terminating, and still serving.
     Leaving(Ipv4Addr),
@@ -286,6 +304,7 @@ pub fn slice(port: u16, pods: &[Pod]) -> Value {
     slice_with_ports(&[("http", port)], pods)
 }
 
+/// An EndpointSlice of `pods` with these named ports.
 pub fn slice_with_ports(ports: &[(&str, u16)], pods: &[Pod]) -> Value {
     let port = |(name, port): &(&str, u16)| json!({"name": name, "port": port, "protocol": "TCP"});
     let ports: Vec<Value> = ports.iter().map(port).collect();

@@ -8,25 +8,30 @@ use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::{RData, Record, RecordType, rdata};
 use tokio::net::UdpSocket;
 
-use super::Upstream;
+use super::upstream::Upstream;
 
 /// Answers A questions from a table, with a TTL of 0, and keeps what it was asked.
 #[derive(Debug)]
 pub struct DnsServer {
+    /// The address it listens on.
     pub address: SocketAddr,
     zone: Arc<Mutex<Zone>>,
 }
 
+/// The names that the server knows, and its faults.
 #[derive(Debug, Default)]
 pub struct Zone {
     names: HashMap<String, Vec<Ipv4Addr>>,
+    /// Every question is answered SERVFAIL.
     pub broken: bool,
     /// AAAA questions get no answer at all.
     pub swallows_v6: bool,
+    /// The names of all questions so far, with the final dot and in lower case.
     pub asked: Vec<String>,
 }
 
 impl DnsServer {
+    /// Starts a server that knows no name.
     pub async fn start() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
         let address = socket.local_addr().expect("an address");
@@ -47,10 +52,12 @@ impl DnsServer {
         Self { address, zone }
     }
 
+    /// Sets the addresses of `name`, which ends in a dot.
     pub fn set(&self, name: &str, addresses: &[Ipv4Addr]) {
         self.zone().names.insert(name.to_owned(), addresses.to_vec());
     }
 
+    /// The zone, locked.
     pub fn zone(&self) -> std::sync::MutexGuard<'_, Zone> {
         self.zone.lock().expect("the lock is whole")
     }

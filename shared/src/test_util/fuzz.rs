@@ -22,9 +22,10 @@ const MOST_MUTATIONS: usize = 6;
 /// Bytes that parsers stumble over.
 const AWKWARD: &[u8] = b"\0\t\n\r \"%,./0:;=?@[\\]\x7f\x80\xff";
 
-/// What a run came to.
+/// The outcome of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Fuzzed {
+    /// Inputs that were tried.
     pub tried: u64,
     /// Different things that the code under test did.
     pub behaviours: usize,

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use super::Scratch;
+use super::scratch::Scratch;
 
 /// `KEY → ..data/KEY`, and `..data → ..1`, a link that the next version replaces with one to `..2`.
 #[derive(Debug)]
@@ -16,6 +16,7 @@ pub struct Mount {
 }
 
 impl Mount {
+    /// A directory with these keys and their texts.
     pub fn new(name: &str, files: &[(&str, &str)]) -> Self {
         let mut mount = Self {
             scratch: Scratch::new(name),
@@ -26,10 +27,12 @@ impl Mount {
         mount
     }
 
+    /// The directory.
     pub fn path(&self) -> &Path {
         self.scratch.path()
     }
 
+    /// The path of the file `key`.
     pub fn file(&self, key: &str) -> PathBuf {
         self.path().join(key)
     }

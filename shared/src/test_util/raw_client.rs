@@ -8,8 +8,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::DEADLINE;
+use super::waiting::DEADLINE;
 
+/// A connection on which a test writes bytes and reads responses.
 #[derive(Debug)]
 pub struct RawClient {
     stream: TcpStream,
@@ -20,13 +21,16 @@ pub struct RawClient {
 /// One response with a Content-Length, or whose body ended with the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawResponse {
+    /// The status code.
     pub status: u16,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
+    /// The body as text.
     pub body: String,
 }
 
 impl RawResponse {
+    /// The first header called `name`, in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str())
@@ -34,6 +38,7 @@ impl RawResponse {
 }
 
 impl RawClient {
+    /// Connects to `address`.
     pub async fn connect(address: SocketAddr) -> Self {
         let connected = timeout(DEADLINE, TcpStream::connect(address)).await;
         let stream = connected
@@ -45,6 +50,7 @@ impl RawClient {
         }
     }
 
+    /// Sends `bytes` as they are.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.expect("the peer reads");
     }
@@ -125,7 +131,7 @@ impl RawClient {
         read.expect("something comes in time").expect("the connection is whole")
     }
 
-    /// Whether the peer sends nothing and keeps the connection open for `time`.
+    /// True when the peer sends nothing and keeps the connection open for `time`.
     pub async fn is_silent_for(&mut self, time: Duration) -> bool {
         self.ahead.is_empty() && timeout(time, self.read_more()).await.is_err()
     }
@@ -159,7 +165,7 @@ impl RawClient {
         response
     }
 
-    /// Whether there was more to read.
+    /// False at the end of the connection.
     async fn read_more(&mut self) -> bool {
         matches!(self.stream.read_buf(&mut self.ahead).await, Ok(1..))
     }

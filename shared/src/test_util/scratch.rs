@@ -10,6 +10,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// A new, empty directory whose path contains `name`.
     pub fn new(name: &str) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let unique = format!("{name}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -18,6 +19,7 @@ impl Scratch {
         Self { directory }
     }
 
+    /// The directory.
     pub fn path(&self) -> &Path {
         &self.directory
     }

@@ -43,7 +43,7 @@ impl Spawned {
         self.child.id()
     }
 
-    /// Sends `signal`.
+    /// Sends `signal` to the process; an error when it has ended.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         Ok(kill_process(Pid::from_child(&self.child), signal)?)
     }

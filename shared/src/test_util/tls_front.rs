@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 /// Passes on what it is told over TLS.
 #[derive(Debug)]
 pub struct TlsFront {
+    /// The address it listens on.
     pub address: SocketAddr,
     /// The certificate of the authority that vouches for it.
     pub ca: String,
@@ -21,6 +22,7 @@ pub struct TlsFront {
 }
 
 impl TlsFront {
+    /// Starts a front of the server at `server`.
     pub async fn start(server: SocketAddr) -> Self {
         let (ca, config) = certified();
         let acceptor = TlsAcceptor::from(Arc::new(config));

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 /// Accepts until it is dropped. Each connection runs the script in a task of its own.
 #[derive(Debug)]
 pub struct Upstream {
+    /// The address it listens on.
     pub address: SocketAddr,
     accepted: Arc<AtomicUsize>,
     task: JoinHandle<()>,
@@ -179,7 +180,7 @@ impl UpstreamConnection {
             .expect("a TCP socket can linger");
     }
 
-    /// Whether there was more to read.
+    /// False at the end of the connection.
     async fn read_more(&mut self) -> bool {
         matches!(self.stream.read_buf(&mut self.ahead).await, Ok(1..))
     }

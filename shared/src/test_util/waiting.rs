@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Longer than anything takes on a busy machine; a test that reaches it has failed.
+/// The time that nothing exceeds on a busy machine; a test that reaches it has failed.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) const POLL: Duration = Duration::from_millis(5);

@@ -1,11 +1,10 @@
 //! The keys of a cluster: the parser, its defaults and limits, and the JSON Schema read this one table.
 
-use shared::config::shape::{Map, SECONDS, SECONDS_OR_ZERO};
-use shared::config::{Key, Scalar, Shape};
+use shared::config::scalar::{SECONDS, SECONDS_OR_ZERO};
+use shared::config::{Key, Map, Scalar, Shape};
 
-use super::Protocol;
-use crate::config::routes::PATH;
-use crate::upstream::balancer::Policy;
+use crate::config::policies::{Policy, Protocol};
+use crate::config::values::{AUTHORITY, PATH, SOCKET_ADDRESS};
 
 pub(in crate::config) const CLUSTERS: Key = Key::new(
     "clusters",
@@ -13,13 +12,8 @@ pub(in crate::config) const CLUSTERS: Key = Key::new(
     "The services that requests are forwarded to; without the key, ml-inference-service:5000",
 );
 
-pub(in crate::config) const AUTHORITY: Scalar = Scalar::text(
-    "a DNS name and a port, such as ml-inference-service:5000",
-    r"^[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?:[0-9]+$",
-);
-pub(in crate::config) const SOCKET_ADDRESS: Scalar =
-    Scalar::text("an IP address and a port", r"^([0-9.]+|\[[0-9A-Fa-f:.%]+\]):[0-9]+$");
-const PORT_NAME_FORM: Scalar = Scalar::word("a port's name: lower-case letters, digits and '-'", "^[a-z0-9-]{1,63}$");
+const PORT_NAME_FORM: Scalar =
+    Scalar::any_text("a port's name: lower-case letters, digits and '-'", "^[a-z0-9-]{1,63}$");
 
 pub(super) const CLUSTER: Map = Map::of(&[
     NAME,
@@ -50,13 +44,13 @@ pub(super) const PROTOCOL: Key = Key::scalar(
     Scalar::OneOf(Protocol::NAMES),
     "What the endpoints speak; h2c is HTTP/2 without TLS and without asking first, as gRPC needs it",
 )
-.or(Protocol::Http1.name());
+.default(Protocol::Http1.name());
 pub(in crate::config) const DISCOVERY: Key = Key::scalar(
     "discovery",
     Scalar::OneOf(&["dns", "kubernetes"]),
     "How the endpoints are found; kubernetes follows the EndpointSlices of the Service that `name` stands for",
 )
-.or("dns");
+.default("dns");
 pub(in crate::config) const PORT_NAME: Key = Key::scalar(
     "port_name",
     PORT_NAME_FORM,
@@ -73,26 +67,26 @@ pub(super) const BALANCER: Key = Key::scalar(
     "Which endpoint gets a request: the one expected to answer sooner of two, the one with fewer in hand of two, or the \
      next in turn",
 )
-.or(Policy::PeakEwma.name());
+.default(Policy::PeakEwma.name());
 pub(super) const SLOW_START: Key = Key::scalar(
     "slow_start",
     SECONDS_OR_ZERO,
     "How long a new endpoint takes to get its full share",
 )
-.or("0");
+.default("0");
 /// Envoy's default, as the next.
 pub(super) const MAX_CONCURRENCY: Key = Key::scalar(
     "max_concurrency",
     Scalar::Whole(1, 100_000),
     "Requests that one endpoint may have in hand at a time",
 )
-.or("1024");
+.default("1024");
 pub(super) const MAX_QUEUE: Key = Key::scalar(
     "max_queue",
     Scalar::Whole(0, 100_000),
     "Requests that may wait for a place at an endpoint, over all workers",
 )
-.or("1024");
+.default("1024");
 /// A connection to a Service's address reaches one pod for as long as it lives. Closing it after this time lets new pods
 /// get their share.
 pub(super) const MAX_CONNECTION_AGE: Key = Key::scalar(
@@ -100,20 +94,20 @@ pub(super) const MAX_CONNECTION_AGE: Key = Key::scalar(
     SECONDS,
     "An upstream connection is closed after this; one to a ClusterIP reaches one pod while it lives",
 )
-.or("30");
+.default("30");
 pub(super) const MAX_CONNECTION_REQUESTS: Key = Key::scalar(
     "max_connection_requests",
     Scalar::Whole(1, 1_000_000_000),
     "An upstream connection is closed after so many requests",
 )
-.or("10000");
+.default("10000");
 /// So that even a few requests are spread over the Service's pods.
 pub(super) const SERVICE_CONNECTIONS: Key = Key::scalar(
     "service_connections",
     Scalar::Whole(1, 64),
     "Connections used in turn where DNS gives one address, per worker",
 )
-.or("4");
+.default("4");
 
 pub(super) const HTTP2: Key = Key::map(
     "http2",
@@ -121,19 +115,19 @@ pub(super) const HTTP2: Key = Key::map(
     "Limits of HTTP/2 connections; only with `protocol: h2c`",
 );
 const HTTP2_MAP: Map = Map::of(&[MAX_STREAMS, MAX_CONNECTIONS]);
-/// What gRPC servers allow by default.
+/// The default of gRPC servers.
 pub(super) const MAX_STREAMS: Key = Key::scalar(
     "max_streams",
     Scalar::Whole(1, 10_000),
     "Requests on a connection before another is opened; the upstream may allow fewer",
 )
-.or("100");
+.default("100");
 pub(super) const MAX_CONNECTIONS: Key = Key::scalar(
     "max_connections",
     Scalar::Whole(1, 64),
     "Connections to one endpoint, per worker; more requests than they allow share the least used",
 )
-.or("4");
+.default("4");
 
 pub(super) const ENDPOINT: Map = Map::of(&[ADDRESS, WEIGHT]);
 pub(super) const ADDRESS: Key = Key::scalar("address", SOCKET_ADDRESS, "Where the endpoint listens").required();
@@ -142,7 +136,7 @@ pub(super) const WEIGHT: Key = Key::scalar(
     Scalar::Whole(1, 1000),
     "The endpoint's share of the requests, beside the others' weights",
 )
-.or("1");
+.default("1");
 
 /// linkerd's thresholds: they work with two to eight pods, where Envoy's, which compare endpoints, do not.
 pub(super) const EJECTION: Key = Key::map(
@@ -162,31 +156,31 @@ pub(super) const CONSECUTIVE_FAILURES: Key = Key::scalar(
     Scalar::Whole(1, 1000),
     "After so many failures in a row",
 )
-.or("7");
+.default("7");
 pub(super) const SUCCESS_PERCENT: Key = Key::scalar(
     "success_percent",
     Scalar::Whole(0, 100),
     "When fewer percent succeed over 10 seconds",
 )
-.or("80");
+.default("80");
 pub(super) const MINIMUM_REQUESTS: Key = Key::scalar(
     "minimum_requests",
     Scalar::Whole(1, 1_000_000),
     "Requests of these 10 seconds below which `success_percent` does not count",
 )
-.or("5");
+.default("5");
 pub(super) const FIRST_PENALTY: Key = Key::scalar(
     "first_penalty",
     SECONDS,
     "How long, the first time; up to half as much longer by chance, then doubling",
 )
-.or("1");
+.default("1");
 pub(super) const LONGEST_PENALTY: Key = Key::scalar(
     "longest_penalty",
     SECONDS,
     "How long at most; not below `first_penalty`",
 )
-.or("60");
+.default("60");
 
 pub(super) const RETRY_BUDGET: Key = Key::map(
     "retry_budget",
@@ -199,9 +193,9 @@ pub(super) const PERCENT: Key = Key::scalar(
     Scalar::Whole(0, 100),
     "Of the requests of the last 10 seconds",
 )
-.or("20");
+.default("20");
 pub(super) const PER_SECOND: Key =
-    Key::scalar("per_second", Scalar::Whole(0, 1000), "And so many a second besides").or("10");
+    Key::scalar("per_second", Scalar::Whole(0, 1000), "And so many a second besides").default("10");
 
 pub(super) const HEALTH_CHECK: Key = Key::map(
     "health_check",
@@ -210,17 +204,17 @@ pub(super) const HEALTH_CHECK: Key = Key::map(
 );
 const HEALTH_CHECK_MAP: Map = Map::of(&[CHECK_PATH, INTERVAL, TIMEOUT, UNHEALTHY_AFTER, HEALTHY_AFTER]);
 pub(super) const CHECK_PATH: Key = Key::scalar("path", PATH, "What is asked for by GET; 2xx is well").required();
-pub(super) const INTERVAL: Key = Key::scalar("interval", SECONDS, "How often").or("2");
-pub(super) const TIMEOUT: Key = Key::scalar("timeout", SECONDS, "How long an answer may take").or("1");
+pub(super) const INTERVAL: Key = Key::scalar("interval", SECONDS, "How often").default("2");
+pub(super) const TIMEOUT: Key = Key::scalar("timeout", SECONDS, "How long an answer may take").default("1");
 pub(super) const UNHEALTHY_AFTER: Key = Key::scalar(
     "unhealthy_after",
     Scalar::Whole(1, 100),
     "Failed checks in a row that take an endpoint out",
 )
-.or("2");
+.default("2");
 pub(super) const HEALTHY_AFTER: Key = Key::scalar(
     "healthy_after",
     Scalar::Whole(1, 100),
     "Passed checks in a row that bring it back",
 )
-.or("1");
+.default("1");

@@ -5,14 +5,11 @@ use std::net::SocketAddr;
 use shared::config::Node;
 use shared::config::units::{number, seconds};
 
+use super::cluster::ClusterConfig;
 use super::keys::*;
-use super::{Authority, ClusterConfig, Protocol};
-use crate::config::discovery;
-use crate::config::routes::absolute_path;
-use crate::upstream::balancer::Policy;
-use crate::upstream::health_check::HealthCheckConfig;
-use crate::upstream::retry_budget::RetryBudgetConfig;
-use crate::upstream::{EjectionConfig, Http2Limits};
+use crate::config::discovery::{self, Discovery};
+use crate::config::policies::{EjectionConfig, HealthCheckConfig, Http2Limits, Policy, Protocol, RetryBudgetConfig};
+use crate::config::values::{Authority, SOCKET_ADDRESS, absolute_path};
 
 pub(in crate::config) fn parse(node: &Node<'_>) -> Vec<ClusterConfig> {
     let mut clusters: Vec<ClusterConfig> = Vec::new();
@@ -48,8 +45,7 @@ pub(super) fn read(node: &Node<'_>, authority: Option<Authority>) -> ClusterConf
         authority,
         protocol,
         http2: parse_http2(&node.map(&HTTP2), protocol),
-        discovery,
-        endpoints: parse_endpoints(node),
+        discovery: parse_endpoints(node).map_or(discovery, Discovery::Fixed),
         balancer: node.get(&BALANCER, Policy::parse),
         slow_start: node.get(&SLOW_START, seconds),
         max_concurrency: node.get(&MAX_CONCURRENCY, number),

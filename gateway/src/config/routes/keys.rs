@@ -1,20 +1,15 @@
 //! The keys of a route: the parser, its defaults and limits, and the JSON Schema read this one table.
 
-use shared::config::shape::{Choice, Map, SECONDS};
-use shared::config::{Key, Scalar, Shape};
+use shared::config::scalar::SECONDS;
+use shared::config::{Key, Map, OneOf, Scalar, Shape};
 
-use crate::config::clusters::AUTHORITY;
+use crate::config::values::{AUTHORITY, PATH};
 
 pub(in crate::config) const ROUTES: Key = Key::new(
     "routes",
     Shape::List(&Shape::Map(&ROUTE), 1),
     "Which request goes where: an exact path beats a prefix, a longer prefix a shorter one; without the key, the routes \
      of the lab",
-);
-
-pub(in crate::config) const PATH: Scalar = Scalar::text(
-    "an absolute path of visible ASCII without '?', '#', '%', '//' or dot segments",
-    r"^(?!.*//)(?!.*/\.{1,2}(/|$))/[!$&->@-\[\]-~]*$",
 );
 
 pub(super) const ROUTE: Map = Map {
@@ -32,13 +27,13 @@ pub(super) const ROUTE: Map = Map {
     ],
     choices: &[MATCH, ACTION],
 };
-pub(super) const MATCH: Choice = Choice {
-    either: PATH_KEY,
-    or: PREFIX,
+pub(super) const MATCH: OneOf = OneOf {
+    first: PATH_KEY,
+    second: PREFIX,
 };
-pub(super) const ACTION: Choice = Choice {
-    either: CLUSTER,
-    or: RESPOND,
+pub(super) const ACTION: OneOf = OneOf {
+    first: CLUSTER,
+    second: RESPOND,
 };
 const PATH_KEY: Key = Key::scalar("path", PATH, "This path only");
 const PREFIX: Key = Key::scalar("prefix", PATH, "This path and all below it, by whole segments");
@@ -49,42 +44,42 @@ pub(super) const REWRITE: Key = Key::scalar(
     PATH,
     "What the matched part of the path becomes; without the key the path is left alone",
 )
-.beside(CLUSTER.name);
-pub(super) const TIMEOUT: Key = Key::scalar("timeout", SECONDS, "Instead of request_timeout").beside(CLUSTER.name);
+.requires(CLUSTER.name);
+pub(super) const TIMEOUT: Key = Key::scalar("timeout", SECONDS, "Instead of request_timeout").requires(CLUSTER.name);
 pub(super) const PER_TRY_TIMEOUT: Key = Key::scalar(
     "per_try_timeout",
     SECONDS,
     "The longest wait of one attempt while another endpoint could be asked; not above `timeout`",
 )
-.beside(CLUSTER.name);
+.requires(CLUSTER.name);
 pub(super) const IDEMPOTENT: Key = Key::scalar(
     "idempotent",
     Scalar::Boolean,
     "Whether any method may be sent again after it may have been seen",
 )
-.or("false")
-.beside(CLUSTER.name);
+.default("false")
+.requires(CLUSTER.name);
 /// nginx names the same four for `proxy_next_upstream`.
 pub(super) const RETRY_ON: Key = Key::new(
     "retry_on",
     Shape::List(&Shape::Scalar(Scalar::Whole(500, 599)), 0),
     "Statuses for which an idempotent request is sent again to another endpoint; [] for none",
 )
-.or("500 502 503 504")
-.beside(CLUSTER.name);
+.default("500 502 503 504")
+.requires(CLUSTER.name);
 pub(super) const REQUIRE_API_KEY: Key = Key::scalar(
     "require_api_key",
     Scalar::Boolean,
     "Whether X-API-Key or Authorization: Bearer must be API_KEY or API_KEY_PREVIOUS",
 )
-.or("false");
+.default("false");
 
 const RESPOND_MAP: Map = Map::of(&[STATUS, CONTENT_TYPE, BODY]);
-pub(super) const STATUS: Key = Key::scalar("status", Scalar::Whole(200, 599), "The answer's status").or("200");
+pub(super) const STATUS: Key = Key::scalar("status", Scalar::Whole(200, 599), "The answer's status").default("200");
 pub(super) const CONTENT_TYPE: Key = Key::scalar(
     "content_type",
-    Scalar::word("a media type", "^[\\t -~]*$"),
+    Scalar::any_text("a media type", "^[\\t -~]*$"),
     "What the body is",
 )
-.or("text/plain");
-pub(super) const BODY: Key = Key::scalar("body", Scalar::word("text", ""), "The answer's body").or("");
+.default("text/plain");
+pub(super) const BODY: Key = Key::scalar("body", Scalar::any_text("text", ""), "The answer's body").default("");

@@ -17,18 +17,20 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
+use shared::backoff::Backoff;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::config::DnsConfig;
-use crate::upstream::Cluster;
+use crate::upstream::cluster::Cluster;
+use crate::upstream::endpoint_set::AddressKind;
 
 /// Pause after a failed lookup: doubles from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// One lookup, all its attempts and search domains together.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the second address family may take once the first has answered.
+/// Longest wait for the second address family once the first has answered.
 const SECOND_FAMILY_TIMEOUT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, thiserror::Error)]
@@ -73,13 +75,21 @@ fn name_server(address: SocketAddr) -> NameServerConfig {
 }
 
 /// Follows the name of one cluster.
-pub struct Follower {
-    pub cluster: Arc<Cluster>,
-    pub resolver: TokioResolver,
-    pub config: DnsConfig,
+pub struct DnsFollower {
+    cluster: Arc<Cluster>,
+    resolver: TokioResolver,
+    config: DnsConfig,
 }
 
-impl Follower {
+impl DnsFollower {
+    pub fn new(cluster: Arc<Cluster>, resolver: TokioResolver, config: DnsConfig) -> Self {
+        Self {
+            cluster,
+            resolver,
+            config,
+        }
+    }
+
     /// For ever, or until it is dropped.
     pub async fn follow(&self) -> Infallible {
         let Self {
@@ -87,43 +97,48 @@ impl Follower {
             resolver,
             config,
         } = self;
-        let mut failures = 0_u32;
+        let mut backoff = Backoff::new(FIRST_PAUSE);
         // What DNS itself said last: the cluster's set may be another tier's.
         let mut known = Vec::new();
         loop {
             let asked = Instant::now();
             let pause = match lookup(cluster, resolver, &known).await {
                 Ok((addresses, ttl)) => {
-                    if failures > 0 {
-                        info!(cluster = %cluster.config.name, "the name resolves again");
+                    if backoff.reset() > 0 {
+                        info!(cluster = %cluster.config.name, "name resolves again");
                     }
-                    failures = 0;
-                    cluster.publish(&addresses);
+                    cluster.publish(&addresses, kind_of(&addresses));
                     known = addresses;
                     ttl.clamp(config.min_ttl, config.max_ttl)
                 }
                 Err(error) => {
                     cluster.metrics.dns_failures.inc();
-                    if failures == 0 {
+                    if backoff.failures() == 0 {
                         let kept = cluster.endpoints().endpoints.len();
-                        warn!(cluster = %cluster.config.name, %error, kept, "the name does not resolve; asking again");
+                        warn!(cluster = %cluster.config.name, %error, kept, "name does not resolve; retrying");
                     }
-                    cluster.note_looked();
-                    let pause = FIRST_PAUSE.saturating_mul(1 << failures.min(8)).min(LONGEST_PAUSE);
-                    failures = failures.saturating_add(1);
-                    pause
+                    cluster.mark_resolved();
+                    backoff.pause(LONGEST_PAUSE)
                 }
             };
             tokio::select! {
                 () = sleep(pause) => {}
                 // An endpoint did not answer, so the answer may have changed; but no flood of questions.
-                () = cluster.look_again.notified() => sleep_until(asked + config.min_ttl.min(pause)).await,
+                () = cluster.refresh.notified() => sleep_until(asked + config.min_ttl.min(pause)).await,
             }
         }
     }
 }
 
-/// What the name has in one address family.
+/// A name with one address is most likely a Service with a ClusterIP; a headless one has its pods'.
+fn kind_of(addresses: &[SocketAddr]) -> AddressKind {
+    match addresses {
+        [_] => AddressKind::Service,
+        _ => AddressKind::Pod,
+    }
+}
+
+/// Answer for the name in one address family.
 enum Family {
     Known {
         /// The name that the search list led to.
@@ -137,7 +152,7 @@ enum Family {
     Failed(String),
 }
 
-/// Asks for IPv4 first, and for IPv6 under the very name that was found: the two may not come from different
+/// Queries IPv4 first, and IPv6 under the very name that was found: the two may not come from different
 /// search domains, and a server that mishandles one kind of question must not hold up the other's answer.
 async fn lookup(
     cluster: &Cluster,

@@ -22,40 +22,49 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hickory_resolver::TokioResolver;
 use kube::core::WatchEvent;
+use shared::backoff::{Backoff, jittered};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use api::{Api, Failure, Listed};
+use api::{Api, ListFailure, Listed};
 use slices::Slices;
 
-use super::{Tier, dns};
-use crate::config::{KubernetesConfig, KubernetesService};
-use crate::upstream::Cluster;
+use super::dns;
+use crate::config::{KubernetesConfig, KubernetesService, Tier};
+use crate::upstream::cluster::Cluster;
+use crate::upstream::endpoint_set::AddressKind;
 
-/// How long the first list may take before DNS serves in its place.
+/// Longest wait for the first list before DNS takes its place.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Pause after a failure: doubles from here to `KUBERNETES_RETRY`.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// A watch that ends sooner than this without an event counts as a failure: it is asked again at once otherwise.
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 
-pub struct Follower {
+pub struct SliceFollower {
     cluster: Arc<Cluster>,
     api: Api,
     port_name: Option<String>,
     longest_pause: Duration,
     /// Serves while the API server does not.
-    by_dns: dns::Follower,
+    by_dns: dns::DnsFollower,
 }
 
-impl Follower {
-    pub fn new(config: KubernetesConfig, service: KubernetesService, by_dns: dns::Follower) -> Self {
+impl SliceFollower {
+    pub fn new(
+        cluster: Arc<Cluster>,
+        resolver: TokioResolver,
+        config: KubernetesConfig,
+        service: KubernetesService,
+        by_dns: dns::DnsFollower,
+    ) -> Self {
         Self {
-            cluster: Arc::clone(&by_dns.cluster),
+            cluster,
             port_name: service.port_name.clone(),
             longest_pause: config.retry,
-            api: Api::new(config, service, by_dns.resolver.clone()),
+            api: Api::new(config, service, resolver),
             by_dns,
         }
     }
@@ -70,7 +79,7 @@ impl Follower {
     }
 
     async fn first_list(&self) -> Listed {
-        let mut last = Failure::Passing(format!("no list within {} s", PATIENCE.as_secs()));
+        let mut last = ListFailure::Passing(format!("no list within {} s", PATIENCE.as_secs()));
         match timeout(PATIENCE, self.list_until_refused(&mut last)).await {
             Ok(Ok(listed)) => listed,
             Ok(Err(refusal)) => self.list_behind_dns(refusal).await,
@@ -78,9 +87,9 @@ impl Follower {
         }
     }
 
-    /// Lets DNS serve until there is a list.
-    async fn list_behind_dns(&self, failure: Failure) -> Listed {
-        warn!(cluster = %self.cluster.config.name, %failure, "cannot follow the EndpointSlices: DNS serves until this can");
+    /// Resolves by DNS until there is a list.
+    async fn list_behind_dns(&self, failure: ListFailure) -> Listed {
+        warn!(cluster = %self.cluster.config.name, %failure, "cannot list EndpointSlices; resolving by DNS until it succeeds");
         self.cluster.enter(Tier::Dns);
         tokio::select! {
             listed = self.list_after(failure) => listed,
@@ -88,10 +97,10 @@ impl Follower {
         }
     }
 
-    async fn list_after(&self, mut failure: Failure) -> Listed {
-        let mut backoff = Backoff::new(self.longest_pause);
+    async fn list_after(&self, mut failure: ListFailure) -> Listed {
+        let mut backoff = Backoff::new(FIRST_PAUSE);
         loop {
-            sleep(backoff.pause_after(&failure)).await;
+            sleep(self.pause_after(&mut backoff, &failure)).await;
             match self.list().await {
                 Ok(listed) => return listed,
                 Err(another) => failure = another,
@@ -100,20 +109,20 @@ impl Follower {
     }
 
     /// Leaves the last passing failure in `last`.
-    async fn list_until_refused(&self, last: &mut Failure) -> Result<Listed, Failure> {
-        let mut backoff = Backoff::new(self.longest_pause);
+    async fn list_until_refused(&self, last: &mut ListFailure) -> Result<Listed, ListFailure> {
+        let mut backoff = Backoff::new(FIRST_PAUSE);
         loop {
             match self.list().await {
                 Ok(listed) => return Ok(listed),
-                Err(refusal @ Failure::Refused(_)) => return Err(refusal),
+                Err(refusal @ ListFailure::Refused(_)) => return Err(refusal),
                 Err(failure) => *last = failure,
             }
-            sleep(backoff.pause_after(last)).await;
+            sleep(self.pause_after(&mut backoff, last)).await;
         }
     }
 
     /// A list that endpoints can be made of.
-    async fn list(&self) -> Result<Listed, Failure> {
+    async fn list(&self) -> Result<Listed, ListFailure> {
         let listed = self.api.list().await.and_then(|listed| {
             self.addresses(&listed.slices)?;
             Ok(listed)
@@ -122,31 +131,31 @@ impl Follower {
     }
 
     /// Publishes what the list says and what the watches after it say, until the API server refuses.
-    async fn watch(&self, mut listed: Listed) -> Failure {
+    async fn watch(&self, mut listed: Listed) -> ListFailure {
         self.cluster.enter(Tier::Kubernetes);
-        info!(cluster = %self.cluster.config.name, version = listed.version, "following the EndpointSlices");
-        let mut backoff = Backoff::new(self.longest_pause);
+        info!(cluster = %self.cluster.config.name, version = listed.version, "watching EndpointSlices");
+        let mut backoff = Backoff::new(FIRST_PAUSE);
         loop {
             let Err(mut failure) = self.watch_once(&mut listed, &mut backoff).await else {
                 continue;
             };
             self.note(&failure);
             match &failure {
-                Failure::Refused(_) => return failure,
-                Failure::Gone(_) => {
-                    info!(cluster = %self.cluster.config.name, %failure, "listing the EndpointSlices anew")
+                ListFailure::Refused(_) => return failure,
+                ListFailure::Gone(_) => {
+                    info!(cluster = %self.cluster.config.name, %failure, "listing EndpointSlices again")
                 }
                 // API servers restart, and load balancers before them close what is old: once is no news.
-                Failure::Passing(_) if backoff.failures == 0 => {
-                    info!(cluster = %self.cluster.config.name, %failure, "the watch of EndpointSlices broke");
+                ListFailure::Passing(_) if backoff.failures() == 0 => {
+                    info!(cluster = %self.cluster.config.name, %failure, "watch of EndpointSlices broke; retrying");
                 }
-                Failure::Passing(_) if backoff.failures == 1 => {
-                    warn!(cluster = %self.cluster.config.name, %failure, "cannot watch the EndpointSlices: the endpoints stay");
+                ListFailure::Passing(_) if backoff.failures() == 1 => {
+                    warn!(cluster = %self.cluster.config.name, %failure, "cannot watch EndpointSlices; keeping the last endpoints");
                 }
-                Failure::Passing(_) => {}
+                ListFailure::Passing(_) => {}
             }
-            sleep(backoff.pause_after(&failure)).await;
-            if let Failure::Gone(_) = failure {
+            sleep(self.pause_after(&mut backoff, &failure)).await;
+            if let ListFailure::Gone(_) = failure {
                 match self.list_until_refused(&mut failure).await {
                     Ok(anew) => listed = anew,
                     Err(refusal) => return refusal,
@@ -156,7 +165,7 @@ impl Follower {
     }
 
     /// Publishes `listed` and follows one watch from it on, until the server ends that.
-    async fn watch_once(&self, listed: &mut Listed, backoff: &mut Backoff) -> Result<(), Failure> {
+    async fn watch_once(&self, listed: &mut Listed, backoff: &mut Backoff) -> Result<(), ListFailure> {
         self.publish(&listed.slices)?;
         let began = Instant::now();
         let mut events = self.api.watch(&listed.version).await?;
@@ -168,54 +177,47 @@ impl Follower {
             self.publish(&listed.slices)?;
         }
         if !heard && began.elapsed() < SHORT_WATCH {
-            return Err(Failure::Passing("the API server ended the watch at once".to_owned()));
+            return Err(ListFailure::Passing(
+                "the API server ended the watch at once".to_owned(),
+            ));
         }
         self.note_success(backoff);
         Ok(())
     }
 
-    fn publish(&self, slices: &Slices) -> Result<(), Failure> {
-        self.cluster.publish(&self.addresses(slices)?);
+    fn publish(&self, slices: &Slices) -> Result<(), ListFailure> {
+        self.cluster.publish(&self.addresses(slices)?, AddressKind::Pod);
         Ok(())
     }
 
-    fn addresses(&self, slices: &Slices) -> Result<Vec<SocketAddr>, Failure> {
-        let service_port = self.cluster.config.authority.port;
-        let addresses = slices.addresses(self.port_name.as_deref(), service_port);
-        addresses.map_err(|error| Failure::Refused(error.to_string()))
+    fn pause_after(&self, backoff: &mut Backoff, failure: &ListFailure) -> Duration {
+        pause_after(backoff, self.longest_pause, failure)
     }
 
-    fn note(&self, failure: &Failure) {
+    fn addresses(&self, slices: &Slices) -> Result<Vec<SocketAddr>, ListFailure> {
+        let service_port = self.cluster.config.authority.port;
+        let addresses = slices.addresses(self.port_name.as_deref(), service_port);
+        addresses.map_err(|error| ListFailure::Refused(error.to_string()))
+    }
+
+    fn note(&self, failure: &ListFailure) {
         self.cluster.metrics.kubernetes_failures.inc();
         debug!(cluster = %self.cluster.config.name, %failure, "no EndpointSlices");
     }
 
     fn note_success(&self, backoff: &mut Backoff) {
-        if std::mem::take(&mut backoff.failures) > 0 {
-            info!(cluster = %self.cluster.config.name, "the watch of EndpointSlices goes on");
+        if backoff.reset() > 0 {
+            info!(cluster = %self.cluster.config.name, "watch of EndpointSlices recovered");
         }
     }
 }
 
-/// How long to wait after a failure.
-struct Backoff {
-    longest: Duration,
-    failures: u32,
-}
-
-impl Backoff {
-    fn new(longest: Duration) -> Self {
-        Self { longest, failures: 0 }
-    }
-
-    /// Random within a factor of two, so that gateways that failed together do not come back together.
-    fn pause_after(&mut self, failure: &Failure) -> Duration {
-        if let Failure::Refused(_) = failure {
-            return self.longest.mul_f64(1.0 + fastrand::f64());
-        }
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(self.longest);
-        self.failures = self.failures.saturating_add(1);
-        pause.mul_f64(0.5 + fastrand::f64() / 2.0)
+/// The pause after a failure. It is random within a factor of two, so that gateways that failed together do not come back
+/// together.
+fn pause_after(backoff: &mut Backoff, longest: Duration, failure: &ListFailure) -> Duration {
+    match failure {
+        ListFailure::Refused(_) => jittered(longest * 2, 0.5),
+        _ => jittered(backoff.pause(longest), 0.5),
     }
 }
 
@@ -228,15 +230,15 @@ mod tests {
         #[test]
         fn pauses_grow_to_the_longest_and_a_refusal_waits_longer_still(longest_ms in 1u64..60_000, failures in 0usize..40) {
             let longest = Duration::from_millis(longest_ms);
-            let mut backoff = Backoff::new(longest);
-            let passing = Failure::Passing(String::new());
+            let mut backoff = Backoff::new(FIRST_PAUSE);
+            let passing = ListFailure::Passing(String::new());
             for _ in 0..failures {
-                prop_assert!(backoff.pause_after(&passing) <= longest);
+                prop_assert!(pause_after(&mut backoff, longest, &passing) <= longest);
             }
             let grown = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(longest);
-            let pause = backoff.pause_after(&passing);
+            let pause = pause_after(&mut backoff, longest, &passing);
             prop_assert!((grown / 2..=grown).contains(&pause), "{pause:?} after {failures} failures");
-            let refused = backoff.pause_after(&Failure::Refused(String::new()));
+            let refused = pause_after(&mut backoff, longest, &ListFailure::Refused(String::new()));
             prop_assert!((longest..=longest * 2).contains(&refused), "{refused:?}");
         }
     }

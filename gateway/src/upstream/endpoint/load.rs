@@ -1,4 +1,4 @@
-//! How loaded an endpoint looks: what it has in hand, and how long it takes.
+//! The load of an endpoint as the balancer sees it: requests in flight, and latency.
 //!
 //! The latency is a moving average with three properties that a plain one lacks. One slow answer does not make an
 //! endpoint slow (a step up is bounded), a second one does. What nobody asks for a while fades, so that an
@@ -9,7 +9,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::upstream::moment::{Moment, nanos};
+use crate::upstream::monotonic::{MonotonicNanos, nanos};
 
 /// An estimate that nothing renews loses 63 % in this time: linkerd's decay.
 const DECAY: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ pub struct Load {
 
 impl Load {
     /// An endpoint that is expected to take as long as its neighbours.
-    pub fn starting_at(latency: u64, now: Moment) -> Self {
+    pub fn starting_at(latency: u64, now: MonotonicNanos) -> Self {
         Self {
             latency: AtomicU64::new(latency),
             estimated_at: AtomicU64::new(now.nanos()),
@@ -47,7 +47,7 @@ impl Load {
     }
 
     /// Takes a request in hand, unless `limit` are already.
-    pub fn begin(&self, limit: u32, now: Moment) -> bool {
+    pub fn begin(&self, limit: u32, now: MonotonicNanos) -> bool {
         let before = self.counts.fetch_add(AWAITING + IN_FLIGHT, Ordering::Relaxed);
         if in_flight(before) >= limit {
             self.counts.fetch_sub(AWAITING + IN_FLIGHT, Ordering::Relaxed);
@@ -60,7 +60,7 @@ impl Load {
     }
 
     /// The head of an answer came after `took` nanoseconds.
-    pub fn answered(&self, took: u64, now: Moment) {
+    pub fn answered(&self, took: u64, now: MonotonicNanos) {
         self.counts.fetch_sub(AWAITING, Ordering::Relaxed);
         self.progress_at.store(now.nanos(), Ordering::Relaxed);
         let kept = self.latency.load(Ordering::Relaxed);
@@ -72,19 +72,19 @@ impl Load {
 
     /// Forgets how long answers took, and expects `latency` of the next: it was another state that the endpoint was in.
     /// Left to fade, the time of a freeze would keep requests from it for most of a minute.
-    pub fn start_over(&self, latency: u64, now: Moment) {
+    pub fn start_over(&self, latency: u64, now: MonotonicNanos) {
         self.latency.store(latency, Ordering::Relaxed);
         self.estimated_at.store(now.nanos(), Ordering::Relaxed);
     }
 
     /// The head of an answer came that says no: however fast it did, the endpoint must not look fast.
-    pub fn refused(&self, took: u64, now: Moment) {
+    pub fn refused(&self, took: u64, now: MonotonicNanos) {
         let estimate = self.latency(now);
         self.answered(took.max(estimate.saturating_mul(BOUND)), now);
     }
 
     /// No answer came in the time that was allowed: the endpoint takes at least that long.
-    pub fn timed_out(&self, waited: u64, now: Moment) {
+    pub fn timed_out(&self, waited: u64, now: MonotonicNanos) {
         self.counts.fetch_sub(AWAITING, Ordering::Relaxed);
         let age = now.nanos_since(self.estimated_at.load(Ordering::Relaxed));
         let estimate = faded(self.latency.load(Ordering::Relaxed), age);
@@ -106,8 +106,8 @@ impl Load {
         in_flight(self.counts.load(Ordering::Relaxed))
     }
 
-    /// How long an answer is expected to take, in nanoseconds; 0 when nothing is known.
-    pub fn latency(&self, now: Moment) -> u64 {
+    /// Expected latency of an answer in nanoseconds; 0 when nothing is known.
+    pub fn latency(&self, now: MonotonicNanos) -> u64 {
         let age = now.nanos_since(self.estimated_at.load(Ordering::Relaxed));
         let estimate = faded(self.latency.load(Ordering::Relaxed), age);
         match self.counts.load(Ordering::Relaxed) < AWAITING {
@@ -116,12 +116,12 @@ impl Load {
         }
     }
 
-    /// Whether nothing was answered since `sent`.
-    pub fn silent_since(&self, sent: Moment) -> bool {
+    /// Tells whether nothing was answered since `sent`.
+    pub fn silent_since(&self, sent: MonotonicNanos) -> bool {
         self.progress_at.load(Ordering::Relaxed) <= sent.nanos()
     }
 
-    fn silence(&self, now: Moment) -> u64 {
+    fn silence(&self, now: MonotonicNanos) -> u64 {
         now.nanos_since(self.progress_at.load(Ordering::Relaxed))
     }
 }
@@ -131,7 +131,7 @@ fn in_flight(counts: u64) -> u32 {
     counts as u32
 }
 
-/// What is left of an estimate of this age.
+/// Remaining part of an estimate of this age.
 fn faded(estimate: u64, age: u64) -> u64 {
     if age <= nanos(FRESH) {
         return estimate;
@@ -161,8 +161,8 @@ mod tests {
 
     const MILLI: u64 = 1_000_000;
 
-    fn at(millis: u64) -> Moment {
-        Moment::from_nanos(millis * MILLI)
+    fn at(millis: u64) -> MonotonicNanos {
+        MonotonicNanos::from_nanos(millis * MILLI)
     }
 
     /// A load that has seen a hundred answers of one millisecond.

@@ -13,20 +13,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::upstream::moment::Moment;
-
-/// How an endpoint gets ejected, and for how long.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct EjectionConfig {
-    /// Failures in a row.
-    pub consecutive_failures: u32,
-    /// The least part of requests that must succeed over [`WINDOW`] seconds, in percent.
-    pub success_percent: u32,
-    /// With fewer requests in that time the part says nothing.
-    pub minimum_requests: u64,
-    pub first_penalty: Duration,
-    pub longest_penalty: Duration,
-}
+use crate::config::EjectionConfig;
+use crate::upstream::monotonic::MonotonicNanos;
 
 /// Seconds that the success rate is taken over.
 pub(super) const WINDOW: usize = 10;
@@ -38,7 +26,7 @@ const RELAPSE: Duration = Duration::from_secs(WINDOW as u64);
 #[derive(Debug, Default)]
 pub(super) struct Outlier {
     failures_in_a_row: AtomicU32,
-    /// When the penalty ends; 0 while the endpoint is in.
+    /// End of the penalty; 0 while the endpoint is not ejected.
     ejected_until: AtomicU64,
     /// The one request that proves the endpoint is on its way.
     probing: AtomicBool,
@@ -48,8 +36,8 @@ pub(super) struct Outlier {
 }
 
 impl Outlier {
-    /// Whether a request may go to the endpoint: it is in, or waits for a probe.
-    pub(super) fn admits(&self, now: Moment) -> bool {
+    /// Tells whether a request may go to the endpoint: it is not ejected, or waits for a probe.
+    pub(super) fn admits(&self, now: MonotonicNanos) -> bool {
         match self.ejected_until.load(Ordering::Relaxed) {
             0 => true,
             until => until <= now.nanos() && !self.probing.load(Ordering::Relaxed),
@@ -60,13 +48,13 @@ impl Outlier {
         self.ejected_until.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether the endpoint's penalty is over and nobody probes it yet.
-    pub(super) fn wants_probe(&self, now: Moment) -> bool {
+    /// Tells whether the endpoint's penalty is over and no probe is under way.
+    pub(super) fn wants_probe(&self, now: MonotonicNanos) -> bool {
         self.is_ejected() && self.admits(now)
     }
 
     /// Claims to be the probe.
-    pub(super) fn claim_probe(&self, now: Moment) -> bool {
+    pub(super) fn claim_probe(&self, now: MonotonicNanos) -> bool {
         self.wants_probe(now) && !self.probing.swap(true, Ordering::AcqRel)
     }
 
@@ -76,7 +64,7 @@ impl Outlier {
     }
 
     /// Notes a success; true when it brings the endpoint back.
-    pub(super) fn succeeded(&self, now: Moment) -> bool {
+    pub(super) fn succeeded(&self, now: MonotonicNanos) -> bool {
         if self.failures_in_a_row.load(Ordering::Relaxed) != 0 {
             self.failures_in_a_row.store(0, Ordering::Relaxed);
         }
@@ -90,7 +78,7 @@ impl Outlier {
     }
 
     /// Notes a failure; the penalty when it ejects the endpoint. `jitter` is from 0 to 1.
-    pub(super) fn failed(&self, config: &EjectionConfig, now: Moment, jitter: f64) -> Option<Duration> {
+    pub(super) fn failed(&self, config: &EjectionConfig, now: MonotonicNanos, jitter: f64) -> Option<Duration> {
         let in_a_row = self.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
         let probe = self.is_ejected() && self.probing.load(Ordering::Acquire);
         (probe || in_a_row >= config.consecutive_failures)
@@ -99,7 +87,7 @@ impl Outlier {
     }
 
     /// Ejects the endpoint, unless it is ejected already: what fails together is one failure.
-    pub(super) fn eject(&self, config: &EjectionConfig, now: Moment, jitter: f64) -> Option<Duration> {
+    pub(super) fn eject(&self, config: &EjectionConfig, now: MonotonicNanos, jitter: f64) -> Option<Duration> {
         if now.nanos() < self.ejected_until.load(Ordering::Relaxed) {
             return None;
         }
@@ -120,7 +108,7 @@ impl Outlier {
 }
 
 fn nanos(duration: Duration) -> u64 {
-    crate::upstream::moment::nanos(duration)
+    crate::upstream::monotonic::nanos(duration)
 }
 
 /// Doubles with each penalty before, up to the longest, and a little more by chance.
@@ -173,8 +161,8 @@ mod tests {
         longest_penalty: Duration::from_secs(60),
     };
 
-    fn at(seconds: f64) -> Moment {
-        Moment::from_nanos((seconds * 1e9) as u64)
+    fn at(seconds: f64) -> MonotonicNanos {
+        MonotonicNanos::from_nanos((seconds * 1e9) as u64)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER
 use http::{HeaderMap, Response, StatusCode};
 use httparse::Status;
 
-use super::UpstreamError;
+use crate::upstream::error::UpstreamError;
 use crate::upstream::trailers::is_allowed_trailer;
 
 /// Headers of one answer, and trailers after it.
@@ -24,7 +24,7 @@ thread_local! {
 }
 
 /// Keeps a header map for the next answer of this worker.
-pub fn keep_spare(mut headers: HeaderMap) {
+pub fn recycle_header_map(mut headers: HeaderMap) {
     headers.clear();
     SPARE.set(headers);
 }
@@ -36,7 +36,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Whether it only announces the final answer. 101 is final: what follows it is not HTTP.
+    /// Tells whether the answer is interim. 101 is final: the bytes after it are not HTTP.
     pub(super) fn is_interim(&self) -> bool {
         let status = self.response.status();
         status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
@@ -61,7 +61,7 @@ pub(super) fn head(bytes: &Bytes, is_head_request: bool) -> Result<Option<(Head,
     let headers = response.headers_mut();
     *headers = SPARE.take();
     headers.reserve(answer.headers.len() + 1);
-    let mut seen = Seen::default();
+    let mut seen = BodyFraming::default();
     for header in answer.headers.iter() {
         let name =
             HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| UpstreamError::Invalid("a header name"))?;
@@ -91,16 +91,16 @@ fn explain(error: httparse::Error) -> &'static str {
     }
 }
 
-/// What the headers say about the body and the connection.
+/// Framing of the body, and the fate of the connection, by the headers.
 #[derive(Default)]
-struct Seen {
+struct BodyFraming {
     length: Option<u64>,
     chunked: bool,
     close: bool,
     keep_alive: bool,
 }
 
-impl Seen {
+impl BodyFraming {
     fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), UpstreamError> {
         if *name == CONTENT_LENGTH {
             let length = content_length(value.as_bytes()).ok_or(UpstreamError::Invalid("content-length"))?;
@@ -149,7 +149,7 @@ fn content_length(value: &[u8]) -> Option<u64> {
     digits.then(|| text.parse().ok())?
 }
 
-/// Where in its body an answer is.
+/// Position in an answer's body.
 #[derive(Debug)]
 pub(super) enum Decoder {
     Ended,
@@ -205,7 +205,7 @@ impl Decoder {
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
     state: ChunkState,
-    /// Of the chunk that is being read.
+    /// Remaining bytes of the chunk that is being read.
     left: u64,
     /// Bytes of the size line so far, then of the trailers.
     line: usize,

@@ -8,12 +8,15 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
 use http_body::{Body, Frame};
 
-use super::{SMALL, UpstreamError};
-use crate::body::RequestBody;
-use crate::upstream::Added;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::injected_headers::InjectedHeaders;
+use crate::upstream::request_body::RequestBody;
 use crate::upstream::trailers::is_allowed_trailer;
 
-/// How a body's end is told.
+/// Parts of a message up to this size are copied together for one plain write.
+pub(super) const SMALL: usize = 2048;
+
+/// Framing of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoder {
     /// So many bytes are still announced.
@@ -22,7 +25,12 @@ pub(super) enum Encoder {
 }
 
 /// Writes the head of a request and says how its body is framed.
-pub(super) fn head(out: &mut Vec<u8>, head: &request::Parts, added: &Added<'_>, body: &RequestBody) -> Encoder {
+pub(super) fn head(
+    out: &mut Vec<u8>,
+    head: &request::Parts,
+    added: &InjectedHeaders<'_>,
+    body: &RequestBody,
+) -> Encoder {
     out.extend_from_slice(head.method.as_str().as_bytes());
     out.push(b' ');
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());

@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// What an answer's bytes come to when they arrive in these pieces.
+/// Result of reading an answer whose bytes arrive in these pieces.
 fn decoded(pieces: &[&[u8]], is_head_request: bool) -> Result<(StatusCode, Vec<u8>, HeaderMap, bool), UpstreamError> {
     let mut head = None;
     let mut before = Vec::new();
@@ -120,7 +120,7 @@ fn trailers_are_read_and_framing_has_no_place_among_them() {
 /// The bytes of a request with this head, whose body comes in these frames.
 fn encoded(head: &request::Parts, body: &RequestBody, frames: Vec<Frame<Bytes>>) -> Result<Vec<u8>, UpstreamError> {
     let (mut out, mut parts) = (Vec::new(), VecDeque::new());
-    let mut encoder = encode::head(&mut out, head, &Added::default(), body);
+    let mut encoder = encode::head(&mut out, head, &InjectedHeaders::default(), body);
     let mut all = Vec::new();
     for frame in frames {
         encoder.encode(frame, &mut out, &mut parts)?;
@@ -198,7 +198,7 @@ async fn connected() -> (Http1, TcpStream) {
 
 async fn exchange(http: &mut Http1, upstream: &mut TcpStream, answer: &[u8]) -> Result<Response<()>, UpstreamError> {
     let body = RequestBody::Whole(Bytes::from_static(b"body"));
-    http.start(&request("POST", &[]), &Added::default(), &body);
+    http.start(&request("POST", &[]), &InjectedHeaders::default(), &body);
     upstream.write_all(answer).await.expect("written");
     poll_fn(|cx| http.poll_answer(cx)).await
 }
@@ -240,7 +240,7 @@ async fn what_was_not_written_is_handed_over_whole() {
     drop(upstream);
     http.start(
         &request("POST", &[]),
-        &Added::default(),
+        &InjectedHeaders::default(),
         &RequestBody::Whole(Bytes::from_static(b"body")),
     );
     let unsent = http.take_unsent().expect("nothing went out");

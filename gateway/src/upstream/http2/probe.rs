@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::session::Session;
 use super::stream::Stream;
-use crate::body::RequestBody;
-use crate::upstream::{Added, UpstreamError};
+use crate::upstream::error::UpstreamError;
+use crate::upstream::injected_headers::InjectedHeaders;
+use crate::upstream::request_body::RequestBody;
 
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
@@ -26,8 +27,8 @@ pub(in crate::upstream) async fn status(
     let mut stream = Stream::new(&session, Instant::now());
     let (head, ()) = request.into_parts();
     stream
-        .exchange
-        .start(&head, &Added::default(), &RequestBody::Whole(Bytes::new()));
-    let answer = poll_fn(|cx| stream.exchange.poll_answer(cx)).await?;
+        .request
+        .start(&head, &InjectedHeaders::default(), &RequestBody::Whole(Bytes::new()));
+    let answer = poll_fn(|cx| stream.request.poll_answer(cx)).await?;
     Ok(answer.status())
 }

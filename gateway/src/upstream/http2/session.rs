@@ -16,30 +16,24 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::link::{Link, Open, Wire, drive};
-use crate::error::ProxyError;
+use super::connection::{ActivityIo, ConnectionState, drive};
+use crate::config::Http2Limits;
+use crate::metrics::OpenGauge;
+use crate::upstream::error::ConnectError;
 
-/// How much of one answer may wait in memory for its client: what the protocol starts with.
+/// Most bytes of one answer that wait in memory for its client: the protocol's own initial window.
 const STREAM_WINDOW: u32 = 64 * 1024;
 /// All answers of a connection together: as much as the protocol can say. Each has its own bound, and a client that does
 /// not read must not hold up the others.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
-/// What small frames may cost in memory besides their bytes, before the connection is given up with all that is on it. A
+/// Most memory that small frames may cost besides their bytes, before the connection is closed with all that is on it. A
 /// stream whose client does not read has 16 MB of them at worst: its window in frames of one byte.
 const FRAMES_MEMORY: usize = 64 << 20;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Requests on one connection before another is opened; the upstream may allow fewer.
-    pub max_streams: u32,
-    /// Connections of one worker to one endpoint.
-    pub max_connections: usize,
-}
 
 /// One connection.
 pub(in crate::upstream) struct Session {
     pub(super) sender: SendRequest<Bytes>,
-    pub(super) link: Rc<Link>,
+    pub(super) state: Rc<ConnectionState>,
     pub(super) idle_since: Cell<Instant>,
     pub(super) requests: Cell<usize>,
     pub(super) opened: Instant,
@@ -57,16 +51,16 @@ impl Session {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let now = Instant::now();
-        let link = Link::new(now);
-        let wire = Wire {
+        let state = ConnectionState::new(now);
+        let wire = ActivityIo {
             stream,
-            link: Rc::clone(&link),
+            state: Rc::clone(&state),
         };
         let (sender, mut connection) = builder(max_header_bytes)
             .handshake(wire)
             .await
             .map_err(io::Error::other)?;
-        let open = Open::new(gauge);
+        let open = OpenGauge::new(gauge);
         poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(io::Error::other(error))),
             Poll::Ready(Ok(())) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
@@ -75,10 +69,10 @@ impl Session {
             Poll::Pending => Poll::Pending,
         })
         .await?;
-        tokio::task::spawn_local(drive(connection, Rc::clone(&link), open));
+        tokio::task::spawn_local(drive(connection, Rc::clone(&state), open));
         Ok(Self {
             sender,
-            link,
+            state,
             idle_since: Cell::new(now),
             requests: Cell::new(0),
             opened: now,
@@ -86,22 +80,22 @@ impl Session {
         })
     }
 
-    /// Whether another request may go out over it: it has not broken, and the upstream has not said that it ends.
+    /// Tells whether another request may go out over it: it has not broken, and the upstream has not sent GOAWAY.
     fn is_usable(&self) -> bool {
         // A handle without a request of its own tells at once; nobody is to be woken.
         let mut sender = self.sender.clone();
         let ready = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
-        !self.is_retired.get() && !self.link.has_ended.get() && matches!(ready, Poll::Ready(Ok(())))
+        !self.is_retired.get() && !self.state.has_ended.get() && matches!(ready, Poll::Ready(Ok(())))
     }
 
-    fn has_room(&self, limits: Limits) -> bool {
+    fn has_room(&self, limits: Http2Limits) -> bool {
         let limit = self.sender.current_max_send_streams().min(limits.max_streams as usize);
-        self.link.streams.get() < limit
+        self.state.streams.get() < limit
     }
 
     /// A request got no answer in time. When nothing else was heard since it was sent either, later ones do not follow it.
     pub(in crate::upstream) fn distrust(&self, sent: Instant) {
-        if self.link.heard.get() <= sent {
+        if self.state.heard.get() <= sent {
             self.is_retired.set(true);
         }
     }
@@ -109,7 +103,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.link.is_let_go.set(true);
+        self.state.is_let_go.set(true);
     }
 }
 
@@ -140,10 +134,10 @@ pub(in crate::upstream) struct Sessions {
     has_left: Cell<bool>,
 }
 
-/// Why there is no connection: by one's own attempt or by that of someone else, who has noted it already.
+/// Reason why there is no connection: this request's own attempt failed, or another request's, which noted it already.
 pub(in crate::upstream) enum NoSession {
-    Own(ProxyError),
-    Others(ProxyError),
+    Own(ConnectError),
+    Others(ConnectError),
 }
 
 impl Sessions {
@@ -151,7 +145,7 @@ impl Sessions {
     /// somewhere else, `at_least` so many are opened first, and those with equally few are used in turn.
     pub(in crate::upstream) fn pick(
         &self,
-        limits: Limits,
+        limits: Http2Limits,
         at_least: usize,
         is_worn: impl Fn(&Session) -> bool,
     ) -> Option<Rc<Session>> {
@@ -161,7 +155,7 @@ impl Sessions {
         let (place, best) = open
             .iter()
             .enumerate()
-            .min_by_key(|(_, session)| session.link.streams.get())?;
+            .min_by_key(|(_, session)| session.state.streams.get())?;
         let may_open = open.len() < limits.max_connections;
         let wants_more = open.len() < at_least || !best.has_room(limits);
         // Where no more may be opened, the request waits in line for a stream.
@@ -200,7 +194,7 @@ impl Sessions {
         match timeout(patience, until_turn).await {
             Ok(None) => {}
             Ok(Some(opened)) => return opened,
-            Err(_elapsed) => return Err(NoSession::Others(ProxyError::ConnectTimeout)),
+            Err(_elapsed) => return Err(NoSession::Others(ConnectError::Timeout)),
         }
         let _opening = Opening::new(self);
         let connected = timeout(patience, connect).await;
@@ -219,7 +213,7 @@ impl Sessions {
         }
     }
 
-    /// Lets go of those that are of no further use, or had no request for too long.
+    /// Drops connections that are of no further use, or had no request for too long.
     pub(in crate::upstream) fn retain(&self, is_wanted: impl Fn(&Session) -> bool) {
         self.open
             .borrow_mut()
@@ -235,7 +229,7 @@ impl Sessions {
 
 impl Session {
     pub(in crate::upstream) fn is_idle_since(&self) -> Option<Instant> {
-        (self.link.streams.get() == 0).then(|| self.idle_since.get())
+        (self.state.streams.get() == 0).then(|| self.idle_since.get())
     }
 
     pub(in crate::upstream) fn opened(&self) -> Instant {
@@ -247,10 +241,10 @@ impl Session {
     }
 }
 
-fn failure(error: io::Error) -> ProxyError {
+fn failure(error: io::Error) -> ConnectError {
     match error.kind() {
-        io::ErrorKind::TimedOut => ProxyError::ConnectTimeout,
-        _ => ProxyError::Connect(error),
+        io::ErrorKind::TimedOut => ConnectError::Timeout,
+        _ => ConnectError::Io(error),
     }
 }
 

@@ -20,14 +20,15 @@ use tracing::debug;
 
 use super::session::Session;
 use super::upload::Upload;
-use crate::body::RequestBody;
 use crate::upstream::connection::Timer;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::injected_headers::InjectedHeaders;
+use crate::upstream::request_body::RequestBody;
 use crate::upstream::trailers::allowed_trailers;
-use crate::upstream::{Added, UpstreamError};
 
-/// What it does is not inlined into the path of a request, which is HTTP/1.1's for most.
+/// Its methods are not inlined into the path of a request, which is HTTP/1.1's for most.
 pub(in crate::upstream) struct Stream {
-    pub(in crate::upstream) exchange: Exchange,
+    pub(in crate::upstream) request: H2Request,
     pub(in crate::upstream) timer: Timer,
 }
 
@@ -35,13 +36,13 @@ impl Stream {
     #[inline(never)]
     pub(in crate::upstream) fn new(session: &Rc<Session>, now: Instant) -> Box<Self> {
         Box::new(Self {
-            exchange: Exchange::new(session),
+            request: H2Request::new(session),
             timer: Timer::new(now),
         })
     }
 }
 
-pub(in crate::upstream) struct Exchange {
+pub(in crate::upstream) struct H2Request {
     session: Rc<Session>,
     /// This request's own, which knows whether its stream was opened.
     sender: SendRequest<Bytes>,
@@ -52,7 +53,7 @@ pub(in crate::upstream) struct Exchange {
     /// The rest of the upload, once the answer is passed on.
     uploading: Option<Uploading>,
     reading: Reading,
-    /// What is left of the answer's body, where its head said so.
+    /// Remaining bytes of the answer's body, where its head announced them.
     left: Option<u64>,
 }
 
@@ -64,9 +65,9 @@ enum Reading {
     Ended,
 }
 
-impl Exchange {
+impl H2Request {
     fn new(session: &Rc<Session>) -> Self {
-        session.link.streams.set(session.link.streams.get() + 1);
+        session.state.streams.set(session.state.streams.get() + 1);
         session.requests.set(session.requests.get() + 1);
         Self {
             sender: session.sender.clone(),
@@ -86,13 +87,23 @@ impl Exchange {
 
     /// Takes on a request.
     #[inline(never)]
-    pub(in crate::upstream) fn start(&mut self, head: &request::Parts, added: &Added<'_>, body: &RequestBody) {
+    pub(in crate::upstream) fn start(
+        &mut self,
+        head: &request::Parts,
+        added: &InjectedHeaders<'_>,
+        body: &RequestBody,
+    ) {
         if let Err(error) = self.try_start(head, added, body) {
             self.failed = Some(error);
         }
     }
 
-    fn try_start(&mut self, head: &request::Parts, added: &Added<'_>, body: &RequestBody) -> Result<(), UpstreamError> {
+    fn try_start(
+        &mut self,
+        head: &request::Parts,
+        added: &InjectedHeaders<'_>,
+        body: &RequestBody,
+    ) -> Result<(), UpstreamError> {
         let has_ended = body.is_end_stream();
         let (response, stream) = self.sender.send_request(translate(head, added)?, has_ended)?;
         self.reading = Reading::Head(response);
@@ -100,7 +111,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Whether the upstream cannot have seen anything of the request that failed.
+    /// Tells whether the upstream cannot have seen anything of the request that failed.
     #[inline(never)]
     pub(in crate::upstream) fn is_unsent(&mut self) -> bool {
         self.note_open(&mut Context::from_waker(Waker::noop()));
@@ -130,7 +141,7 @@ impl Exchange {
             return Poll::Ready(Err(UpstreamError::Closed));
         };
         let (head, body) = ready!(Pin::new(response).poll(cx))?.into_parts();
-        self.session.link.has_answered.set(true);
+        self.session.state.has_answered.set(true);
         // Behind a body that announces trailers there is more than its length says.
         let length = head
             .headers
@@ -164,7 +175,7 @@ impl Exchange {
                         self.reading = Reading::Trailers(body);
                         continue;
                     };
-                    self.session.link.has_answered.set(true);
+                    self.session.state.has_answered.set(true);
                     // Its client has room for it, so the upstream may send as much again.
                     body.flow_control().release_capacity(part.len())?;
                     self.left = self.left.map(|left| left.saturating_sub(part.len() as u64));
@@ -216,7 +227,7 @@ impl Exchange {
     }
 }
 
-/// How long the end of an answer may come after all of its bytes.
+/// Longest wait for the end of an answer after all of its bytes.
 const END_TOLD: Duration = Duration::from_secs(5);
 
 /// Reads the end of an answer that is there already: letting go of it now would reset its stream.
@@ -244,18 +255,18 @@ impl Drop for Uploading {
     }
 }
 
-impl Drop for Exchange {
+impl Drop for H2Request {
     fn drop(&mut self) {
-        let link = &self.session.link;
-        link.streams.set(link.streams.get() - 1);
-        if link.streams.get() == 0 {
+        let state = &self.session.state;
+        state.streams.set(state.streams.get() - 1);
+        if state.streams.get() == 0 {
             self.session.idle_since.set(Instant::now());
         }
     }
 }
 
 /// The head as HTTP/2 has it: `Host` is the target's authority there.
-fn translate(head: &request::Parts, added: &Added<'_>) -> Result<Request<()>, UpstreamError> {
+fn translate(head: &request::Parts, added: &InjectedHeaders<'_>) -> Result<Request<()>, UpstreamError> {
     let mut headers = head.headers.clone();
     let host = headers.remove(HOST).ok_or(UpstreamError::Host)?;
     for (name, value) in added.iter() {

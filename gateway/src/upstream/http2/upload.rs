@@ -8,8 +8,8 @@ use h2::{Reason, SendStream};
 use http_body::Body;
 use tracing::debug;
 
-use crate::body::RequestBody;
-use crate::upstream::UpstreamError;
+use crate::upstream::error::UpstreamError;
+use crate::upstream::request_body::RequestBody;
 use crate::upstream::trailers::allowed_trailers;
 
 pub(super) struct Upload {
@@ -74,7 +74,7 @@ impl Upload {
         }
     }
 
-    /// How many bytes may be sent; `None` when the stream takes no more.
+    /// Number of bytes that may be sent; `None` when the stream takes no more.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
         self.stream.reserve_capacity(self.part.len());
         // What is there already is not told a second time.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tokio::task::{JoinHandle, LocalSet};
 
 const PACE: Pace = Pace {
-    places: 2,
+    slots: 2,
     each: Duration::from_millis(100),
 };
 
@@ -53,7 +53,7 @@ async fn who_cannot_be_served_in_time_is_told_at_once() {
     let started = Instant::now();
     let deadline = started + Duration::from_millis(40);
     let refused = queue.wait(PACE, deadline, || None::<()>, || false).await;
-    assert!(matches!(refused, Err(ProxyError::Overloaded(_))), "{refused:?}");
+    assert!(matches!(refused, Err(ConnectError::Overloaded(_))), "{refused:?}");
     assert_eq!(started.elapsed(), Duration::ZERO);
     assert!(queue.is_empty());
 }
@@ -67,8 +67,8 @@ async fn nobody_waits_past_the_deadline_or_in_a_full_queue() {
         queue.wait(PACE, deadline, || None::<()>, || false),
         queue.wait(PACE, deadline, || None::<()>, || false),
     );
-    assert!(matches!(first, Err(ProxyError::Overloaded(_))), "{first:?}");
-    assert!(matches!(second, Err(ProxyError::QueueFull(1))), "{second:?}");
+    assert!(matches!(first, Err(ConnectError::Overloaded(_))), "{first:?}");
+    assert!(matches!(second, Err(ConnectError::QueueFull(1))), "{second:?}");
     assert!(started.elapsed() >= Duration::from_millis(60));
     assert!(queue.is_empty());
 }
@@ -187,7 +187,7 @@ async fn places_that_come_without_a_word_are_found_with_the_next() {
     assert!(futures_util::poll!(&mut second).is_ready());
 }
 
-/// What happens to a queue of requests for one of two endpoints.
+/// An event at a queue of requests for one of two endpoints.
 #[derive(Debug, Clone)]
 enum Event {
     /// A request comes that may use these endpoints.

@@ -3,21 +3,22 @@
 use std::io::Write as _;
 
 use bytes::Bytes;
+use model_runtime::Signature;
+use model_runtime::tensor::{Data, Tensor};
 
-use super::super::write::{COMPACT, expected_length, write_flat, write_string};
+use super::super::json::write::{COMPACT, expected_length, write_flat, write_string};
 use super::binary::{encode, encoded_size};
-use super::{Error, Requested};
-use crate::runtime::Signature;
-use crate::tensor::{Data, Tensor};
+use super::error::Error;
+use super::request::Requested;
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct InferResponse {
     pub body: Bytes,
     /// How many of its bytes are JSON, when others follow.
     pub json_length: Option<usize>,
 }
 
-/// Who answers: the model, and the id of the question.
+/// The model that answers, and the id of the request.
 #[derive(Debug, Clone, Copy)]
 pub struct Signed<'a> {
     pub model: &'a str,
@@ -31,7 +32,7 @@ pub fn answer(
     outputs: &[Tensor],
     signature: &Signature,
     requested: &[Requested],
-) -> Result<Answer, Error> {
+) -> Result<InferResponse, Error> {
     let mut body = Vec::with_capacity(256 + requested.iter().map(|asked| length(outputs, *asked)).sum::<usize>());
     body.extend_from_slice(b"{\"model_name\":");
     write_string(&mut body, signed.model);
@@ -58,7 +59,7 @@ pub fn answer(
     if !is_binary {
         body.push(b'\n');
     }
-    Ok(Answer {
+    Ok(InferResponse {
         json_length: is_binary.then_some(json_length),
         body: body.into(),
     })

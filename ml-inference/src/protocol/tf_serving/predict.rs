@@ -1,12 +1,13 @@
 //! The body of `:predict`: rows under `instances`, or columns under `inputs`.
 
 use bytes::Bytes;
+use model_runtime::tensor::{Data, Tensor};
+use model_runtime::{Signature, TensorSpec};
 
-use super::super::dense::{Reader, Shape, shorten};
-use super::super::scanner::Kind;
-use super::{Error, SIGNATURE_NAME, check_signature_name, open};
-use crate::runtime::{Signature, TensorSpec};
-use crate::tensor::{Data, Tensor};
+use super::super::json::scanner::JsonKind;
+use super::super::json::tensor_reader::{Shape, TensorReader, shorten};
+use super::document::{SIGNATURE_NAME, check_signature_name, open};
+use super::error::Error;
 
 const INSTANCES: &str = "instances";
 const INPUTS: &str = "inputs";
@@ -21,16 +22,16 @@ pub enum Form {
 }
 
 #[derive(Debug, PartialEq)]
-pub struct Question {
+pub struct PredictRequest {
     pub form: Form,
     /// In the order of the signature, which they need not fit otherwise.
     pub inputs: Vec<Tensor>,
 }
 
 /// Reads a body whose elements take at most `most_bytes` in memory. What follows the object is ignored.
-pub fn parse_predict(body: &Bytes, signature: &Signature, most_bytes: usize) -> Result<Question, Error> {
+pub fn parse_predict(body: &Bytes, signature: &Signature, most_bytes: usize) -> Result<PredictRequest, Error> {
     let mut reader = open(body, most_bytes)?;
-    let mut question = None;
+    let mut request = None;
     let mut member = reader.scanner.open_object()?;
     while let Some(name) = member {
         let form = match name.as_ref() {
@@ -39,7 +40,7 @@ pub fn parse_predict(body: &Bytes, signature: &Signature, most_bytes: usize) -> 
             _ => None,
         };
         match form {
-            Some(_) if question.is_some() => {
+            Some(_) if request.is_some() => {
                 let problem =
                     format!("Not formatted correctly expecting only one of '{INPUTS}' or '{INSTANCES}' keys to exist ");
                 return Err(misformed(body, &problem));
@@ -49,7 +50,7 @@ pub fn parse_predict(body: &Bytes, signature: &Signature, most_bytes: usize) -> 
                     Form::Row => rows(&mut reader, body, signature)?,
                     Form::Column => columns(&mut reader, signature)?,
                 };
-                question = Some(Question { form, inputs });
+                request = Some(PredictRequest { form, inputs });
             }
             None if name == SIGNATURE_NAME => check_signature_name(&mut reader)?,
             None => {
@@ -58,7 +59,7 @@ pub fn parse_predict(body: &Bytes, signature: &Signature, most_bytes: usize) -> 
         }
         member = reader.scanner.next_member()?;
     }
-    question.ok_or_else(|| Error::argument(format!("Missing '{INPUTS}' or '{INSTANCES}' key")))
+    request.ok_or_else(|| Error::argument(format!("Missing '{INPUTS}' or '{INSTANCES}' key")))
 }
 
 pub(super) fn misformed(body: &[u8], problem: &str) -> Error {
@@ -87,7 +88,7 @@ impl<'s> Column<'s> {
         }
     }
 
-    fn add(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+    fn add(&mut self, reader: &mut TensorReader<'_>) -> Result<(), Error> {
         let shape = reader.value(&mut self.data)?;
         self.rows += 1;
         match self.shape.replace(shape) {
@@ -109,8 +110,8 @@ pub(super) fn tensor(shape: Vec<usize>, data: Data) -> Result<Tensor, Error> {
     Tensor::new(shape, data).map_err(|error| Error::argument(error.to_string()))
 }
 
-fn rows(reader: &mut Reader<'_>, body: &[u8], signature: &Signature) -> Result<Vec<Tensor>, Error> {
-    if reader.scanner.peek()? != Kind::List {
+fn rows(reader: &mut TensorReader<'_>, body: &[u8], signature: &Signature) -> Result<Vec<Tensor>, Error> {
+    if reader.scanner.peek()? != JsonKind::List {
         return Err(misformed(body, &format!("Expecting '{INSTANCES}' to be an list/array")));
     }
     if !reader.scanner.open_list()? {
@@ -137,7 +138,7 @@ fn rows(reader: &mut Reader<'_>, body: &[u8], signature: &Signature) -> Result<V
     columns.into_iter().map(Column::finish).collect()
 }
 
-fn plain_row(reader: &mut Reader<'_>, column: &mut Column<'_>, row: usize) -> Result<(), Error> {
+fn plain_row(reader: &mut TensorReader<'_>, column: &mut Column<'_>, row: usize) -> Result<(), Error> {
     if reader.is_named()? {
         return Err(Error::argument(format!(
             "Expecting value/list but got object at item {row} of input list"
@@ -147,7 +148,7 @@ fn plain_row(reader: &mut Reader<'_>, column: &mut Column<'_>, row: usize) -> Re
     added.map_err(|error| error.within(&format!("Failed to process element: {row} of '{INSTANCES}' list.")))
 }
 
-fn named_row(reader: &mut Reader<'_>, columns: &mut [Column<'_>], row: usize) -> Result<(), Error> {
+fn named_row(reader: &mut TensorReader<'_>, columns: &mut [Column<'_>], row: usize) -> Result<(), Error> {
     if !reader.is_named()? {
         return Err(Error::argument(format!(
             "Expecting object but got list at item {row} of input list"
@@ -198,7 +199,7 @@ pub(super) fn given_twice(name: &str) -> Error {
     Error::argument(format!("JSON object: {name} is given twice"))
 }
 
-fn columns(reader: &mut Reader<'_>, signature: &Signature) -> Result<Vec<Tensor>, Error> {
+fn columns(reader: &mut TensorReader<'_>, signature: &Signature) -> Result<Vec<Tensor>, Error> {
     if !reader.is_named()? {
         let [input] = signature.inputs.as_slice() else {
             return Err(Error::argument(
@@ -228,7 +229,7 @@ fn columns(reader: &mut Reader<'_>, signature: &Signature) -> Result<Vec<Tensor>
     there.collect()
 }
 
-fn whole(reader: &mut Reader<'_>, spec: &TensorSpec) -> Result<Tensor, Error> {
+fn whole(reader: &mut TensorReader<'_>, spec: &TensorSpec) -> Result<Tensor, Error> {
     let mut data = Data::zeros(spec.data_type, 0);
     let shape = reader.value(&mut data)?;
     tensor(shape.lengths().to_vec(), data)

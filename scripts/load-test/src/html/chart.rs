@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::escape;
+use super::escape::escape;
 use super::scale::{Linear, Logarithmic, step};
+use crate::millis::number;
 use crate::report::{Point, Report, SecondReport};
-use crate::summary::number;
 
 const WIDTH: f64 = 1000.0;
 const LEFT: f64 = 62.0;

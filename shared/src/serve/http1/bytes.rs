@@ -1,4 +1,4 @@
-//! Which byte may stand where, by table, and the search for the end of a line.
+//! Classes of bytes, by table, and the search for the end of a line.
 
 /// Membership of every byte in one class.
 pub(super) type Class = [bool; 256];
@@ -34,7 +34,7 @@ pub(super) const TARGET: Class = class(b"!$%&'()*+,-./:;=?@[]_~{}|\\^");
 /// to make two readers disagree.
 pub(super) const HOST: Class = class(b"-._~");
 
-/// How many bytes at the start belong to `class`.
+/// The number of bytes at the start that belong to `class`.
 pub(super) fn span(bytes: &[u8], class: &Class) -> usize {
     let end = bytes.iter().position(|byte| !class[usize::from(*byte)]);
     end.unwrap_or(bytes.len())
@@ -45,7 +45,7 @@ pub(super) fn split_token(bytes: &[u8]) -> (&[u8], &[u8]) {
     bytes.split_at(span(bytes, &TOKEN))
 }
 
-/// Without the spaces and tabs around it: what RFC 9110 calls optional whitespace.
+/// The bytes without the spaces and tabs around them, the optional whitespace of RFC 9110.
 pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
         bytes = rest;

@@ -1,7 +1,7 @@
 //! The line before a chunk: its size and its extensions, RFC 9112 section 7.1.
 
-use super::Refusal;
 use super::bytes::{split_token, trim};
+use super::refusal::Refusal;
 
 /// Digits of the largest size; leading zeros count, as for readers that have a fixed number of them.
 const MOST_DIGITS: usize = 15;
@@ -70,7 +70,7 @@ fn are_extensions(mut rest: &[u8]) -> bool {
     rest.is_empty()
 }
 
-/// What follows a quoted string; `None` when it does not end. Control characters were ruled out before.
+/// The bytes behind a quoted string; `None` when it does not end. Control characters were ruled out before.
 fn after_quoted(mut rest: &[u8]) -> Option<&[u8]> {
     loop {
         match rest {

@@ -1,10 +1,10 @@
-//! The lines of a head: what they say of the request's end, and whether they may stand there.
+//! The lines of a head: their validity, and the end of the request that they announce.
 
-use super::Refusal;
 use super::bytes::{split_token, trim};
+use super::refusal::Refusal;
 use super::target;
 
-/// What the lines of a head have said so far.
+/// The meaning of the lines of a head so far.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Head {
     pub(super) is_head: bool,
@@ -16,10 +16,10 @@ pub(super) struct Head {
     pub(super) fields: usize,
 }
 
-/// How a request's body ends, RFC 9112 section 6.3.
+/// The end of a request's body, RFC 9112 section 6.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// None at all, when it is 0.
+    /// A body of this many bytes; none when it is 0.
     Length(u64),
     Chunked,
 }
@@ -86,7 +86,7 @@ impl Head {
         })
     }
 
-    /// Whether what follows the request may be another protocol. In HTTP/1.0 it may not: RFC 9110 section 7.8.
+    /// True when the request may switch protocols. In HTTP/1.0 it may not: RFC 9110 section 7.8.
     pub(super) fn asks_upgrade(&self) -> bool {
         self.has_upgrade && !self.is_http_10
     }

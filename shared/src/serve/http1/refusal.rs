@@ -1,4 +1,4 @@
-//! Why a request is refused before it is one, and what its client is told.
+//! The reasons to reject bytes that are no valid request, and the answer to each.
 
 use std::error::Error;
 use std::{fmt, io};
@@ -7,36 +7,63 @@ use http::StatusCode;
 
 use crate::problem::Problem;
 
+/// A reason to reject a request, or its body, as malformed. Those with a number name the limit that was exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
+    /// A request line other than a method, a target and a version with one space between them.
     RequestLine,
+    /// A method that is no token.
     Method,
+    /// A target that is no path, no http or https URL without user information, and not the `*` of OPTIONS.
     Target,
+    /// A request line that does not end in a version of HTTP.
     Version,
+    /// A version other than 1.0 and 1.1.
     VersionNotSupported,
+    /// A CR or LF other than in the CRLF at the end of a line.
     LineBreak,
+    /// A control character.
     ControlByte,
+    /// A header line that does not begin with a token and a colon.
     HeaderName,
+    /// A space between a header's name and its colon.
     SpaceBeforeColon,
+    /// A header folded over two lines.
     Folding,
+    /// A Content-Length other than one decimal number given once.
     ContentLength,
+    /// A Transfer-Encoding other than one `chunked`, or one in HTTP/1.0.
     TransferEncoding,
+    /// Content-Length and Transfer-Encoding together.
     LengthAndEncoding,
+    /// No Host header in an HTTP/1.1 request.
     HostMissing,
+    /// More than one Host header.
     HostRepeated,
+    /// A Host header that is no host.
     Host,
+    /// A chunk size that is no number.
     ChunkSize,
+    /// A chunk extension that is malformed or too long.
     ChunkExtension,
+    /// Bytes behind a chunk other than CR LF.
     ChunkEnd,
+    /// A trailer that may not be one.
     Trailer,
+    /// A request line over this many bytes.
     RequestLineTooLong(usize),
+    /// A header line over this many bytes.
     HeaderLineTooLong(usize),
+    /// A head over this many bytes.
     HeadTooLarge(usize),
+    /// More header lines than this.
     TooManyHeaders(usize),
+    /// A head that did not arrive in time.
     HeadTimeout,
 }
 
 impl Refusal {
+    /// The status of the answer.
     pub fn status(self) -> StatusCode {
         match self {
             Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
@@ -49,7 +76,7 @@ impl Refusal {
         }
     }
 
-    /// What the client reads.
+    /// The answer to the client.
     pub fn problem(self) -> Problem {
         let (_, field, detail) = self.describe();
         let problem = Problem::new(self.status(), detail).field(field);

@@ -3,10 +3,10 @@
 use std::net::Ipv6Addr;
 use std::str;
 
-use super::Refusal;
 use super::bytes::{HOST, TARGET, span};
+use super::refusal::Refusal;
 
-/// Whether `target` is one that `method` may have. Its characters were checked already.
+/// True when `method` may have `target`, whose characters were checked already.
 pub(super) fn check(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
     let valid = match (method, target) {
         (b"CONNECT", authority) => is_authority(authority, Port::Required),
@@ -16,12 +16,12 @@ pub(super) fn check(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
     if valid { Ok(()) } else { Err(Refusal::Target) }
 }
 
-/// How many bytes at the start may stand in a target.
+/// The number of bytes at the start that a target may have.
 pub(super) fn length(bytes: &[u8]) -> usize {
     span(bytes, &TARGET)
 }
 
-/// Whether a Host header may have this value. RFC 9110 lets it be empty where the target has no authority, which
+/// True when a Host header may have this value. RFC 9110 lets it be empty where the target has no authority, which
 /// over HTTP no client's target is; here it never may.
 pub fn is_host(value: &[u8]) -> bool {
     is_authority(value, Port::Optional)

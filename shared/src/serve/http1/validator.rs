@@ -12,9 +12,11 @@
 //!
 //! After a request with `Upgrade` nothing passes until it is known whether what follows is still HTTP.
 
+use super::bytes;
 use super::chunk::{ChunkLine, MOST_EXTENSION_BYTES, MOST_LINE_BYTES};
 use super::head::{Framing, Head, check_trailer};
-use super::{HeadLimits, Refusal, bytes};
+use super::limits::HeadLimits;
+use super::refusal::Refusal;
 
 /// The first line of HTTP/2's connection preface, RFC 9113 section 3.4: made to be no request line of HTTP/1.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
@@ -22,16 +24,16 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
 /// CRLF.
 const LINE_BREAK: usize = 2;
 
-/// Says of a connection's bytes how many may go on. What it says does not depend on how they were cut into pieces.
+/// The strict reader of a connection's bytes: it says how many may pass, whatever pieces they arrive in.
 #[derive(Debug)]
 pub struct Validator {
     limits: HeadLimits,
     state: State,
     /// The head whose lines are being read, once its request line was.
     head: Option<Head>,
-    /// Where the first line begins that is not complete, from the start of what was not passed yet.
+    /// The start of the first incomplete line, from the start of what was not passed yet.
     line: usize,
-    /// How much of that line is known to hold no control character.
+    /// The length of that line's part that has no control character.
     scanned: usize,
     has_begun: bool,
     is_http2: bool,
@@ -64,6 +66,7 @@ enum State {
 }
 
 impl Validator {
+    /// A validator for one connection.
     pub fn new(limits: HeadLimits) -> Self {
         Self {
             limits,
@@ -79,7 +82,7 @@ impl Validator {
         }
     }
 
-    /// How many bytes at the start of `input` may go on: whole heads, whole chunk and trailer lines, and bodies as
+    /// The number of bytes at the start of `input` that may pass: whole heads, whole chunk and trailer lines, and bodies as
     /// they come. The rest is to be shown again, with more after it; once there is a refusal, nothing passes.
     pub fn advance(&mut self, input: &[u8]) -> usize {
         let mut passed = 0;
@@ -93,26 +96,27 @@ impl Validator {
         passed
     }
 
-    /// Whether the last request whose head went on asks to switch protocols, and no answer was noted yet.
+    /// True when the last request whose head passed asks to switch protocols and has no answer yet.
     pub fn asks_upgrade(&self) -> bool {
         self.asks_upgrade
     }
 
-    /// What follows the request that asked to switch protocols is HTTP.
+    /// Reads on as HTTP after a request that asked to switch protocols.
     pub fn decline_upgrade(&mut self) {
         self.asks_upgrade = false;
     }
 
-    /// Whether such a request has ended, so that its answer decides how to read what follows.
+    /// True when such a request has ended, so that its answer decides how to read what follows.
     fn is_paused(&self) -> bool {
         self.asks_upgrade && !self.is_in_body()
     }
 
+    /// The reason for which no further byte may pass.
     pub fn refusal(&self) -> Option<Refusal> {
         self.refusal
     }
 
-    /// Whether the connection begins as one of HTTP/2. Then nothing passes: its bytes are for another reader.
+    /// True when the connection begins as one of HTTP/2. Then nothing passes: its bytes are for another reader.
     pub fn is_http2(&self) -> bool {
         self.is_http2
     }
@@ -128,17 +132,17 @@ impl Validator {
         self.requests
     }
 
-    /// Whether a head has begun and not ended. The empty line that some clients send after a body is no beginning.
+    /// True when a head has begun and not ended. The empty line that some clients send after a body is no beginning.
     pub fn is_in_head(&self) -> bool {
         self.has_begun
     }
 
-    /// Whether the head of the current request went on and its body is not complete.
+    /// True when the head of the current request passed and its body is not complete.
     pub fn is_in_body(&self) -> bool {
         !matches!(self.state, State::Head)
     }
 
-    /// Whether the request whose head is being read is a HEAD, whose answer has no body.
+    /// True when the request whose head is being read is a HEAD, whose answer has no body.
     pub fn is_head_request(&self) -> bool {
         self.head.is_some_and(|head| head.is_head)
     }
@@ -222,7 +226,7 @@ impl Validator {
         }
     }
 
-    /// How long the next line of a head may be: its own limit, or what is left of the head's.
+    /// The longest that the next line of a head may be: its own limit, or the rest of the head's.
     fn longest_line(&self) -> usize {
         let limit = match self.head {
             None => self.limits.max_request_line_bytes,
@@ -231,7 +235,7 @@ impl Validator {
         limit.min(self.room())
     }
 
-    /// What is left of the head's limit for the next line without its line break.
+    /// The rest of the head's limit for the next line without its line break.
     fn room(&self) -> usize {
         self.limits.max_bytes.saturating_sub(self.line + LINE_BREAK)
     }
@@ -310,7 +314,7 @@ impl Validator {
     }
 }
 
-/// Why a line is none, whatever stands in it.
+/// The reasons to reject a line, whatever its meaning is.
 enum LineFault {
     TooLong,
     Bad(Refusal),
@@ -325,7 +329,7 @@ impl LineFault {
     }
 }
 
-/// How much of `rest` belongs to the next `left` bytes, and how many are left after that.
+/// The number of bytes of `rest` that belong to the next `left` bytes, and the number left after them.
 fn take(rest: &[u8], left: u64) -> (usize, u64) {
     let length = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
     (length, left - length as u64)

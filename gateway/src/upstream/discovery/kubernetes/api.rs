@@ -10,7 +10,7 @@ use kube::core::params::{ListParams, WatchParams};
 use kube::core::{ObjectList, Request, Status, WatchEvent};
 use tokio::time::timeout;
 
-use super::http::{Answer, HttpError, Server};
+use super::http::{ApiAnswer, HttpError, Server};
 use super::slices::Slices;
 use crate::config::{KubernetesConfig, KubernetesService};
 
@@ -25,9 +25,9 @@ pub(super) struct Api {
     watch_timeout: Duration,
 }
 
-/// Why there is no answer that helps.
+/// Reason why the API server gave no usable answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum ListFailure {
     /// It will not change by itself soon: no right to ask, no such API, no pod, no clear port.
     #[error("{0}")]
     Refused(String),
@@ -39,7 +39,7 @@ pub(super) enum Failure {
     Passing(String),
 }
 
-impl Failure {
+impl ListFailure {
     fn of_status(code: u16, message: &str) -> Self {
         let text = format!("the API server answers {code}: {message}");
         match code {
@@ -50,10 +50,12 @@ impl Failure {
     }
 }
 
-impl From<HttpError> for Failure {
+impl From<HttpError> for ListFailure {
     fn from(error: HttpError) -> Self {
         match error {
-            HttpError::Unreadable { .. } | HttpError::Unusable { .. } => Self::Refused(error.to_string()),
+            HttpError::Unreadable { .. } | HttpError::Unusable { .. } | HttpError::Ca { .. } => {
+                Self::Refused(error.to_string())
+            }
             other => Self::Passing(other.to_string()),
         }
     }
@@ -66,7 +68,7 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    /// What an event of a watch makes of it.
+    /// Applies an event of a watch.
     pub(super) fn apply(&mut self, event: WatchEvent<EndpointSlice>) {
         let version = match event {
             WatchEvent::Added(slice) | WatchEvent::Modified(slice) => {
@@ -90,24 +92,24 @@ impl Listed {
 
 /// The events of one watch.
 pub(super) struct Events {
-    answer: Answer,
+    answer: ApiAnswer,
     longest_silence: Duration,
 }
 
 impl Events {
     /// The next event; `None` when the server has ended the watch.
-    pub(super) async fn next(&mut self) -> Result<Option<WatchEvent<EndpointSlice>>, Failure> {
+    pub(super) async fn next(&mut self) -> Result<Option<WatchEvent<EndpointSlice>>, ListFailure> {
         let Ok(line) = timeout(self.longest_silence, self.answer.line()).await else {
             // The server should have ended it by now: the connection is open at this end only.
             let seconds = self.longest_silence.as_secs_f64();
-            return Err(Failure::Passing(format!("the watch was silent for {seconds} s")));
+            return Err(ListFailure::Passing(format!("the watch was silent for {seconds} s")));
         };
         let Some(line) = line? else { return Ok(None) };
         match serde_json::from_slice(&line) {
-            Ok(WatchEvent::Error(status)) => Err(Failure::of_status(status.code, &status.message)),
+            Ok(WatchEvent::Error(status)) => Err(ListFailure::of_status(status.code, &status.message)),
             Ok(event) => Ok(Some(event)),
             // What it said is lost, so the following events are no longer the whole story.
-            Err(error) => Err(Failure::Gone(format!("an event cannot be read: {error}"))),
+            Err(error) => Err(ListFailure::Gone(format!("an event cannot be read: {error}"))),
         }
     }
 }
@@ -125,16 +127,16 @@ impl Api {
         }
     }
 
-    pub(super) async fn list(&self) -> Result<Listed, Failure> {
+    pub(super) async fn list(&self) -> Result<Listed, ListFailure> {
         let parameters = ListParams::default().labels(&self.selector());
         let server = self.server()?;
         let request = self.slices(server)?.list(&parameters).map_err(unasked)?;
         let list = ask(server, request.uri()).await?.whole(LARGEST_LIST).await?;
         let list: ObjectList<EndpointSlice> = serde_json::from_slice(&list)
-            .map_err(|error| Failure::Passing(format!("the list cannot be read: {error}")))?;
+            .map_err(|error| ListFailure::Passing(format!("the list cannot be read: {error}")))?;
         let version = list.metadata.resource_version.unwrap_or_default();
         if version.is_empty() {
-            return Err(Failure::Passing("the list has no resourceVersion".to_owned()));
+            return Err(ListFailure::Passing("the list has no resourceVersion".to_owned()));
         }
         Ok(Listed {
             slices: Slices::new(list.items),
@@ -142,7 +144,7 @@ impl Api {
         })
     }
 
-    pub(super) async fn watch(&self, version: &str) -> Result<Events, Failure> {
+    pub(super) async fn watch(&self, version: &str) -> Result<Events, ListFailure> {
         let seconds = u32::try_from(self.watch_timeout.as_secs()).unwrap_or(u32::MAX);
         let parameters = WatchParams::default().labels(&self.selector()).timeout(seconds);
         let server = self.server()?;
@@ -157,15 +159,15 @@ impl Api {
         format!("kubernetes.io/service-name={}", self.service.name)
     }
 
-    fn server(&self) -> Result<&Server, Failure> {
+    fn server(&self) -> Result<&Server, ListFailure> {
         self.server.as_ref().ok_or_else(|| {
             let problem = "this is no pod: neither KUBERNETES_SERVICE_HOST nor KUBERNETES_API is set";
-            Failure::Refused(problem.to_owned())
+            ListFailure::Refused(problem.to_owned())
         })
     }
 
     /// The place of the Service's slices: the namespace of its name, or the pod's own.
-    fn slices(&self, server: &Server) -> Result<Request, Failure> {
+    fn slices(&self, server: &Server) -> Result<Request, ListFailure> {
         let namespace = match &self.service.namespace {
             Some(namespace) => namespace.clone(),
             None => server.own_namespace()?,
@@ -175,7 +177,7 @@ impl Api {
 }
 
 /// The answer, when it is 200.
-async fn ask(server: &Server, target: &Uri) -> Result<Answer, Failure> {
+async fn ask(server: &Server, target: &Uri) -> Result<ApiAnswer, ListFailure> {
     let answer = server.get(target).await?;
     if answer.status == StatusCode::OK {
         return Ok(answer);
@@ -185,9 +187,9 @@ async fn ask(server: &Server, target: &Uri) -> Result<Answer, Failure> {
     // What stands before the API server may answer something else than a Status.
     let status: Option<Status> = serde_json::from_slice(&body).ok();
     let message = status.map_or_else(|| "no reason given".to_owned(), |status| status.message);
-    Err(Failure::of_status(code, &message))
+    Err(ListFailure::of_status(code, &message))
 }
 
-fn unasked(error: kube::core::request::Error) -> Failure {
-    Failure::Refused(format!("the question cannot be asked: {error}"))
+fn unasked(error: kube::core::request::Error) -> ListFailure {
+    ListFailure::Refused(format!("the question cannot be asked: {error}"))
 }

@@ -3,34 +3,22 @@
 //! There is about one a minute, so nothing is pooled: each reads the token and the CA as they are now, because both
 //! are rotated, and none meets a connection that died in silence.
 
+use std::error::Error;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hickory_resolver::TokioResolver;
-use http::header::{ACCEPT, AUTHORIZATION, HOST, USER_AGENT};
-use http::{HeaderValue, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::handshake;
-use hyper_util::rt::TokioIo;
+use http::header::{ACCEPT, AUTHORIZATION};
+use http::{HeaderValue, StatusCode, Uri};
 use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use shared::http_client::tls_config;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use shared::http_client::{self, CaFileError, Dns};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tracing::debug;
 
-/// For TCP and TLS together.
+/// Longest time to connect, TLS included; and for the API server's name.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// For the head of an answer, and for a body that is read whole.
+/// Longest wait for the head of an answer, and for a body that is read whole.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest line of a body: the API server stores no object over 1.5 MiB.
 const LONGEST_LINE: usize = 4 << 20;
@@ -41,21 +29,39 @@ pub(super) enum HttpError {
     Unreadable { path: String, source: io::Error },
     #[error("{path} holds {problem}")]
     Unusable { path: String, problem: &'static str },
-    #[error("cannot find the API server {host}: {problem}")]
-    Unknown { host: String, problem: String },
-    #[error("cannot connect to the API server {address}: {source}")]
-    Connect { address: SocketAddr, source: io::Error },
+    #[error("{path} {source}")]
+    Ca { path: String, source: CaFileError },
+    #[error("cannot connect to the API server: {0}")]
+    Connect(String),
     #[error("the API server does not answer within {} s", .0.as_secs())]
     TooLate(Duration),
     #[error("the API server broke off: {0}")]
-    Broken(#[from] hyper::Error),
+    Broken(String),
     #[error("the API server answers more than {0} bytes at once")]
     TooLong(usize),
-    #[error("the request cannot be made: {0}")]
-    Request(#[from] http::Error),
 }
 
-/// How the API server is reached.
+impl From<reqwest::Error> for HttpError {
+    fn from(error: reqwest::Error) -> Self {
+        let cause = root_cause(&error);
+        match error {
+            error if error.is_timeout() && error.is_connect() => Self::TooLate(CONNECT_TIMEOUT),
+            error if error.is_connect() => Self::Connect(cause),
+            _ => Self::Broken(cause),
+        }
+    }
+}
+
+/// The innermost error: those around it repeat the URL.
+fn root_cause(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// Address of the API server, and the credentials for it.
 pub(super) struct Server {
     pub(super) url: Uri,
     pub(super) service_account: PathBuf,
@@ -63,42 +69,48 @@ pub(super) struct Server {
 }
 
 /// An answer whose body is still to come. Dropping it closes the connection.
-pub(super) struct Answer {
+pub(super) struct ApiAnswer {
     pub(super) status: StatusCode,
-    body: Incoming,
+    response: reqwest::Response,
     /// Read, but part of the next line.
     ahead: BytesMut,
-    _connection: JoinSet<()>,
 }
 
 impl Server {
-    /// Asks for `target`, a path with its query.
-    pub(super) async fn get(&self, target: &Uri) -> Result<Answer, HttpError> {
-        let request = self.request(target)?;
-        let tls = self.tls()?;
-        let (address, stream) = in_time(CONNECT_TIMEOUT, self.connect()).await?;
-        let Some((tls, name)) = tls else {
-            return in_time(ANSWER_TIMEOUT, exchange(stream, request)).await;
-        };
-        let greeting = async {
-            let greeted = tls.connect(name, stream).await;
-            greeted.map_err(|source| HttpError::Connect { address, source })
-        };
-        let stream = in_time(CONNECT_TIMEOUT, greeting).await?;
-        in_time(ANSWER_TIMEOUT, exchange(stream, request)).await
+    /// Sends a GET for `target`, a path with its query.
+    pub(super) async fn get(&self, target: &Uri) -> Result<ApiAnswer, HttpError> {
+        let base = self.url.to_string();
+        let mut request = self
+            .client()?
+            .get(format!("{}{target}", base.trim_end_matches('/')))
+            .header(ACCEPT, "application/json");
+        if let Some(token) = self.token()? {
+            request = request.header(AUTHORIZATION, token);
+        }
+        let response = in_time(async { Ok(request.send().await?) }).await?;
+        Ok(ApiAnswer {
+            status: response.status(),
+            response,
+            ahead: BytesMut::new(),
+        })
     }
 
-    fn request(&self, target: &Uri) -> Result<Request<Empty<Bytes>>, HttpError> {
-        let authority = self.url.authority().map_or("", http::uri::Authority::as_str);
-        let mut request = Request::get(target.clone())
-            .header(HOST, authority)
-            .header(ACCEPT, "application/json")
-            .header(USER_AGENT, concat!("gateway/", env!("CARGO_PKG_VERSION")))
-            .body(Empty::new())?;
-        if let Some(token) = self.token()? {
-            request.headers_mut().insert(AUTHORIZATION, token);
+    /// A client for one request, which trusts the CA of the cluster and no other.
+    fn client(&self) -> Result<reqwest::Client, HttpError> {
+        let mut roots = RootCertStore::empty();
+        if self.is_encrypted() {
+            let path = self.service_account.join("ca.crt");
+            http_client::trust_file(&mut roots, &path).map_err(|source| HttpError::Ca {
+                path: path.display().to_string(),
+                source,
+            })?;
         }
-        Ok(request)
+        let client = http_client::builder(roots)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_max_idle_per_host(0)
+            .user_agent(concat!("gateway/", env!("CARGO_PKG_VERSION")))
+            .dns_resolver(Dns::of(self.resolver.clone(), CONNECT_TIMEOUT));
+        Ok(client.build()?)
     }
 
     /// The namespace of the pod.
@@ -121,57 +133,6 @@ impl Server {
         Ok(Some(header))
     }
 
-    /// The CA of the cluster, and the name that the server's certificate must have. `None` for plain HTTP.
-    fn tls(&self) -> Result<Option<(TlsConnector, ServerName<'static>)>, HttpError> {
-        if !self.is_encrypted() {
-            return Ok(None);
-        }
-        let pem = self.read("ca.crt")?;
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
-        if roots.is_empty() {
-            return Err(self.unusable("ca.crt", "no certificate"));
-        }
-        let name = ServerName::try_from(self.host().to_owned()).map_err(|error| HttpError::Unknown {
-            host: self.host().to_owned(),
-            problem: error.to_string(),
-        })?;
-        Ok(Some((TlsConnector::from(Arc::new(tls_config(roots))), name)))
-    }
-
-    async fn connect(&self) -> Result<(SocketAddr, TcpStream), HttpError> {
-        let host = self.host();
-        let port = self
-            .url
-            .port_u16()
-            .unwrap_or(if self.is_encrypted() { 443 } else { 80 });
-        let ip: IpAddr = match host.parse() {
-            Ok(ip) => ip,
-            Err(_name) => self.resolve(host).await.map_err(|problem| HttpError::Unknown {
-                host: host.to_owned(),
-                problem,
-            })?,
-        };
-        let address = SocketAddr::new(ip, port);
-        let connected = TcpStream::connect(address).await;
-        let stream = connected.map_err(|source| HttpError::Connect { address, source })?;
-        Ok((address, stream))
-    }
-
-    async fn resolve(&self, host: &str) -> Result<IpAddr, String> {
-        let found = self.resolver.lookup_ip(host).await.map_err(|error| error.to_string())?;
-        found
-            .iter()
-            .next()
-            .ok_or_else(|| "the answer holds no address".to_owned())
-    }
-
-    /// An IPv6 address without its brackets.
-    fn host(&self) -> &str {
-        let host = self.url.host().unwrap_or_default();
-        host.trim_start_matches('[').trim_end_matches(']')
-    }
-
     fn is_encrypted(&self) -> bool {
         self.url.scheme_str() == Some("https")
     }
@@ -190,43 +151,24 @@ impl Server {
     }
 }
 
-async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, HttpError>>) -> Result<T, HttpError> {
-    timeout(limit, work).await.unwrap_or(Err(HttpError::TooLate(limit)))
+async fn in_time<T>(work: impl Future<Output = Result<T, HttpError>>) -> Result<T, HttpError> {
+    let answered = timeout(ANSWER_TIMEOUT, work).await;
+    answered.unwrap_or(Err(HttpError::TooLate(ANSWER_TIMEOUT)))
 }
 
-async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<Answer, HttpError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
-    let mut task = JoinSet::new();
-    task.spawn_local(async move {
-        if let Err(error) = connection.await {
-            debug!(%error, "the connection to the API server ended early");
-        }
-    });
-    let response = sender.send_request(request).await?;
-    Ok(Answer {
-        status: response.status(),
-        body: response.into_body(),
-        ahead: BytesMut::new(),
-        _connection: task,
-    })
-}
-
-impl Answer {
+impl ApiAnswer {
     /// The body, which must be no longer than `limit`.
-    pub(super) async fn whole(self, limit: usize) -> Result<Bytes, HttpError> {
-        // The connection is driven until the body is there.
-        let Self { body, _connection, .. } = self;
-        let reading = async {
-            let read = Limited::new(body, limit).collect().await;
-            read.map_err(|error| match error.downcast::<hyper::Error>() {
-                Ok(error) => HttpError::Broken(*error),
-                Err(_limit) => HttpError::TooLong(limit),
-            })
-        };
-        Ok(in_time(ANSWER_TIMEOUT, reading).await?.to_bytes())
+    pub(super) async fn whole(mut self, limit: usize) -> Result<Bytes, HttpError> {
+        in_time(async {
+            while let Some(part) = self.response.chunk().await? {
+                if self.ahead.len() + part.len() > limit {
+                    return Err(HttpError::TooLong(limit));
+                }
+                self.ahead.extend_from_slice(&part);
+            }
+            Ok(self.ahead.freeze())
+        })
+        .await
     }
 
     /// The next line of the body; `None` at its end.
@@ -241,12 +183,10 @@ impl Answer {
             if searched > LONGEST_LINE {
                 return Err(HttpError::TooLong(LONGEST_LINE));
             }
-            let Some(frame) = self.body.frame().await else {
+            let Some(part) = self.response.chunk().await? else {
                 return Ok(None);
             };
-            if let Ok(data) = frame?.into_data() {
-                self.ahead.extend_from_slice(&data);
-            }
+            self.ahead.extend_from_slice(&part);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the EndpointSlices of one Service say, merged into addresses.
+//! The EndpointSlices of one Service, merged into addresses.
 //!
 //! A Service has as many slices as its pods need, one family of addresses each, and while the control plane
 //! moves a pod from one slice to another it stands in both. Pure, so that it is tested without an API server.
@@ -101,7 +101,7 @@ impl Slices {
         self.by_name.remove(slice.metadata.name.as_deref().unwrap_or_default());
     }
 
-    /// Where requests go: to every pod that is ready, or, when there is none, to those that are leaving.
+    /// Addresses that requests go to: of every ready pod, or, when there is none, of those that are terminating.
     pub(super) fn addresses(&self, port_name: Option<&str>, service_port: u16) -> Result<Vec<SocketAddr>, PortError> {
         let mut ready = BTreeSet::new();
         let mut leaving = BTreeSet::new();
