@@ -19,9 +19,9 @@ const A_SECOND: Duration = Duration::from_secs(1);
 /// The time within which a kubelet brings a change to its pods.
 const KUBELET_SECONDS: (&str, f64) = ("KUBELET_SECONDS", 150.0);
 
-/// Log messages of a gateway for settings that it takes up, and for those that it refuses.
+/// Log messages of a gateway for settings that it takes up, and for those that it rejects.
 const CHANGED: &str = "settings changed";
-const REFUSED: &str = "refused";
+const REJECTED: &str = "changed settings rejected";
 
 pub(super) struct OnCluster {
     options: Options,
@@ -75,7 +75,7 @@ impl Demonstration for OnCluster {
         step(loads, "a broken file")?;
         self.file_before = Some(file.clone());
         let break_file = async || set_file(&cluster.kubectl, workspace, &broken).await;
-        everywhere(cluster, REFUSED, break_file).await?;
+        everywhere(cluster, REJECTED, break_file).await?;
         step(loads, "back")?;
         let put_back = async || {
             set_file(&cluster.kubectl, workspace, &file).await?;
@@ -181,4 +181,17 @@ async fn set_file(kubectl: &Kubectl, workspace: &Workspace, file: &Path) -> Resu
         &rendered,
     ];
     Ok(kubectl.run(&patch).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_services_log_what_the_demonstration_waits_for() {
+        let taken_up = include_str!("../../../../../shared/src/reload/progress.rs");
+        assert!(taken_up.contains(&format!("\"{CHANGED}\"")), "{CHANGED}");
+        let rejected = include_str!("../../../../../shared/src/reload/reloader.rs");
+        assert!(rejected.contains(&format!("\"{REJECTED};")), "{REJECTED}");
+    }
 }
