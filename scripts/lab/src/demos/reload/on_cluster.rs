@@ -16,10 +16,10 @@ use crate::wait::within;
 use crate::workspace::Workspace;
 
 const A_SECOND: Duration = Duration::from_secs(1);
-/// How long a kubelet may take to bring a change to its pods.
+/// The time within which a kubelet brings a change to its pods.
 const KUBELET_SECONDS: (&str, f64) = ("KUBELET_SECONDS", 150.0);
 
-/// What every gateway pod logs of settings that it takes up, and of those that it does not.
+/// Log messages of a gateway for settings that it takes up, and for those that it refuses.
 const CHANGED: &str = "settings changed";
 const REFUSED: &str = "refused";
 
@@ -27,7 +27,7 @@ pub(super) struct OnCluster {
     options: Options,
     workspace: Workspace,
     cluster: Option<Cluster>,
-    /// What is to be put back.
+    /// Values that are to be put back.
     level_before: Option<String>,
     file_before: Option<PathBuf>,
 }
@@ -131,7 +131,7 @@ async fn nudge(cluster: &Cluster) -> Result<(), KubectlError> {
     cluster.kubectl.run_silently(&annotate).await
 }
 
-/// Whether every gateway pod has logged the text since then.
+/// Gives true when every gateway pod has logged the text since then.
 async fn all_log(cluster: &Cluster, since: &str, text: &str) -> Result<bool, KubectlError> {
     let names = "jsonpath={.items[*].metadata.name}";
     let pods = cluster
