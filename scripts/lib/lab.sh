@@ -5,19 +5,35 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-lab=${LAB:-}
-if [ -z "$lab" ]; then
-  # The options are printed without building the program that reads them.
-  name=$1
-  [ "$name" != demo ] || name=$2
-  for argument in "$@"; do
-    case $argument in --help | -h) cat "$ROOT/scripts/lab/usage/$name.txt" && exit 0 ;; esac
-  done
-  need_cargo
-  lab=$(cargo_target)/debug/lab
-  # The first build takes a while and shows how far it is.
-  quiet=(--quiet)
-  if [ ! -x "$lab" ]; then say "building scripts/lab (once)" && quiet=(); fi
-  (cd "$ROOT" && cargo build ${quiet[@]+"${quiet[@]}"} --package lab) || die "$EXIT_FAILED" "the build failed: see above"
+if [ -n "${LAB:-}" ]; then exec "$LAB" "$@"; fi
+
+# The options are printed without building the program that reads them.
+name=$1
+[ "$name" != demo ] || name=$2
+for argument in "$@"; do
+  case $argument in --help | -h) cat "$ROOT/scripts/lab/usage/$name.txt" && exit 0 ;; esac
+done
+
+need_cargo
+target=$(cargo_target)/debug
+
+# build ARGUMENTS...
+build() { (cd "$ROOT" && cargo build "$@") || die "$EXIT_FAILED" "the build failed: see above"; }
+
+# The services that it starts are built in the same call: one after the other would build most dependencies twice.
+case " $* " in
+*" --bin-dir "* | *" --release "*) services='' ;;
+" up "* | *" --local "*) services=yes ;;
+*) services='' ;;
+esac
+if [ -n "$services" ]; then
+  say "building: cargo build --bin gateway --bin ml-inference --bin lab"
+  build --package gateway --package ml-inference --package lab --bin gateway --bin ml-inference --bin lab
+  set -- "$@" --bin-dir "$target"
+elif [ -x "$target/lab" ]; then
+  build --quiet --package lab
+else
+  say "building scripts/lab (once)"
+  build --package lab
 fi
-exec "$lab" "$@"
+exec "$target/lab" "$@"

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::common::{Gateway, problem};
+use crate::harness::{Gateway, problem};
 use shared::test_util::{DEADLINE, DnsServer, Scratch, eventually, pods};
 
 const NAME: &str = "ml-inference-service.mlops-lab.svc.cluster.local.";

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::common::{BINARY, Gateway, variables};
+use crate::harness::{BINARY, Gateway, variables};
 use serde_json::Value;
 use shared::test_util::{
     ApiServer, Asked, DEADLINE, DnsServer, Mood, NAMESPACE, Pod, Process, SERVICE, Scratch, TlsFront, Upstream,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::common::{Gateway, problem};
+use crate::harness::{Gateway, problem};
 use shared::test_util::{DEADLINE, Upstream, eventually};
 
 /// An address where nothing listens.

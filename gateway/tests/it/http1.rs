@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::common::Gateway;
+use crate::harness::Gateway;
 use shared::test_util::{DEADLINE, RawClient, RawResponse, Signal, Upstream, eventually};
 use tokio::sync::watch;
 

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::common::{Gateway, yaml};
+use crate::harness::{Gateway, yaml};
 
 type Body = BoxBody<Bytes, Infallible>;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{BINARY, Gateway, variables, yaml};
+use crate::harness::{BINARY, Gateway, variables, yaml};
 use shared::test_util::{DEADLINE, Process, RawClient, Scratch, Signal, Upstream, eventually};
 
 /// Answers when the test says so.

@@ -2,7 +2,7 @@
 
 use shared::test_util::{DEADLINE, Upstream, eventually};
 
-use crate::common::{Gateway, yaml};
+use crate::harness::{Gateway, yaml};
 
 const OPEN_UPSTREAM: &str = "gateway_upstream_connections_open{cluster=\"backend:5000\"}";
 

@@ -1,10 +1,10 @@
 //! The real gateway binary on real sockets: routing, faults of upstreams, DNS, EndpointSlices, limits, start to exit.
 
-mod common;
 mod dns;
 mod endpoint_slices;
 mod faults;
 mod h2c;
+mod harness;
 mod http1;
 mod http2;
 mod lifecycle;

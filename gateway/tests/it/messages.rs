@@ -6,7 +6,7 @@ use std::time::Duration;
 use shared::test_util::Upstream;
 use tokio::sync::{Mutex, mpsc};
 
-use crate::common::{Gateway, yaml};
+use crate::harness::{Gateway, yaml};
 
 const MIB: usize = 1024 * 1024;
 /// A body of a GiB, in parts of a MiB.

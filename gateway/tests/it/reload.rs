@@ -9,7 +9,7 @@ use shared::test_util::{DEADLINE, DnsServer, Mount, Upstream, eventually, pods};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::common::{Gateway, yaml};
+use crate::harness::{Gateway, yaml};
 
 /// Looks often, so that no test has to wait for a second.
 const OFTEN: (&str, &str) = ("RELOAD_INTERVAL", "0.01");

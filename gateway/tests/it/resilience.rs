@@ -8,7 +8,7 @@ use shared::test_util::{DEADLINE, Upstream, eventually};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::common::{Gateway, problem, yaml};
+use crate::harness::{Gateway, problem, yaml};
 
 /// An upstream that answers each request with `status`, and how many it has seen.
 async fn counting(status: u16, body: &'static str) -> (Upstream, Arc<AtomicUsize>) {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::common::{Gateway, problem, yaml};
+use crate::harness::{Gateway, problem, yaml};
 use shared::test_util::{DEADLINE, Upstream, eventually};
 
 /// Heads and bodies, in the order they came.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::common::Gateway;
+use crate::harness::Gateway;
 use shared::test_util::{DEADLINE, RawClient, RawResponse, Signal, Upstream, UpstreamConnection, eventually};
 use tokio::sync::{mpsc, watch};
 
@@ -378,7 +378,7 @@ async fn a_switch_before_the_body_has_ended_is_no_answer() {
 #[tokio::test]
 async fn each_tunnel_holds_a_place_at_its_endpoint() {
     let upstream = echoing().await;
-    let yaml = crate::common::yaml(&[upstream.address]);
+    let yaml = crate::harness::yaml(&[upstream.address]);
     let yaml = yaml.replace("routes:", "    max_concurrency: 2\n    max_queue: 0\nroutes:");
     let gateway = Gateway::start(&yaml, &[]).await;
     let (first, _second) = (tunnel(&gateway).await, tunnel(&gateway).await);

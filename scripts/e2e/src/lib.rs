@@ -41,7 +41,7 @@ pub fn installed(name: &str) -> Option<PathBuf> {
     candidates.find(|candidate| candidate.is_file())
 }
 
-/// Whether a test has to be left out because this tool is not installed. With REQUIRE_ALL, that is a failure.
+/// Gives true when a test is left out because this tool is not installed. With REQUIRE_ALL, that is a failure.
 ///
 /// # Panics
 /// When the tool is missing and REQUIRE_ALL is set.

@@ -31,7 +31,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// What follows the command's name.
+    /// Reads the arguments after the command's name.
     pub fn new(arguments: impl IntoIterator<Item = OsString>) -> Self {
         Self {
             parser: lexopt::Parser::from_args(arguments.into_iter().collect::<Vec<_>>()),

@@ -33,12 +33,12 @@ pub fn repository() -> PathBuf {
     manifest.ancestors().nth(2).unwrap_or(manifest).to_owned()
 }
 
-/// Where reports of loads are kept: in the directory that LOAD_REPORTS names, so that two may run at a time.
+/// The directory of the loads' reports; LOAD_REPORTS names another, so that two may run at a time.
 pub fn reports() -> PathBuf {
     given("LOAD_REPORTS").map_or_else(|| repository().join("target/load-test"), PathBuf::from)
 }
 
-/// Whether a program of this name is in PATH.
+/// Gives true when a program of this name is in PATH.
 pub fn is_installed(name: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).any(|directory| is_executable(&directory.join(name)))
@@ -109,7 +109,7 @@ fn cargo(arguments: &[&str]) -> Result<(), BinaryError> {
     }
 }
 
-/// Where cargo puts what it builds for this machine; a profile's directory comes after it.
+/// The directory in which cargo builds for this machine; a profile's directory comes after it.
 fn target_directory() -> Result<PathBuf, BinaryError> {
     let output = command(&["metadata", "--format-version", "1", "--no-deps"])
         .stderr(Stdio::inherit())

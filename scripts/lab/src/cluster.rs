@@ -14,10 +14,10 @@ pub use error::{ClusterError, tag_of};
 pub use kind::Kind;
 pub use kubectl::{Kubectl, KubectlError};
 
-/// What the command line says about the cluster.
+/// The cluster as the command line describes it.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// What to ask; by default the gateway's nodePort.
+    /// The URL of the model; by default the gateway's nodePort.
     pub url: Option<String>,
     pub overlay: String,
     /// The kubectl context; by default the current one.
@@ -41,7 +41,7 @@ impl Default for Place {
 pub struct Cluster {
     pub context: String,
     pub namespace: String,
-    /// Where the model answers.
+    /// The URL at which the model answers.
     pub url: String,
     pub timeout: Duration,
     pub probe: Probe,
@@ -103,7 +103,7 @@ impl Cluster {
         self.kubectl.read(&["get", "hpa", "-o", named]).await
     }
 
-    /// How many replicas of ml-inference are wanted.
+    /// The number of replicas that the Deployment ml-inference asks for.
     pub async fn replicas(&self) -> Result<String, KubectlError> {
         let wanted = "jsonpath={.spec.replicas}";
         self.kubectl

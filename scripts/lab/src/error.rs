@@ -81,7 +81,7 @@ impl Error {
         }
     }
 
-    /// Whether the command line is wrong.
+    /// Gives true when the command line is wrong.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Usage(_) | Self::Binary(BinaryError::NoDirectory(_)))
     }

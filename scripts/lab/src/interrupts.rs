@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Once installed, none of the three ends the program by itself any more.
+/// Handlers; once installed, none of the three signals ends the program by itself any more.
 #[derive(Debug)]
 pub struct Interrupts {
     interrupt: Signal,

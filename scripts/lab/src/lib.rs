@@ -16,7 +16,7 @@
 //! | `demo` | the course of every demonstration: options, load, steps, verdict | everything below |
 //! | `error` | all errors, their exit statuses and advice | everything below |
 //! | `pair` | the services as processes, their ports and files | `wait`, `workspace`, `probe`, `environment`, `terminal` |
-//! | `cluster` | kubectl, contexts, addresses, rollouts | `binaries`, `wait`, `workspace`, `probe`, `environment`, `terminal` |
+//! | `cluster` | kubectl, contexts, addresses, rollouts | `binaries`, `wait`, `probe`, `environment`, `terminal` |
 //! | `load` | the load tests that run beside, and their reports | `terminal` |
 //! | `binaries` | programs that are built or given | `environment`, `terminal` |
 //! | `wait` | conditions that are waited for | nothing |

@@ -63,7 +63,7 @@ impl Loads {
         }
     }
 
-    /// Whether any was ever started.
+    /// Gives true when any load was ever started.
     pub fn have_begun(&self) -> bool {
         !self.loads.is_empty()
     }

@@ -30,7 +30,7 @@ pub use service::{Output, Service, ServiceError};
 use service::{Program, drain_settings};
 pub use status::Status;
 
-/// gateway/tests/schema.rs holds it against the schema.
+/// The gateway's file; gateway/tests/schema.rs validates it against the schema.
 const GATEWAY_YAML: &str = include_str!("pair/gateway.yaml.template");
 
 const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
@@ -42,7 +42,7 @@ pub struct Pair {
     pub probe: Probe,
     binaries: PathBuf,
     output: Output,
-    /// Beside what each process gets of its own.
+    /// Variables of every process.
     environment: Vec<(String, OsString)>,
     replicas: BTreeMap<u16, Service>,
     gateways: BTreeMap<u16, Service>,
@@ -223,21 +223,16 @@ impl Pair {
         for gateway in self.gateways.values_mut() {
             gateway.still_runs()?;
         }
-        let mut ended = None;
         self.replicas.retain(|_, replica| match replica.still_runs() {
             Ok(()) => true,
-            Err(error) => {
-                ended.replace(error).iter().for_each(ServiceError::report);
+            Err(ended) => {
+                ended.report();
                 false
             }
         });
-        match ended {
-            Some(error) if self.replicas.is_empty() => Err(error),
-            Some(error) => {
-                error.report();
-                Ok(())
-            }
-            None => Ok(()),
+        match self.replicas.is_empty() {
+            true => Err(ServiceError::NoReplica),
+            false => Ok(()),
         }
     }
 

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 /// Between two looks at a condition that lies in another process.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Whether `condition` is met within `patience`; it is looked at once in any case.
+/// Waits until `condition` is met, for `patience` at most, and gives whether it was. It is checked once in any case.
 pub async fn within(patience: Duration, mut condition: impl AsyncFnMut() -> bool) -> bool {
     let deadline = Instant::now() + patience;
     while !condition().await {

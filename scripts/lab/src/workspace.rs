@@ -5,6 +5,9 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
+/// Directories of one name that are passed over.
+const MOST_LEFT_BEHIND: u32 = 100;
+
 #[derive(Debug)]
 pub struct Workspace {
     directory: PathBuf,
@@ -12,10 +15,17 @@ pub struct Workspace {
 
 impl Workspace {
     pub fn create() -> io::Result<Self> {
-        let directory = std::env::temp_dir().join(format!("mlops-lab.{}", std::process::id()));
-        // It fails where somebody else has made it before.
-        DirBuilder::new().mode(0o700).create(&directory)?;
-        Ok(Self { directory })
+        let mut tried = 0;
+        loop {
+            let name = format!("mlops-lab.{}-{tried}", std::process::id());
+            let directory = std::env::temp_dir().join(name);
+            match DirBuilder::new().mode(0o700).create(&directory) {
+                Ok(()) => return Ok(Self { directory }),
+                // A run that was killed has left it behind.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tried < MOST_LEFT_BEHIND => tried += 1,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

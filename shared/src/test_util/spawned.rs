@@ -63,7 +63,7 @@ impl Spawned {
         }
     }
 
-    /// Whether both streams have ended: no line will come any more.
+    /// True when both streams have ended: no line will come any more.
     pub fn is_silent(&self) -> bool {
         self.readers.iter().all(JoinHandle::is_finished)
     }

@@ -15,7 +15,7 @@ use crate::engine::EngineError;
 use crate::http::answer::Answer;
 use crate::http::body::BodyError;
 use crate::protocol::{InputError, open_inference, tf_serving};
-use crate::repository::{Asked, ControlError};
+use crate::repository::{CommandError, CommandKind};
 use crate::route::Route;
 
 const MEND: &str = "cargo test -p ml-inference --lib statuses";
@@ -40,7 +40,7 @@ fn errors() -> Vec<RequestError> {
         RequestError::TfServing(_) => tf_serving::Error::NoModelName.into(),
         RequestError::OpenInference(_) => open_inference::Error::Path.into(),
         RequestError::Find(_) => RequestError::Find(FindError::NoModel { model: model() }),
-        RequestError::Control(_) => ControlError::Gone.into(),
+        RequestError::Control(_) => CommandError::Gone.into(),
         RequestError::Engine(_) => EngineError::BadOutput.into(),
         RequestError::Loading => RequestError::Loading,
         RequestError::Unloaded { .. } => RequestError::Unloaded { model: model() },
@@ -89,7 +89,7 @@ fn protocol_errors() -> Vec<RequestError> {
         V1::TooLarge { .. } => V1::TooLarge { limit: LIMIT },
     );
     let v2 = samples!(V2:
-        V2::Json(_) | V2::Misfit(_) | V2::Path => V2::Path,
+        V2::Json(_) | V2::InputMismatch(_) | V2::Path => V2::Path,
         V2::HeaderLength { .. } => V2::HeaderLength { found: "x".to_owned(), body: LIMIT },
         V2::Member { .. } => V2::Member { field: "inputs[x].data".to_owned(), problem: problem() },
         V2::TooLarge { .. } => V2::TooLarge { field: "inputs[x].data".to_owned(), limit: LIMIT },
@@ -108,16 +108,16 @@ fn model_errors() -> Vec<RequestError> {
         },
         FindError::NoLabel { .. } => FindError::NoLabel { model: model(), label: "stable".to_owned() },
     );
-    let commands = samples!(ControlError:
-        ControlError::NoModel { .. } => ControlError::NoModel { model: model() },
-        ControlError::NoDirectory { .. } => ControlError::NoDirectory { model: model() },
-        ControlError::BuiltIn { .. } => ControlError::BuiltIn { model: model() },
-        ControlError::Refused { .. } => ControlError::Refused { model: model(), problem: problem() },
-        ControlError::Unreadable { .. } => ControlError::Unreadable { problem: problem() },
-        ControlError::Busy { .. } => ControlError::Busy { limit: LIMIT },
-        ControlError::TooManyUnloaded { .. } => ControlError::TooManyUnloaded { limit: LIMIT },
-        ControlError::Late { .. } => ControlError::Late { model: model(), asked: Asked::Load, limit: Duration::from_secs(50) },
-        ControlError::Gone => ControlError::Gone,
+    let commands = samples!(CommandError:
+        CommandError::NoModel { .. } => CommandError::NoModel { model: model() },
+        CommandError::NoDirectory { .. } => CommandError::NoDirectory { model: model() },
+        CommandError::BuiltIn { .. } => CommandError::BuiltIn { model: model() },
+        CommandError::Refused { .. } => CommandError::Refused { model: model(), problem: problem() },
+        CommandError::Unreadable { .. } => CommandError::Unreadable { problem: problem() },
+        CommandError::Busy { .. } => CommandError::Busy { limit: LIMIT },
+        CommandError::TooManyUnloaded { .. } => CommandError::TooManyUnloaded { limit: LIMIT },
+        CommandError::Late { .. } => CommandError::Late { model: model(), kind: CommandKind::Load, limit: Duration::from_secs(50) },
+        CommandError::Gone => CommandError::Gone,
     );
     let engine = samples!(EngineError:
         EngineError::Input(_) | EngineError::BadOutput => EngineError::BadOutput,

@@ -1,8 +1,8 @@
 //! deploy/Dockerfile, as users build it.
 //!
-//! With podman on Linux this machine's own Rust and C toolchain, mounted into an empty image, stands in for the Rust image: that
+//! This machine's own Rust and C toolchain, mounted into an empty image, replaces the Rust image with podman on Linux: that
 //! covers every instruction and a real compile; not the real Rust image and not the release profile's link-time optimization. With
-//! docker nothing stands in: it cannot mount directories while an image is built.
+//! docker the Rust image is the real one: docker cannot mount directories while an image is built.
 
 use std::env;
 use std::fs;
@@ -14,7 +14,7 @@ use e2e::repository;
 
 use crate::engine::Engine;
 
-/// What a toolchain needs beside Rust's own.
+/// Directories that a toolchain needs beside Rust's own.
 const SYSTEM: [&str; 7] = [
     "/usr/bin",
     "/usr/lib",

@@ -14,7 +14,7 @@ use shared::http_client;
 use shared::test_util::Scratch;
 use tokio::time::{Instant, sleep};
 
-/// As deploy/ runs them: nothing writable, no capability, no way to more.
+/// Restrictions as in deploy/: nothing writable, no capability, no way to more.
 const HARDENED: [&str; 5] = [
     "--read-only",
     "--cap-drop",
@@ -22,7 +22,7 @@ const HARDENED: [&str; 5] = [
     "--security-opt",
     "no-new-privileges",
 ];
-/// How long a container may take to be found and to answer.
+/// The time within which a container is found and answers.
 const WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Two seconds of draining each instead of five: nine processes are stopped here, one after the other.
@@ -30,7 +30,7 @@ const DRAIN: &str = "DRAIN_WINDOW=2";
 
 pub(crate) struct Engine {
     pub(crate) name: &'static str,
-    /// In front of every name, so that nobody's api-gateway:1.0 is overwritten.
+    /// The beginning of every name, so that nobody's api-gateway:1.0 is overwritten.
     pub(crate) run: String,
     pub(crate) scratch: Scratch,
     pub(crate) client: reqwest::Client,

@@ -15,7 +15,7 @@ const ALIAS: &str = "ml-inference-service";
 /// Published on 127.0.0.1; no other test takes them.
 const PORT: u16 = 31600;
 const ADMIN_PORT: u16 = 31610;
-/// The load ends when it is told to.
+/// Options of the load, which ends at SIGTERM.
 const LOAD: &str = "--rate 100 --connections 16 --duration 20m --timeout 5s --quiet";
 const LOAD_ENDS_WITHIN: Duration = Duration::from_secs(30);
 
@@ -26,7 +26,7 @@ struct Images {
     new: String,
 }
 
-/// Who answered, and with which version.
+/// The pod and the version of an answer.
 struct Answer {
     pod: String,
     version: String,

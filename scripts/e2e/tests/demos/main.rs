@@ -10,21 +10,19 @@ use shared::test_util::{Finished, Process, Scratch};
 
 /// Each takes about ten seconds, the gateways' updates half a minute.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// The gateway's port and the first replica's; no other test takes them.
-const PORTS: [&str; 4] = ["--port", "31500", "--ml-port", "31520"];
-
 fn binaries() -> PathBuf {
     let gateway = binary("gateway");
     gateway.parent().expect("a binary lies in a directory").to_owned()
 }
 
-async fn run(script: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
+/// Runs a script on ports that no other test takes: the gateway's is `port`.
+async fn run(port: u16, script: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Finished {
     let reports = Scratch::new("demos");
     let mut command = Command::new(repository().join("scripts").join(script));
     command
         .args(["--local", "--bin-dir"])
         .arg(binaries())
-        .args(PORTS)
+        .args(["--port", &port.to_string(), "--ml-port", &(port + 20).to_string()])
         .args(arguments)
         .env("LAB", binary("lab"))
         .env("LOAD_TEST", binary("load-test"))
@@ -35,7 +33,7 @@ async fn run(script: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Fi
     process.wait_exit(PATIENCE).await
 }
 
-/// How many requests failed, of how many.
+/// The number of failed requests, and of all.
 #[track_caller]
 fn verdict(finished: &Finished) -> (u64, u64) {
     let last = finished.stdout.lines().last().unwrap_or_default();
@@ -67,7 +65,7 @@ fn expect_said(finished: &Finished, texts: &[&str]) {
 
 #[tokio::test]
 async fn no_request_fails_while_replicas_are_replaced_by_another_version() {
-    let finished = run("rolling-update.sh", &[], &[]).await;
+    let finished = run(31700, "rolling-update.sh", &[], &[]).await;
     expect_no_loss(&finished);
     expect_said(
         &finished,
@@ -80,26 +78,26 @@ async fn no_request_fails_while_replicas_are_replaced_by_another_version() {
 
 #[tokio::test]
 async fn no_request_fails_while_replicas_come_and_go() {
-    let finished = run("scale.sh", &[], &[]).await;
+    let finished = run(31730, "scale.sh", &[], &[]).await;
     expect_no_loss(&finished);
     expect_said(&finished, &["6 replicas answer", "2 replicas answer"]);
 }
 
 #[tokio::test]
 async fn no_request_fails_while_replicas_end_die_and_freeze() {
-    let finished = run("kill.sh", &[], &[]).await;
+    let finished = run(31760, "kill.sh", &[], &[]).await;
     expect_no_loss(&finished);
     expect_said(&finished, &["ml-inference-3 is frozen", "it goes on"]);
 }
 
 #[tokio::test]
 async fn no_request_fails_while_settings_change() {
-    let finished = run("reload.sh", &[], &[]).await;
+    let finished = run(31790, "reload.sh", &[], &[]).await;
     expect_no_loss(&finished);
     expect_said(&finished, &["refused: \"", "a key that is gone is answered 401"]);
 }
 
-/// Whether a network namespace with iptables can be had.
+/// Gives true when no network namespace with iptables can be had.
 fn no_network() -> bool {
     let try_out = |command: &str| {
         let trial = Command::new("unshare")
@@ -119,7 +117,7 @@ async fn no_request_fails_on_kept_or_new_connections_while_gateways_and_replicas
     if no_network() {
         return;
     }
-    let finished = run("rolling-update.sh", &["--both"], &[]).await;
+    let finished = run(31820, "rolling-update.sh", &["--both"], &[]).await;
     expect_no_loss(&finished);
     expect_said(
         &finished,
@@ -135,7 +133,7 @@ async fn without_a_drain_window_of_the_gateway_requests_are_lost_and_it_says_so(
     if no_network() {
         return;
     }
-    let finished = run("rolling-update.sh", &["--gateway"], &[("DRAIN_WINDOW", "0")]).await;
+    let finished = run(31850, "rolling-update.sh", &["--gateway"], &[("DRAIN_WINDOW", "0")]).await;
     assert_eq!(finished.code, 1, "{}{}", finished.stdout, finished.stderr);
     expect_said(&finished, &["Connection refused"]);
     assert!(verdict(&finished).0 > 0, "{}{}", finished.stdout, finished.stderr);

@@ -21,6 +21,7 @@ const CRATES: &[(&str, &str)] = &[
     ("shared", "shared"),
     ("gateway", "gateway"),
     ("ml-inference", "ml-inference"),
+    ("model-runtime", "ml-inference/runtime"),
     ("load-test", "scripts/load-test"),
     ("lab", "scripts/lab"),
 ];

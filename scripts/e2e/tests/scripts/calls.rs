@@ -4,7 +4,7 @@ use e2e::repository;
 
 use crate::stage::Stage;
 
-/// What every call of kubectl has in the namespace of the base.
+/// The beginning of every call of kubectl in the namespace of the base.
 const IN_NAMESPACE: &str = "kubectl --context kind-mlops-lab --namespace mlops-lab ";
 /// The calls with which a demonstration finds its way: context, version, namespace, both deployments, the Service.
 const CHECKS: usize = 6;
@@ -19,7 +19,7 @@ impl Stage {
             .collect()
     }
 
-    /// What kubectl was asked for once the checks were over, without the options that every call has.
+    /// Calls of kubectl after the checks, without the options that every call has.
     pub(crate) fn calls_after_checks(&self) -> Vec<String> {
         let calls = self.calls().into_iter().skip(CHECKS);
         calls
@@ -72,7 +72,7 @@ fn mask(call: &str) -> String {
     words.join(" ").replace(" --label", "")
 }
 
-/// …/mlops-lab.x/file becomes TMP/file, whatever stands before a colon or an equals sign.
+/// …/mlops-lab.x/file becomes TMP/file, also after a colon or an equals sign.
 fn mask_directory(word: &str) -> String {
     let Some(at) = word.find("/mlops-lab.") else {
         return word.to_owned();

@@ -8,7 +8,10 @@ async fn log_level_a_broken_file_and_back_each_seen_in_the_log_of_every_gateway_
     stage.set("log-level", "info");
     let ran = stage.run("reload.sh", &[]).await;
     ran.ends_with(0)
-        .says(&["every gateway pod: settings changed", "every gateway pod: refused"])
+        .says(&[
+            "every gateway pod: settings changed",
+            "every gateway pod: changed settings rejected",
+        ])
         .concludes("failed requests: 0 of 1000");
     assert_eq!(stage.read("log-level"), "info");
     let calls = stage.calls_after_checks();

@@ -1,4 +1,4 @@
-//! What answers where kubectl says that the pair is: a gateway with replicas behind it, as the files of the stage say.
+//! A server at the address that kubectl names: a gateway with replicas behind it, as the files of the stage say.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -68,7 +68,7 @@ impl Replies {
         )
     }
 
-    /// Whether this request is one of those that get no answer.
+    /// Gives true when this request is one of those that get no answer.
     fn is_silent(&self) -> bool {
         let Some(left) = self.read("no-answer") else {
             return false;

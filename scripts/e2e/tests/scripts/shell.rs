@@ -1,4 +1,4 @@
-//! What is still shell.
+//! The scripts that are shell.
 
 use std::fs;
 use std::path::PathBuf;

@@ -108,7 +108,7 @@ impl Stage {
         text.trim_end_matches('\n').to_owned()
     }
 
-    /// What kubectl got on its standard input, call by call.
+    /// kubectl's standard input, call by call.
     pub(crate) fn inputs(&self) -> Vec<String> {
         let entries = fs::read_dir(self.files()).expect("readable");
         let mut inputs: Vec<(usize, String)> = entries
@@ -122,7 +122,7 @@ impl Stage {
         inputs.into_iter().map(|(_, text)| text).collect()
     }
 
-    /// What the load test will have seen.
+    /// The requests that the load test will have seen.
     pub(crate) fn load_finds(&self, failed: u32, requests: u32) {
         let summary = format!("pods and latencies\nfailed requests: {failed} of {requests}");
         self.set("load-summary", &summary);

@@ -138,7 +138,7 @@ async fn node_address(outside: &Kubectl) -> Result<Option<String>, ClusterError>
     Ok(None)
 }
 
-/// How to reach the gateway when its nodePort is not reachable from here.
+/// Other ways to the gateway when its nodePort is not reachable from here.
 pub(super) async fn other_ways(outside: &Kubectl, context: &str, namespace: &str) -> Vec<String> {
     let mut ways = Vec::new();
     if let Kind::Minikube { profile } = Kind::of(context, outside).await {

@@ -45,7 +45,7 @@ pub enum ClusterError {
 }
 
 impl ClusterError {
-    /// Whether something that is needed is not there, as opposed to a failure.
+    /// Gives true when a tool, a cluster or an object is missing, as opposed to a failure.
     pub fn is_absence(&self) -> bool {
         matches!(
             self,

@@ -10,20 +10,20 @@ use tokio::process::Command;
 pub enum KubectlError {
     #[error("cannot run kubectl: {0}")]
     Start(io::Error),
-    /// What it said itself is on standard error.
+    /// kubectl's own message is on standard error.
     #[error("kubectl {0} failed")]
     Failed(String),
 }
 
 #[derive(Debug, Clone, Default)]
 pub struct Kubectl {
-    /// What comes before the arguments of every call.
+    /// Options before the arguments of every call.
     before: Vec<String>,
-    /// What it prints goes to standard error: the last line on standard output is the verdict.
+    /// Output goes to standard error: the last line on standard output is the verdict.
     aside: bool,
 }
 
-/// What a call printed.
+/// The output of a call.
 #[derive(Debug)]
 pub struct Printed {
     pub succeeded: bool,
@@ -32,7 +32,7 @@ pub struct Printed {
 }
 
 impl Kubectl {
-    /// In a context, outside of any namespace.
+    /// kubectl in a context, outside of any namespace.
     pub fn in_context(context: &str) -> Self {
         Self {
             before: vec!["--context".to_owned(), context.to_owned()],

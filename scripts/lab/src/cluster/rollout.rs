@@ -10,12 +10,12 @@ use crate::environment::seconds;
 use crate::terminal::print_error;
 use crate::wait::within;
 
-/// How long `rollout status` waits before it is looked whether there is anything to wait for.
+/// The time that `rollout status` waits before the pods are checked for an image that cannot be had.
 const LOOK: Duration = Duration::from_secs(5);
 /// The pods' grace period, 30 s, and some slack.
 const GONE_SECONDS: (&str, f64) = ("GONE_SECONDS", 45.0);
 
-/// Why a container waits whose image cannot be had.
+/// Reasons of a waiting container whose image cannot be had.
 const NO_IMAGE: [&str; 4] = [
     "ErrImagePull",
     "ImagePullBackOff",

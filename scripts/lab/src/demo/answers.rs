@@ -1,4 +1,4 @@
-//! Who answers, and with which version, as a client sees it.
+//! Pods and versions that answer, as a client sees them.
 
 use std::time::Duration;
 

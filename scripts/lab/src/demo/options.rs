@@ -12,12 +12,12 @@ use crate::load::Requests;
 use crate::pair::{HIGHEST_GATEWAY_PORT, Output, Pair, Ports};
 
 const DEFAULT_RATE: u32 = 100;
-/// So that there is room for more replicas than one.
+/// A lower bound than the highest port: more replicas follow.
 const HIGHEST_REPLICA_PORT: u16 = 65500;
 
 #[derive(Debug)]
 pub(crate) struct Options {
-    /// With processes of this machine instead of a cluster.
+    /// Processes of this machine instead of a cluster.
     pub local: bool,
     /// Requests a second, when they were given.
     pub rate: Option<u32>,

@@ -66,7 +66,7 @@ struct Hpa {
     changed: Changed,
 }
 
-/// What is to be put back.
+/// Changes that are to be put back.
 #[derive(Debug, Default)]
 struct Changed {
     /// MODEL_NAME as it was, once it is another.

@@ -66,7 +66,7 @@ impl Local {
 
 struct OnCluster {
     options: Options,
-    /// Once it is being scaled: the cluster, and how many replicas there were before.
+    /// The cluster and its number of replicas before, from the time that it is scaled.
     scaled: Option<(Cluster, String)>,
 }
 

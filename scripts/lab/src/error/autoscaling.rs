@@ -1,4 +1,4 @@
-//! Why an autoscaler cannot be shown, or does not do what it should.
+//! Reasons for which an autoscaler cannot be shown, and its faults.
 
 use crate::cluster::Kind;
 use crate::terminal::{error, warn};
@@ -46,7 +46,7 @@ pub enum AutoscalingError {
 }
 
 impl AutoscalingError {
-    /// Whether something that is needed is not there.
+    /// Gives true when metrics or a model are missing, as opposed to a failure.
     pub fn is_absence(&self) -> bool {
         matches!(self, Self::NoMetrics { .. } | Self::NoModel { .. })
     }
@@ -67,7 +67,7 @@ impl AutoscalingError {
     }
 }
 
-/// How the metrics can be had, by the tool that made the cluster.
+/// Advice on installing metrics-server, by the tool that made the cluster.
 fn metrics_advice(problem: &str, place: &Where) -> Vec<String> {
     let Where {
         context,

@@ -1,4 +1,4 @@
-//! Why a network of its own cannot be had.
+//! Reasons for which a network namespace cannot be made.
 
 use std::io;
 
@@ -21,7 +21,7 @@ pub enum NetworkError {
 }
 
 impl NetworkError {
-    /// Whether something that is needed is not there.
+    /// Gives true when a tool or a permission is missing, as opposed to a failure.
     pub fn is_absence(&self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! What goes wrong in a demonstration that is not the fault of a tool: the pair does not do what it should.
+//! Faults of the pair in a demonstration, and states of the cluster in which one cannot begin.
 
 use crate::terminal::{error, warn};
 
@@ -43,7 +43,7 @@ impl StepError {
         }
     }
 
-    /// What to do about it, where the demonstration cannot even begin.
+    /// Advice, for a demonstration that cannot begin.
     fn advice(&self) -> Option<String> {
         match self {
             Self::Autoscaled { .. } => Some("scripts/hpa.sh shows it at work".to_owned()),

@@ -52,7 +52,7 @@ impl Ports {
     }
 }
 
-/// Whether anything accepts connections on this port of 127.0.0.1.
+/// Gives true when this port of 127.0.0.1 accepts connections.
 pub(super) fn is_in_use(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }

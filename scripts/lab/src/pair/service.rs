@@ -18,7 +18,7 @@ use crate::terminal::{prefix, print, print_error, warn};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// What a process may take for its end beyond its drain.
+/// Time for a process's end beyond its drain.
 const SLACK: Duration = Duration::from_secs(5);
 /// Lines that are shown of a process that ended by itself.
 const LAST_LINES: usize = 20;
@@ -35,6 +35,8 @@ pub enum ServiceError {
     },
     #[error("{name} is not ready after {} s: {url} does not answer 200", READY_WITHIN.as_secs())]
     NotReady { name: String, url: String },
+    #[error("no replica is left")]
+    NoReplica,
     #[error("{name} cannot be waited for: {error}")]
     Wait { name: String, error: io::Error },
 }
@@ -48,12 +50,12 @@ fn meaning(status: i32) -> &'static str {
     }
 }
 
-/// Where a process's output goes.
+/// The destination of a process's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
-    /// To the terminal, each line after the process's name.
+    /// The terminal, each line after the process's name.
     Terminal,
-    /// Nowhere; the last lines are kept for the case that it ends by itself.
+    /// The last lines only, which are shown when the process ends by itself.
     Kept,
 }
 
@@ -61,7 +63,7 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Program {
     pub binary: PathBuf,
-    /// Beside this program's own environment.
+    /// Variables beside this program's own environment.
     pub environment: Vec<(String, OsString)>,
     pub without: &'static [&'static str],
 }
@@ -119,18 +121,19 @@ impl Service {
 
     /// An error when the process has ended.
     pub fn still_runs(&mut self) -> Result<(), ServiceError> {
-        let name = || self.name.clone();
+        let name = self.name.clone();
         match self.spawned.exit_code() {
             Ok(None) => Ok(()),
             Ok(Some(status)) => {
                 self.spawned.finish_output();
+                let last_lines = self.last_lines();
                 Err(ServiceError::Ended {
-                    name: self.name.clone(),
+                    name,
                     status,
-                    last_lines: self.last_lines(),
+                    last_lines,
                 })
             }
-            Err(error) => Err(ServiceError::Wait { name: name(), error }),
+            Err(error) => Err(ServiceError::Wait { name, error }),
         }
     }
 
@@ -167,12 +170,6 @@ impl Service {
         };
         self.spawned.finish_output();
         exited.unwrap_or(-1)
-    }
-
-    /// Ends it in order, and gives the exit status.
-    pub async fn stop(&mut self) -> i32 {
-        self.signal(Signal::TERM);
-        self.stopped().await
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the gateway's status page says about its settings.
+//! The gateway's settings on its status page.
 
 use serde_json::Value;
 
@@ -22,12 +22,12 @@ impl Status {
         Self { text, page }
     }
 
-    /// How often settings were taken up, the start included.
+    /// The number of times that settings were taken up, the start included.
     pub fn generation(&self) -> u64 {
         self.page["config"]["generation"].as_u64().unwrap_or(0)
     }
 
-    /// Why the files as they are now were refused.
+    /// The reason for which the files as they are now were refused.
     pub fn refused(&self) -> Option<&str> {
         self.page["config"]["refused"].as_str()
     }

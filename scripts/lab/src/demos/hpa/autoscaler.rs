@@ -18,7 +18,7 @@ pub(super) struct Autoscaler {
     scale_in: ScaleIn,
 }
 
-/// How it takes replicas away.
+/// The rules by which replicas are removed.
 #[derive(Debug)]
 struct ScaleIn {
     /// Seconds of low readings before the first.
@@ -97,7 +97,7 @@ impl Autoscaler {
         })
     }
 
-    /// How many seconds it takes down to the fewest, from the moment that its readings are low.
+    /// Seconds until only the fewest replicas are left, from the time that the readings are low.
     pub(super) fn scale_in_seconds(&self, mut replicas: u32, fewest: u32) -> u32 {
         let ScaleIn {
             window,

@@ -1,4 +1,4 @@
-//! What is there before anything is changed.
+//! The state before anything is changed.
 
 use super::model::{self, MODEL};
 use crate::cluster::Cluster;

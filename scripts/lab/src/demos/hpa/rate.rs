@@ -6,7 +6,7 @@ use crate::terminal::note;
 
 /// Answers of /metrics that are looked at: each is of another pod.
 const LOOKS: usize = 8;
-/// How far below its limit a pod stays, and how far above the target it has to come for the autoscaler to see it.
+/// The part of its limit that a pod uses at most, and the multiple of the target that it has to reach for the autoscaler to react.
 const OF_LIMIT: f64 = 0.8;
 const OF_TARGET: f64 = 1.2;
 

@@ -1,4 +1,4 @@
-//! What the autoscaler sees and does, one line for every change, and the replicas that are waited for.
+//! The autoscaler's readings and replicas, one line for every change.
 
 use std::time::{Duration, Instant};
 
@@ -24,9 +24,9 @@ pub(super) struct View<'a> {
     seen: String,
     replicas: u32,
     wanted: u32,
-    /// In percent of what the pods request; empty when there is no reading.
+    /// CPU in percent of the pods' request; empty without a reading.
     cpu: String,
-    /// Since when the replicas, and those that are wanted, are as many.
+    /// The time of the last change of `replicas` or `wanted`.
     replicas_since: Instant,
 }
 
@@ -98,7 +98,7 @@ impl<'a> View<'a> {
         Err(AutoscalingError::NotSettled { replicas, fewest, seen }.into())
     }
 
-    /// Whether the condition is met in time.
+    /// Looks until the condition is met, for `patience` at most, and gives whether it was.
     async fn look_until(
         &mut self,
         loads: &Loads,

@@ -16,18 +16,18 @@ use crate::wait::within;
 use crate::workspace::Workspace;
 
 const A_SECOND: Duration = Duration::from_secs(1);
-/// How long a kubelet may take to bring a change to its pods.
+/// The time within which a kubelet brings a change to its pods.
 const KUBELET_SECONDS: (&str, f64) = ("KUBELET_SECONDS", 150.0);
 
-/// What every gateway pod logs of settings that it takes up, and of those that it does not.
+/// Log messages of a gateway for settings that it takes up, and for those that it rejects.
 const CHANGED: &str = "settings changed";
-const REFUSED: &str = "refused";
+const REJECTED: &str = "changed settings rejected";
 
 pub(super) struct OnCluster {
     options: Options,
     workspace: Workspace,
     cluster: Option<Cluster>,
-    /// What is to be put back.
+    /// Values that are to be put back.
     level_before: Option<String>,
     file_before: Option<PathBuf>,
 }
@@ -75,7 +75,7 @@ impl Demonstration for OnCluster {
         step(loads, "a broken file")?;
         self.file_before = Some(file.clone());
         let break_file = async || set_file(&cluster.kubectl, workspace, &broken).await;
-        everywhere(cluster, REFUSED, break_file).await?;
+        everywhere(cluster, REJECTED, break_file).await?;
         step(loads, "back")?;
         let put_back = async || {
             set_file(&cluster.kubectl, workspace, &file).await?;
@@ -131,7 +131,7 @@ async fn nudge(cluster: &Cluster) -> Result<(), KubectlError> {
     cluster.kubectl.run_silently(&annotate).await
 }
 
-/// Whether every gateway pod has logged the text since then.
+/// Gives true when every gateway pod has logged the text since then.
 async fn all_log(cluster: &Cluster, since: &str, text: &str) -> Result<bool, KubectlError> {
     let names = "jsonpath={.items[*].metadata.name}";
     let pods = cluster
@@ -181,4 +181,17 @@ async fn set_file(kubectl: &Kubectl, workspace: &Workspace, file: &Path) -> Resu
         &rendered,
     ];
     Ok(kubectl.run(&patch).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_services_log_what_the_demonstration_waits_for() {
+        let taken_up = include_str!("../../../../../shared/src/reload/progress.rs");
+        assert!(taken_up.contains(&format!("\"{CHANGED}\"")), "{CHANGED}");
+        let rejected = include_str!("../../../../../shared/src/reload/reloader.rs");
+        assert!(rejected.contains(&format!("\"{REJECTED};")), "{REJECTED}");
+    }
 }

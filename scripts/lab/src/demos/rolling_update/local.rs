@@ -22,7 +22,7 @@ const BEFORE: Duration = Duration::from_secs(1);
 pub(super) struct Local {
     options: Options,
     pair: Pair,
-    /// In front of the gateways, when it is they that are replaced.
+    /// The Service in front of the gateways; unused when only replicas are replaced.
     service: Service,
 }
 

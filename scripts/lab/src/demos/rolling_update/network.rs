@@ -41,7 +41,7 @@ pub(super) fn enter(arguments: &[OsString], services: &Path, load_test: &Path) -
     cannot_run("unshare", command.exec())
 }
 
-/// The arguments of unshare, when all that is needed is there.
+/// The arguments of unshare, when every tool is installed and a trial succeeds.
 fn unshare() -> Result<&'static [&'static str], NetworkError> {
     if !cfg!(target_os = "linux") {
         return Err(NetworkError::NotLinux);

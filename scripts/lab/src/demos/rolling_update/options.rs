@@ -70,7 +70,7 @@ impl Options {
         }))
     }
 
-    /// What the reports are called.
+    /// The name of the reports.
     pub(super) fn name(&self) -> String {
         let what = match self.what {
             What::Model => "",

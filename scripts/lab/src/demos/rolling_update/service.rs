@@ -20,7 +20,7 @@ use crate::pair::Pair;
 use crate::terminal::note;
 use crate::workspace::Workspace;
 
-/// How long a rule outlives its pod's SIGTERM: the kubelet ends the pod and the EndpointSlice changes at the same time, and kube-proxy
+/// The time that a rule outlives its pod's SIGTERM: the kubelet ends the pod and the EndpointSlice changes at the same time, and kube-proxy
 /// writes its rules when the news has reached it.
 const PROXY_TAKES: Duration = Duration::from_millis(500);
 
