@@ -169,6 +169,6 @@ if cargo nextest --version >/dev/null 2>&1 || have kubectl; then
 else
   rust_tests --lib --bins
   rust_tests --test it --test service --test faults --test pair --test settings --test reload --test upstream \
-    --test scripts --test up --test demos --test containers
+    --test scripts --test up --test demos --test containers --test docs --test floors
 fi
 [ "${#failed[@]}" -eq 0 ]

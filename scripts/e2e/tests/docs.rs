@@ -256,7 +256,7 @@ fn documented_messages() -> BTreeSet<String> {
 #[test]
 fn every_warning_and_error_is_on_the_operations_page_and_no_other() {
     let mut logged = BTreeMap::new();
-    for crate_name in ["shared", "gateway", "ml-inference"] {
+    for crate_name in ["shared", "gateway", "ml-inference", "ml-inference/runtime"] {
         for path in sources(&repository().join(crate_name).join("src")) {
             // Tests, and what serves them.
             if path.ends_with("tests.rs") || path.components().any(|part| part.as_os_str() == "test_util") {

@@ -10,10 +10,10 @@ use shared::serve::Refusal;
 use shared::test_util::docs::{Table, check_page, code};
 
 use super::{Dialect, RequestError};
-use crate::catalog::{FindError, State};
+use crate::catalog::{FindError, VersionState};
 use crate::engine::EngineError;
-use crate::http::answer::Answer;
 use crate::http::body::BodyError;
+use crate::http::response::ResponseBody;
 use crate::protocol::{InputError, open_inference, tf_serving};
 use crate::repository::{CommandError, CommandKind};
 use crate::route::Route;
@@ -104,7 +104,7 @@ fn model_errors() -> Vec<RequestError> {
         FindError::NoneAvailable { .. } => FindError::NoneAvailable { model: model() },
         FindError::NoVersion { .. } => FindError::NoVersion { model: model(), version: 7 },
         FindError::NotAvailable { .. } => FindError::NotAvailable {
-            model: model(), version: 7, state: State::Loading,
+            model: model(), version: 7, state: VersionState::Loading,
         },
         FindError::NoLabel { .. } => FindError::NoLabel { model: model(), label: "stable".to_owned() },
     );
@@ -135,7 +135,7 @@ fn model_errors() -> Vec<RequestError> {
 }
 
 fn retry_after(error: RequestError) -> String {
-    let response: Response<Answer> = error.into_response(Dialect::Problem);
+    let response: Response<ResponseBody> = error.into_response(Dialect::Problem);
     let value = response.headers().get(http::header::RETRY_AFTER);
     value.map_or_else(String::new, |value| code(value.to_str().expect("a number")))
 }
