@@ -10,9 +10,9 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ml_inference::onnx;
-use ml_inference::runtime::{ModelRuntime, OnnxRuntime, Parallelism, RunThreads, RuntimeChoice, Runtimes};
-use ml_inference::tensor::{Tensor, TensorError};
+use model_runtime::onnx;
+use model_runtime::tensor::{Tensor, TensorError};
+use model_runtime::{ModelRuntime, OnnxRuntime, Parallelism, RunThreads, RuntimeChoice, Runtimes};
 
 const BATCHES: [usize; 3] = [1, 32, 1000];
 /// Microseconds of a run after which larger batches are left out.

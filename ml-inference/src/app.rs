@@ -17,6 +17,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use model_runtime::onnxruntime::begin_without_telemetry;
+use model_runtime::{OnnxRuntimeError, Parallelism, Runtimes};
 use shared::cli::complain;
 use shared::config::{Progress, Reloader};
 use shared::control;
@@ -28,18 +30,17 @@ use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
 
-use crate::compute::Compute;
+use crate::catalog::Catalog;
 use crate::config::{self, Config};
+use crate::engine::Compute;
 use crate::engine::{Engine, LoadedModel};
 use crate::http::admin::{self, Admin, Followed};
 use crate::http::{self, State};
 use crate::metrics::Metrics;
 use crate::middleware::Identity;
 use crate::model::{BuiltIn, Model};
-use crate::repository::registry::{self, Registry};
-use crate::repository::{Catalog, Loader, Settings, Watcher, WatcherGone};
-use crate::runtime::onnxruntime::begin_without_telemetry;
-use crate::runtime::{OnnxRuntimeError, Parallelism, Runtimes};
+use crate::registry::{self, Registry};
+use crate::repository::{Loader, Served, Settings, Watcher, WatcherGone};
 use crate::stack;
 
 /// Why the service could not start or go on.
@@ -229,7 +230,7 @@ fn follow_registry(
     let (settings, models) = config.registry.clone().zip(config.models.as_ref())?;
     let state = Arc::clone(state);
     let metrics = state.metrics.pulls.clone();
-    let policy = registry::Served {
+    let policy = Served {
         model: config.served.clone(),
         catalog: Box::new(move || state.catalog()),
         control: watcher?.control(),

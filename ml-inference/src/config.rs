@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use model_runtime::OnnxRuntimeError;
+use model_runtime::onnxruntime::IS_BUILT_IN;
 use shared::cli::Program;
 use shared::config::shape::{BYTES, NAME, SECONDS};
 use shared::config::{Scalar, Setting, Settings, common, units};
@@ -13,11 +15,9 @@ use shared::telemetry::logging::Logging;
 
 use crate::engine::RunLimits;
 use crate::model::BuiltIn;
+use crate::model::ModelVersion;
+use crate::registry::{self, settings};
 use crate::repository::check_name;
-use crate::repository::registry::{self, settings};
-use crate::runtime::OnnxRuntimeError;
-use crate::runtime::onnxruntime::IS_BUILT_IN;
-use crate::version::ModelVersion;
 
 /// What the command line shows of this service.
 pub const PROGRAM: Program = Program {

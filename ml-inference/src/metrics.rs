@@ -10,8 +10,8 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterV
 use prometheus::{Registry, core::Collector};
 use shared::telemetry::metrics::{ConnectionMetrics, LATENCY_BUCKETS, ReloadMetrics, registry};
 
-use crate::http::Route;
 use crate::model::Model;
+use crate::route::Route;
 
 const PREFIX: &str = "ml_inference";
 

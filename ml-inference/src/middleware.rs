@@ -7,5 +7,5 @@ mod request_id;
 
 pub use access_log::AccessLogLayer;
 pub use catch_panic::CatchPanicLayer;
-pub use identity::{Identity, X_MODEL_VERSION};
+pub use identity::Identity;
 pub use request_id::RequestIdLayer;

@@ -1,8 +1,11 @@
 //! A model as clients know it: a name, a version, something that runs it, and inputs to show it with.
 
-use crate::runtime::{self, HalfPlusTwo, LoadError, MLP_INPUTS, Mlp, ModelRuntime, RuntimeChoice, Runtimes, Sum};
-use crate::tensor::{Tensor, TensorError};
-use crate::version::ModelVersion;
+mod version;
+
+use model_runtime::tensor::{Tensor, TensorError};
+use model_runtime::{HalfPlusTwo, LoadError, MLP_INPUTS, Mlp, ModelRuntime, RuntimeChoice, Runtimes, Sum, stand_alone};
+
+pub use version::ModelVersion;
 
 /// The models that are part of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +58,7 @@ pub struct Model {
     pub version: ModelVersion,
     pub example: Vec<Tensor>,
     pub runtime: Box<dyn ModelRuntime>,
-    /// Whether a row has the same result in any company ([`runtime::stand_alone`]), so that requests may be cut.
+    /// Whether a row has the same result in any company ([`stand_alone`]), so that requests may be cut.
     pub rows_stand_alone: bool,
 }
 
@@ -80,7 +83,7 @@ impl Model {
             name: name.into(),
             version,
             example: example.map_err(|error| LoadError::Graph(error.to_string()))?,
-            rows_stand_alone: runtime::stand_alone(runtime.as_ref(), &[]),
+            rows_stand_alone: stand_alone(runtime.as_ref(), &[]),
             runtime,
         })
     }

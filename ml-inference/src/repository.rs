@@ -1,27 +1,23 @@
 //! The models that are served: which names, which versions of each, and where every version stands.
 //!
 //! ```text
-//! MODELS_DIR ─► layout: what lies there ─► tracker: what is to be done ─► loader: read, warmed up, checked
+//! MODELS_DIR ─► scan: what lies there ─► tracker: what is to be done ─► loader: read, warmed up, checked
 //!                     watcher: looks again and again, and when asked to         │
 //! requests ◄── catalog: a snapshot, published whole ◄───────────────────────────┘
 //! ```
 
-mod background;
-mod catalog;
-mod control;
+mod commands;
 mod golden;
-mod layout;
 mod loader;
 mod model_config;
-pub mod registry;
+mod pull_policy;
+mod scan;
 mod tracker;
-mod version_policy;
 mod watcher;
 
-pub use catalog::{Catalog, Choice, FindError, Servable, State, Version};
-pub use control::{Control, ControlError};
-pub use layout::check_name;
+pub use commands::{Control, ControlError};
 pub use loader::Loader;
 pub use model_config::{Golden, ModelConfig};
-pub use version_policy::VersionPolicy;
+pub use pull_policy::Served;
+pub use scan::check_name;
 pub use watcher::{Publish, Settings, Watcher, WatcherGone};

@@ -15,13 +15,17 @@ use shared::config::Progress;
 use tokio::sync::watch;
 use tracing::error;
 
-use super::router::{Asked, Route, check};
-use super::{Answer, State, body, json, open_inference, probes};
-use crate::error::{Dialect, RequestError};
+use super::answer::{Answer, json};
+use super::error::{Dialect, RequestError, check};
+use super::router::Asked;
+use super::state::State;
+use super::{body, open_inference, probes};
+use crate::catalog::{Servable, Version};
+use crate::protocol::model_ref::Place;
 use crate::protocol::open_inference::{self as protocol, Call};
-use crate::protocol::target::Place;
-use crate::repository::registry::{self, Location};
-use crate::repository::{Control, ControlError, Servable, Version};
+use crate::registry::{self, Location};
+use crate::repository::{Control, ControlError};
+use crate::route::Route;
 
 /// What the admin listener asks and shows.
 #[derive(Debug)]
@@ -95,7 +99,7 @@ impl Admin {
         B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
     {
         let limits = **self.state.limits.load();
-        body::read_decoded(&head.headers, body, limits.into()).await
+        Ok(body::read_decoded(&head.headers, body, limits.into()).await?)
     }
 
     async fn load(&self, place: Place<'_>) -> Result<Response<Answer>, RequestError> {
@@ -103,7 +107,7 @@ impl Admin {
         match &self.control {
             Some(control) => control.load(&model).await?,
             // Only built-in models are there, and they stay.
-            None if self.state.engine.catalog().model(&model).is_ok() => {}
+            None if self.state.catalog.load().model(&model).is_ok() => {}
             None => return Err(ControlError::NoDirectory { model }.into()),
         }
         Ok(Response::new(Answer::default()))
@@ -113,7 +117,7 @@ impl Admin {
         let model = open_inference::target(place)?.model;
         match &self.control {
             Some(control) => control.unload(&model).await?,
-            None if self.state.engine.catalog().model(&model).is_ok() => {
+            None if self.state.catalog.load().model(&model).is_ok() => {
                 return Err(ControlError::BuiltIn { model }.into());
             }
             None => return Err(ControlError::NoModel { model }.into()),
@@ -123,7 +127,7 @@ impl Admin {
 
     fn status(&self) -> Value {
         let state = &self.state;
-        let catalog = state.engine.catalog();
+        let catalog = state.catalog.load();
         let models: Vec<Value> = catalog
             .models
             .iter()

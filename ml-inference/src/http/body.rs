@@ -1,6 +1,7 @@
 //! Reads a request body, never more of it and never longer than allowed.
 
 mod coding;
+mod error;
 
 use std::error::Error;
 use std::time::Duration;
@@ -12,29 +13,15 @@ use http_body_util::BodyExt;
 use shared::serve::{Refusal, expects_continue, linger};
 use tokio::time::timeout;
 
-pub(crate) use coding::ACCEPTED_CODINGS;
 use coding::{Coding, MOST_EXPANSION};
 
-use super::aside::aside;
+pub(crate) use error::{ACCEPTED_CODINGS, BodyError};
+
+use super::offload::aside;
 use crate::config::Limits;
-use crate::error::RequestError;
 
 /// How much is set aside before the first byte came. A Content-Length is only a claim.
 const FIRST_ALLOCATION: u64 = 64 * 1024;
-
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BodyError {
-    #[error("the body is larger than the limit of {limit} bytes")]
-    TooLarge { limit: usize },
-    #[error("the body did not arrive within {} seconds", .limit.as_secs_f64())]
-    TooSlow { limit: Duration },
-    #[error("the body ended early")]
-    Broken,
-    #[error("the body is not the {coding} that its Content-Encoding says")]
-    Coding { coding: &'static str },
-    #[error(transparent)]
-    Refused(Refusal),
-}
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BodyLimits {
@@ -77,7 +64,7 @@ where
 }
 
 /// The whole body, decompressed. Before and after that it is held to the same limit.
-pub(super) async fn read_decoded<B>(headers: &HeaderMap, body: B, limits: BodyLimits) -> Result<Bytes, RequestError>
+pub(super) async fn read_decoded<B>(headers: &HeaderMap, body: B, limits: BodyLimits) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
@@ -85,14 +72,14 @@ where
         if !expects_continue(headers) {
             linger(body);
         }
-        return Err(RequestError::UnknownCoding);
+        return Err(BodyError::UnknownCoding);
     };
     let body = read(headers, body, limits).await?;
     if coding == Coding::Identity {
         return Ok(body);
     }
     let longest = body.len().saturating_mul(MOST_EXPANSION).min(limits.bytes);
-    Ok(aside(longest, move || coding.decode(body, limits.bytes)).await?)
+    aside(longest, move || coding.decode(body, limits.bytes)).await
 }
 
 enum Overrun {

@@ -10,13 +10,15 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response};
 use http_body::Body;
 
-use super::aside::aside;
-use super::{Answer, State, answered_by, body, json, probes, written_bytes};
+use super::answer::{Answer, answered_by, json, written_bytes};
+use super::error::RequestError;
+use super::offload::aside;
+use super::state::State;
+use super::{body, probes};
+use crate::catalog::{Choice, Servable};
 use crate::engine::LoadedModel;
-use crate::error::RequestError;
+use crate::protocol::model_ref::{Place, Target};
 use crate::protocol::open_inference::{self as protocol, Call, Counted, Error as ProtocolError, Signed};
-use crate::protocol::target::{Place, Target};
-use crate::repository::{Choice, Servable};
 
 const HEADER_LENGTH: HeaderName = HeaderName::from_static(protocol::HEADER_LENGTH);
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -60,7 +62,7 @@ pub(super) fn target(place: Place<'_>) -> Result<Target, RequestError> {
 
 fn metadata(state: &State, target: &Target) -> Result<Response<Answer>, RequestError> {
     let loaded = state.find(target)?;
-    let catalog = state.engine.catalog();
+    let catalog = state.catalog.load();
     let servable = catalog.model(&target.model).map_err(RequestError::Find)?;
     let described = protocol::metadata(&target.model, servable, loaded.model.runtime.as_ref());
     Ok(answered_by(&loaded, json(described)))
@@ -68,7 +70,7 @@ fn metadata(state: &State, target: &Target) -> Result<Response<Answer>, RequestE
 
 fn config(state: &State, target: &Target) -> Result<Response<Answer>, RequestError> {
     let loaded = state.find(target)?;
-    let catalog = state.engine.catalog();
+    let catalog = state.catalog.load();
     let servable = catalog.model(&target.model).map_err(RequestError::Find)?;
     let described = protocol::config(&target.model, servable, loaded.model.runtime.as_ref());
     Ok(answered_by(&loaded, json(described)))
@@ -81,7 +83,7 @@ fn model_ready(state: &State, target: &Target) -> Result<Response<Answer>, Reque
 
 /// Of one version, or of all that are available of one model or of all.
 fn statistics(state: &State, target: Option<&Target>) -> Result<Response<Answer>, RequestError> {
-    let catalog = state.engine.catalog();
+    let catalog = state.catalog.load();
     let servables: Vec<&Servable> = match target {
         Some(target) if target.choice() != Choice::Latest => {
             let loaded = state.find(target)?;
@@ -154,5 +156,5 @@ where
     let limits = **state.limits.load();
     let text = body::read_decoded(&head.headers, body, limits.into()).await?;
     let only_ready = protocol::parse_index(&text)?;
-    Ok(json(protocol::index(&state.engine.catalog(), only_ready)))
+    Ok(json(protocol::index(&state.catalog.load(), only_ready)))
 }

@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use shared::telemetry::metrics;
 
-use super::{Answer, State, answer_with, json};
-use crate::error::RequestError;
+use super::answer::{Answer, answer_with, json};
+use super::error::RequestError;
+use super::state::State;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const EXPOSITION: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE);

@@ -8,14 +8,16 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response};
 use http_body::Body;
+use model_runtime::tensor::Tensor;
 
-use super::aside::aside;
-use super::{Answer, State, answered_by, body, json, written_bytes};
+use super::answer::{Answer, answered_by, json, written_bytes};
+use super::body;
+use super::error::RequestError;
+use super::offload::aside;
+use super::state::State;
 use crate::engine::LoadedModel;
-use crate::error::RequestError;
-use crate::protocol::target::{Place, Target};
+use crate::protocol::model_ref::{Place, Target};
 use crate::protocol::tf_serving::{self as protocol, Call, Error as ProtocolError, Task, Verb};
-use crate::tensor::Tensor;
 
 pub(super) async fn answer<B>(
     state: &State,
@@ -107,7 +109,7 @@ where
 }
 
 fn status(state: &State, target: &Target) -> Result<Response<Answer>, RequestError> {
-    let catalog = state.engine.catalog();
+    let catalog = state.catalog.load();
     let servable = catalog.models.get(&target.model);
     if servable.is_none() && state.is_starting() {
         return Err(RequestError::Loading);

@@ -18,8 +18,8 @@ use shared::telemetry::logging::{is_probe, without_query_values};
 use tower::{Layer, Service};
 use tracing::Level;
 
-use super::identity::X_MODEL_VERSION;
-use crate::http::{Route, State};
+use crate::http::{State, X_MODEL_VERSION, route_of};
+use crate::route::Route;
 
 /// Logged for a request whose client left before there was an answer, as nginx does.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -151,7 +151,7 @@ struct Line {
 impl Exchange {
     fn start<B>(state: &Arc<State>, peer: SocketAddr, request: &Request<B>) -> Self {
         state.metrics.in_flight.inc();
-        let route = Route::of(request.uri().path());
+        let route = route_of(request.uri().path());
         let probe = route.is_probe() || request.headers().get(USER_AGENT).is_some_and(is_probe);
         Self {
             state: Arc::clone(state),

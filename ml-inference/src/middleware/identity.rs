@@ -3,10 +3,9 @@
 use http::{HeaderName, HeaderValue, Response};
 
 use crate::config::Config;
+use crate::http::X_MODEL_VERSION;
 
 const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
-/// The version of the model that answered; of the one that MODEL_NAME names, when none did.
-pub const X_MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 
 /// Both header values, made once; a copy is two reference counts.
 #[derive(Debug, Clone)]

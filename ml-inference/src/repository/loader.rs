@@ -8,19 +8,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use model_runtime::tensor::Tensor;
+use model_runtime::{Runtimes, stand_alone};
 use serde_json::Value;
 use tracing::{error, info};
 
-use super::background::{Attempt, Background};
 use super::golden;
 use super::model_config::{Golden, ModelConfig};
+use crate::background::{Attempt, Background};
 use crate::engine::{EngineError, LoadedModel};
 use crate::metrics::Metrics;
 use crate::model::Model;
+use crate::model::ModelVersion;
 use crate::protocol::tf_serving;
-use crate::runtime::{self, Runtimes};
-use crate::tensor::Tensor;
-use crate::version::ModelVersion;
 
 /// Of a warm-up or golden request: they are in a file of at most a megabyte.
 const MOST_TENSOR_BYTES: usize = 64 * 1024 * 1024;
@@ -145,7 +145,7 @@ impl Opener {
             let sample = check(&loaded, golden).map_err(|problem| format!("golden request {at}: {problem}"))?;
             samples.push(sample);
         }
-        let try_rows = AssertUnwindSafe(|| runtime::stand_alone(loaded.model.runtime.as_ref(), &samples));
+        let try_rows = AssertUnwindSafe(|| stand_alone(loaded.model.runtime.as_ref(), &samples));
         // A model that panics at two rows serves single ones; it is never cut.
         loaded.model.rows_stand_alone = catch_unwind(try_rows).unwrap_or(false);
         Ok(loaded)

@@ -18,12 +18,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use model_runtime::{OnnxRuntimeError, RuntimeChoice, onnxruntime};
 use serde_json::Value;
 use shared::config::shape::{Map, NAME};
 use shared::config::{Key, Node, Scalar, Shape, YamlFile, units};
 
-use super::version_policy::VersionPolicy;
-use crate::runtime::{OnnxRuntimeError, RuntimeChoice, onnxruntime};
+use crate::catalog::VersionPolicy;
 
 const MOST_VERSIONS: u64 = 1024;
 const MOST_BYTES: u64 = 1024 * 1024;

@@ -12,11 +12,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::catalog::{Servable, State, Version};
-use super::layout::{Fingerprint, Found, Seen};
+use model_runtime::RuntimeChoice;
+
 use super::model_config::ModelConfig;
+use super::scan::{Fingerprint, Found, Seen};
+use crate::catalog::{Servable, State, Version};
 use crate::engine::LoadedModel;
-use crate::runtime::RuntimeChoice;
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 //!
 //! A thread of its own: file systems may stall, and a model takes as long to load as it takes, while requests are answered
 //! by others. It looks again and again instead of asking for events, as `shared::config::Reloader` does and for the same
-//! reasons. Between two looks it does what it is asked to (`control.rs`), one thing after the other, so that nothing is loaded
+//! reasons. Between two looks it does what it is asked to (`commands.rs`), one thing after the other, so that nothing is loaded
 //! and let go at once.
 
 use std::collections::BTreeMap;
@@ -13,18 +13,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
+use model_runtime::{RunThreads, start_shared_threads};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::background;
-use super::catalog::{Catalog, Servable};
-use super::control::{Command, Control, ControlError};
-use super::layout::{self, Found, Listing, Seen};
+use super::commands::{Command, Control, ControlError};
 use super::loader::{Loader, Order};
 use super::model_config::ModelConfig;
+use super::scan::{self, Found, Listing, Seen};
 use super::tracker::{Load, Tracker, Trust};
+use crate::background;
+use crate::catalog::{Catalog, Servable};
 use crate::engine::LoadedModel;
-use crate::runtime::{self, RunThreads};
 
 /// How long it may take to notice that the last request of a version that was let go has ended.
 const LETTING_GO: Duration = Duration::from_millis(100);
@@ -70,7 +70,7 @@ impl Watcher {
         let low = thread::Builder::new().name("repository".to_owned());
         let low = low.spawn(|| {
             background::give_way();
-            runtime::start_shared_threads();
+            start_shared_threads();
         })?;
         let thread = thread.spawn(move || {
             // Whether it has started the threads or not, models can be loaded.
@@ -168,7 +168,7 @@ impl Watching {
     }
 
     fn look(&mut self, trust: Trust) {
-        let mut listing = match layout::scan(&self.settings.directory) {
+        let mut listing = match scan::scan(&self.settings.directory) {
             Ok(listing) => listing,
             Err(error) => {
                 let problem = error.to_string();
@@ -273,7 +273,7 @@ impl Watching {
 
     /// What lies in the directory under a name that is not taken.
     fn find(&self, model: &str) -> Result<Option<Found>, ControlError> {
-        let listing = layout::scan(&self.settings.directory);
+        let listing = scan::scan(&self.settings.directory);
         let mut listing = listing.map_err(|error| ControlError::Unreadable {
             problem: error.to_string(),
         })?;

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use ml_inference::runtime::{
+use model_runtime::tensor::Tensor;
+use model_runtime::{
     Dim, LoadError, ModelRuntime, OnnxRuntime, OnnxRuntimeError, Parallelism, RuntimeChoice, RuntimeError, Runtimes,
 };
-use ml_inference::tensor::Tensor;
 
 use crate::compare::{compare_all, models, small};
 use crate::{library, only_onnxruntime};

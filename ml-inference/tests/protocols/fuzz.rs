@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use ml_inference::protocol::open_inference::{self, Requested, Signed};
 use ml_inference::protocol::tf_serving::{self, Form};
-use ml_inference::runtime::{Dim, Signature, TensorSpec};
-use ml_inference::tensor::{Data, DataType, Tensor};
+use model_runtime::tensor::{Data, DataType, Tensor};
+use model_runtime::{Dim, Signature, TensorSpec};
 use shared::test_util::fuzz;
 
 use crate::models::spec;

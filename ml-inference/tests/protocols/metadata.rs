@@ -8,8 +8,8 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ml_inference::model::Model;
-use ml_inference::runtime::{Dim, Signature, TensorSpec};
-use ml_inference::tensor::{Data, DataType};
+use model_runtime::tensor::{Data, DataType};
+use model_runtime::{Dim, Signature, TensorSpec};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 

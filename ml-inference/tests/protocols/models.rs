@@ -1,8 +1,8 @@
 //! Models made for the tests.
 
 use bytes::Bytes;
-use ml_inference::runtime::{Cost, Dim, ModelRuntime, RuntimeError, Signature, TensorSpec};
-use ml_inference::tensor::{Data, DataType, Tensor};
+use model_runtime::tensor::{Data, DataType, Tensor};
+use model_runtime::{Cost, Dim, ModelRuntime, RuntimeError, Signature, TensorSpec};
 
 pub(crate) fn rows(inner: &[usize]) -> Vec<Dim> {
     let inner = inner.iter().map(|length| Dim::Fixed(*length));

@@ -1,10 +1,10 @@
 //! The Open Inference Protocol: its own examples, its extensions, and the mistakes that clients make.
 
 use bytes::Bytes;
+use ml_inference::catalog::{State, Version, VersionPolicy};
 use ml_inference::model::Model;
-use ml_inference::repository::{State, Version, VersionPolicy};
-use ml_inference::runtime::{Dim, Signature, TensorSpec};
-use ml_inference::tensor::DataType;
+use model_runtime::tensor::DataType;
+use model_runtime::{Dim, Signature, TensorSpec};
 use serde_json::{Value, json};
 
 use crate::models::{Counting, Echo, rows, spec};

@@ -1,8 +1,8 @@
 //! TensorFlow Serving's REST API: what its own tests ask, and what its users rely on.
 
-use ml_inference::repository::{State, Version};
-use ml_inference::runtime::{Dim, Signature, TensorSpec};
-use ml_inference::tensor::DataType;
+use ml_inference::catalog::{State, Version};
+use model_runtime::tensor::DataType;
+use model_runtime::{Dim, Signature, TensorSpec};
 use serde_json::{Value, json};
 
 use crate::models::{Counting, Echo, rows, spec};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ml_inference::repository::registry::{Settings, Sha256, State};
+use ml_inference::registry::{Settings, Sha256, State};
 use shared::config::Secret;
 use shared::test_util::{DEADLINE, Scratch, TlsFront, eventually};
 

@@ -1,6 +1,6 @@
 //! A registry that is a bucket, behind a server that checks signatures.
 
-use ml_inference::repository::registry::Settings;
+use ml_inference::registry::Settings;
 use reqwest::Url;
 use shared::test_util::{Scratch, TlsFront};
 

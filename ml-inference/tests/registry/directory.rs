@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ml_inference::repository::registry::{Policy, Settings, Sha256};
+use ml_inference::registry::{Policy, Settings, Sha256};
 use shared::test_util::{DEADLINE, Scratch, eventually};
 
 use crate::follower::{AllVersions, Follower, put, settings};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ml_inference::metrics::{Metrics, PullMetrics};
-use ml_inference::repository::registry::{Location, Policy, Registry, Settings, State, Status};
+use ml_inference::registry::{Location, Policy, Registry, Settings, State, Status};
 use shared::config::Secret;
 use shared::test_util::{DEADLINE, Scratch, eventually};
 use tokio::sync::watch;

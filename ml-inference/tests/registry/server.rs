@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ml_inference::repository::registry::Sha256;
+use ml_inference::registry::Sha256;
 use shared::test_util::{Upstream, UpstreamConnection};
 
 use crate::signature;

@@ -3,7 +3,7 @@
 
 use ring::hmac;
 
-use ml_inference::repository::registry::Sha256;
+use ml_inference::registry::Sha256;
 
 /// The error is S3's code.
 pub(crate) fn check(head: &str, user: &str, secret: &str) -> Result<(), &'static str> {

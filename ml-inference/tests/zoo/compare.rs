@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use ml_inference::onnx::{self, TensorProto};
-use ml_inference::runtime::{LoadError, ModelRuntime, TensorSpec, stand_alone};
-use ml_inference::tensor::{Data, Tensor};
+use model_runtime::onnx::{self, TensorProto};
+use model_runtime::tensor::{Data, Tensor};
+use model_runtime::{LoadError, ModelRuntime, TensorSpec, stand_alone};
 
 /// Makes a model of a file's content.
 type Open<'a> = &'a dyn Fn(&[u8]) -> Result<Box<dyn ModelRuntime>, LoadError>;

@@ -8,13 +8,13 @@ mod compare;
 use std::path::Path;
 use std::sync::Arc;
 
-use ml_inference::compute::Compute;
+use ml_inference::engine::Compute;
 use ml_inference::engine::{Engine, LoadedModel, RunLimits};
 use ml_inference::metrics::Metrics;
 use ml_inference::model::Model;
+use ml_inference::model::ModelVersion;
 use ml_inference::protocol::lab::{self, Question};
-use ml_inference::runtime::{LoadError, ModelRuntime, RuntimeChoice, Runtimes};
-use ml_inference::version::ModelVersion;
+use model_runtime::{LoadError, ModelRuntime, RuntimeChoice, Runtimes};
 
 use crate::compare::{compare_all, small};
 

@@ -8,10 +8,7 @@ use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 
-use super::BodyError;
-
-/// For the answer to a body in another coding.
-pub(crate) const ACCEPTED_CODINGS: &str = "gzip, deflate";
+use super::error::BodyError;
 
 /// A byte of DEFLATE becomes at most so many (zlib's technical notes).
 pub(super) const MOST_EXPANSION: usize = 1032;

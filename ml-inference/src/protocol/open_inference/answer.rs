@@ -3,12 +3,13 @@
 use std::io::Write as _;
 
 use bytes::Bytes;
+use model_runtime::Signature;
+use model_runtime::tensor::{Data, Tensor};
 
-use super::super::write::{COMPACT, expected_length, write_flat, write_string};
+use super::super::json::write::{COMPACT, expected_length, write_flat, write_string};
 use super::binary::{encode, encoded_size};
-use super::{Error, Requested};
-use crate::runtime::Signature;
-use crate::tensor::{Data, Tensor};
+use super::error::Error;
+use super::request::Requested;
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Answer {

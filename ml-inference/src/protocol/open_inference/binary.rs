@@ -2,8 +2,10 @@
 //! text its length in 4 bytes.
 
 use bytes::{Buf, Bytes};
+use model_runtime::tensor::{Data, DataType, Tensor};
 
-use crate::tensor::{Data, DataType, Tensor};
+/// Tells how many of a body's first bytes are JSON; the rest are binary tensors.
+pub const HEADER_LENGTH: &str = "inference-header-content-length";
 
 /// How many bytes come before a text.
 const LENGTH_BYTES: usize = size_of::<u32>();
@@ -125,10 +127,10 @@ pub(super) fn encode(out: &mut Vec<u8>, tensor: &Tensor) {
 
 #[cfg(test)]
 mod tests {
+    use model_runtime::tensor::Element;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::tensor::Element;
 
     fn encoded(tensor: &Tensor) -> Bytes {
         let mut out = Vec::new();

@@ -1,13 +1,12 @@
 //! What is told about the server and its models.
 
 use bytes::Bytes;
+use model_runtime::tensor::DataType;
+use model_runtime::{ModelRuntime, TensorSpec};
 use serde_json::{Value, json};
 
-use super::super::has_unknown_rank;
+use crate::catalog::{Catalog, Servable, State, Version, VersionPolicy};
 use crate::engine::{Statistics, Total};
-use crate::repository::{Catalog, Servable, State, Version, VersionPolicy};
-use crate::runtime::{ModelRuntime, TensorSpec};
-use crate::tensor::DataType;
 
 /// The extensions of the protocol that there are here.
 const EXTENSIONS: [&str; 3] = ["binary_tensor_data", "model_configuration", "statistics"];
@@ -64,7 +63,7 @@ fn tensors(specs: &[TensorSpec]) -> Vec<Value> {
 
 /// The protocol has no word for a shape of which nothing is known; none at all would be a single element.
 fn shape(spec: &TensorSpec) -> Vec<i64> {
-    match has_unknown_rank(spec) {
+    match spec.has_unknown_rank() {
         true => vec![-1],
         false => spec.shape.iter().map(|dim| dim.length()).collect(),
     }

@@ -1,6 +1,6 @@
 //! The paths of the protocol.
 
-use super::super::target::{Place, Wanted};
+use super::super::model_ref::{Place, Wanted};
 
 /// What a path asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,14 +1,15 @@
 //! What a model's outputs look like to the client.
 
 use bytes::Bytes;
+use model_runtime::tensor::{Data, DataType, Tensor};
+use model_runtime::{Dim, Signature, TensorSpec};
 
-use super::super::write::{
+use super::super::json::write::{
     COMPACT, Style, expected_length, write_element, write_flat, write_row, write_string, write_tensor,
 };
+use super::error::Error;
+use super::path::Verb;
 use super::predict::Form;
-use super::{Error, Verb};
-use crate::runtime::{Dim, Signature, TensorSpec};
-use crate::tensor::{Data, DataType, Tensor};
 
 /// An output of bytes whose name ends so is written in base64.
 const BYTES_SUFFIX: &str = "_bytes";
@@ -167,8 +168,9 @@ fn write_classes(body: &mut Vec<u8>, scores: &Tensor, labels: &[String]) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use model_runtime::tensor::Element;
+
     use super::*;
-    use crate::tensor::Element;
 
     fn tensor<T: Element>(shape: &[usize], values: &[T]) -> Tensor {
         Tensor::of(shape.to_vec(), values.to_vec()).expect("a tensor")

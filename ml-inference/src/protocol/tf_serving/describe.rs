@@ -1,12 +1,13 @@
 //! What is told about a model: where its versions stand, and what it takes and gives.
 
 use bytes::Bytes;
+use model_runtime::{Signature, TensorSpec};
 use serde_json::{Map, Value, json};
 
-use super::super::has_unknown_rank;
-use super::{Error, SIGNATURE, Target};
-use crate::repository::{Choice, Servable, Version};
-use crate::runtime::{Signature, TensorSpec};
+use super::super::model_ref::Target;
+use super::document::SIGNATURE;
+use super::error::Error;
+use crate::catalog::{Choice, Servable, Version};
 
 /// Where the versions of a model stand that are asked for, the newest first.
 pub fn status(target: &Target, servable: Option<&Servable>) -> Result<Bytes, Error> {
@@ -73,7 +74,7 @@ fn tensors(specs: &[TensorSpec]) -> Map<String, Value> {
         let dims: Vec<Value> = lengths.map(|length| json!({ "size": length, "name": "" })).collect();
         let described = json!({
             "dtype": spec.data_type.tensorflow_name(),
-            "tensor_shape": { "dim": dims, "unknown_rank": has_unknown_rank(spec) },
+            "tensor_shape": { "dim": dims, "unknown_rank": spec.has_unknown_rank() },
             "name": format!("{}:0", spec.name),
         });
         (spec.name.clone(), described)

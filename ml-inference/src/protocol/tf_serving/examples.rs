@@ -4,13 +4,14 @@
 //! in `context` holds for every example that does not have it itself. Features that the model does not ask for are ignored.
 
 use bytes::Bytes;
+use model_runtime::tensor::{Data, Tensor};
+use model_runtime::{Signature, TensorSpec};
 
-use super::super::dense::{Reader, solve};
-use super::super::scanner::Kind;
+use super::super::json::scanner::Kind;
+use super::super::json::tensor_reader::{Reader, solve};
+use super::document::{SIGNATURE_NAME, check_signature_name, open};
+use super::error::Error;
 use super::predict::{given_twice, misformed, tensor};
-use super::{Error, SIGNATURE_NAME, check_signature_name, open};
-use crate::runtime::{Signature, TensorSpec};
-use crate::tensor::{Data, Tensor};
 
 const EXAMPLES: &str = "examples";
 const CONTEXT: &str = "context";

@@ -1,6 +1,6 @@
 //! The paths of the API. Case does not matter, except in names.
 
-use super::super::target::{Place, Wanted};
+use super::super::model_ref::{Place, Wanted};
 
 const PREFIX: &str = "/v1/";
 

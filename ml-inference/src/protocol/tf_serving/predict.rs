@@ -1,12 +1,13 @@
 //! The body of `:predict`: rows under `instances`, or columns under `inputs`.
 
 use bytes::Bytes;
+use model_runtime::tensor::{Data, Tensor};
+use model_runtime::{Signature, TensorSpec};
 
-use super::super::dense::{Reader, Shape, shorten};
-use super::super::scanner::Kind;
-use super::{Error, SIGNATURE_NAME, check_signature_name, open};
-use crate::runtime::{Signature, TensorSpec};
-use crate::tensor::{Data, Tensor};
+use super::super::json::scanner::Kind;
+use super::super::json::tensor_reader::{Reader, Shape, shorten};
+use super::document::{SIGNATURE_NAME, check_signature_name, open};
+use super::error::Error;
 
 const INSTANCES: &str = "instances";
 const INPUTS: &str = "inputs";

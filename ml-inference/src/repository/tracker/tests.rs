@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use shared::test_util::Scratch;
 
 use super::*;
+use crate::catalog::VersionPolicy;
 use crate::metrics::Metrics;
+use crate::model::ModelVersion;
 use crate::model::{BuiltIn, Model};
-use crate::repository::VersionPolicy;
-use crate::repository::layout::scan;
-use crate::version::ModelVersion;
+use crate::repository::scan::scan;
 
 /// Loads files that say "good", and keeps what it was told.
 struct Fake {

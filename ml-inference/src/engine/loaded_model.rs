@@ -1,0 +1,180 @@
+//! A model that is loaded: run batch after batch, with what its runs are counted in.
+
+use std::time::Instant;
+
+use model_runtime::tensor::Tensor;
+use model_runtime::{Misfit, RuntimeError};
+use prometheus::Histogram;
+
+use super::statistics::Statistics;
+use crate::metrics::Metrics;
+use crate::model::Model;
+
+#[derive(Debug)]
+pub struct LoadedModel {
+    pub model: Model,
+    pub statistics: Statistics,
+    duration: Histogram,
+}
+
+/// How a request is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunLimits {
+    /// Rows that one call of a runtime gets.
+    pub batch_size: usize,
+    /// Requests that may wait for a compute thread.
+    pub most_waiting: usize,
+    /// Memory that the elements of one answer may take.
+    pub most_response_bytes: usize,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    Input(#[from] Misfit),
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error("the model gave a result that is not what its signature says")]
+    BadOutput,
+    #[error("{limit} requests wait for a model already")]
+    Busy { limit: usize },
+    #[error("the answer takes more than the limit of {limit} bytes in memory (MAX_RESPONSE_BYTES); ask for fewer rows")]
+    TooLarge { limit: usize },
+    #[error("the model failed at this request")]
+    Panicked,
+    /// Nobody is told: who could be has left.
+    #[error("the client has left")]
+    Abandoned,
+}
+
+impl LoadedModel {
+    pub fn new(model: Model, metrics: &Metrics) -> Self {
+        let duration = metrics.inference_duration(&model.name);
+        Self {
+            model,
+            statistics: Statistics::default(),
+            duration,
+        }
+    }
+
+    /// Runs the model here, batch after batch, on inputs that fit its signature, until `abandoned` says that nobody waits.
+    pub(crate) fn run(
+        &self,
+        inputs: Vec<Tensor>,
+        limits: RunLimits,
+        abandoned: impl Fn() -> bool,
+    ) -> Result<Vec<Tensor>, EngineError> {
+        let started = Instant::now();
+        let outputs = self.compute(&inputs, limits, abandoned)?;
+        let took = started.elapsed();
+        self.duration.observe(took.as_secs_f64());
+        let (rows, runs) = self.rows_and_runs(&inputs, limits.batch_size);
+        self.statistics.ran(rows, runs, took);
+        Ok(outputs)
+    }
+
+    /// A run that no client asked for, of any size: nothing counts it.
+    pub(crate) fn try_out(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError> {
+        let outputs = self.model.runtime.run(inputs)?;
+        self.check(inputs, &outputs)?;
+        Ok(outputs)
+    }
+
+    fn compute(
+        &self,
+        inputs: &[Tensor],
+        limits: RunLimits,
+        abandoned: impl Fn() -> bool,
+    ) -> Result<Vec<Tensor>, EngineError> {
+        let RunLimits {
+            batch_size,
+            most_response_bytes: limit,
+            ..
+        } = limits;
+        let outputs = match self.rows_to_cut(inputs, batch_size) {
+            None => self.model.runtime.run(inputs)?,
+            Some(rows) => {
+                let mut whole: Option<Vec<Tensor>> = None;
+                for first in (0..rows).step_by(batch_size) {
+                    if abandoned() {
+                        return Err(EngineError::Abandoned);
+                    }
+                    let batch: Vec<Tensor> = inputs
+                        .iter()
+                        .map(|input| input.part(first, first + batch_size))
+                        .collect();
+                    let outputs = self.model.runtime.run(&batch)?;
+                    match &mut whole {
+                        None => {
+                            // As many as the first batch has, for each that follows.
+                            if bytes(&outputs).saturating_mul(rows) / batch_size > limit {
+                                return Err(EngineError::TooLarge { limit });
+                            }
+                            whole = Some(outputs);
+                        }
+                        Some(whole) => append(whole, outputs)?,
+                    }
+                }
+                whole.unwrap_or_default()
+            }
+        };
+        if bytes(&outputs) > limit {
+            return Err(EngineError::TooLarge { limit });
+        }
+        self.check(inputs, &outputs)?;
+        Ok(outputs)
+    }
+
+    /// The number of rows, when they are too many for one call and may be cut.
+    fn rows_to_cut(&self, inputs: &[Tensor], batch_size: usize) -> Option<usize> {
+        if !self.model.rows_stand_alone {
+            return None;
+        }
+        let rows = inputs.first()?.rows();
+        let alike = inputs
+            .iter()
+            .all(|input| !input.shape().is_empty() && input.rows() == rows);
+        (rows > batch_size && alike && self.model.runtime.signature().has_free_rows()).then_some(rows)
+    }
+
+    /// How many rows a request has, and how many calls of the runtime that takes.
+    fn rows_and_runs(&self, inputs: &[Tensor], batch_size: usize) -> (usize, usize) {
+        match (self.rows_to_cut(inputs, batch_size), inputs.first()) {
+            (Some(rows), _) => (rows, rows.div_ceil(batch_size)),
+            (None, Some(first)) if self.model.runtime.signature().has_free_rows() => (first.rows(), 1),
+            (None, _) => (1, 1),
+        }
+    }
+
+    /// A runtime that breaks its word must not reach a client.
+    fn check(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Result<(), EngineError> {
+        let signature = self.model.runtime.signature();
+        let specs = &signature.outputs;
+        let typed = outputs.iter().zip(specs).all(|(output, spec)| {
+            let followed = inputs.first().filter(|_| !spec.also.is_empty());
+            output.data_type() == followed.map_or(spec.data_type, Tensor::data_type)
+        });
+        if typed && outputs.len() == specs.len() {
+            Ok(())
+        } else {
+            Err(EngineError::BadOutput)
+        }
+    }
+}
+
+/// What tensors take in memory.
+fn bytes(tensors: &[Tensor]) -> usize {
+    let bytes = |tensor: &Tensor| tensor.data().len().saturating_mul(tensor.data_type().size_in_memory());
+    tensors.iter().map(bytes).fold(0, usize::saturating_add)
+}
+
+/// Puts the outputs of one batch behind those of the batches before.
+fn append(whole: &mut [Tensor], outputs: Vec<Tensor>) -> Result<(), EngineError> {
+    if whole.len() != outputs.len() {
+        return Err(EngineError::BadOutput);
+    }
+    for (whole, output) in whole.iter_mut().zip(outputs) {
+        whole.append(output).map_err(|_other| EngineError::BadOutput)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! What all handlers share: the models, the limits, and what the process is doing.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use model_runtime::tensor::Tensor;
+use shared::lifecycle::PhaseWatch;
+
+use super::error::RequestError;
+use crate::catalog::{Catalog, Choice, FindError, Published, State as VersionState};
+use crate::config::{Config, Limits};
+use crate::engine::{Engine, LoadedModel};
+use crate::metrics::Metrics;
+use crate::model::BuiltIn;
+use crate::protocol::model_ref::Target;
+
+/// What the workers share. All of it only ever changes by atomics.
+#[derive(Debug)]
+pub struct State {
+    pub metrics: Arc<Metrics>,
+    /// `1.0`, as headers and log lines name it.
+    pub model_version: String,
+    /// `v1.0`, as the lesson's answers name it.
+    pub(super) model_label: String,
+    pub(super) catalog: Published,
+    engine: Engine,
+    /// The model that answers the lab's questions.
+    served: String,
+    pub(super) phase: PhaseWatch,
+    pub(super) service_name: String,
+    pub(super) limits: ArcSwap<Limits>,
+}
+
+impl State {
+    pub fn new(config: &Config, phase: PhaseWatch, metrics: Arc<Metrics>, engine: Engine) -> Self {
+        Self {
+            metrics,
+            model_version: config.model_version.as_str().to_owned(),
+            model_label: config.model_version.label(),
+            catalog: Published::default(),
+            engine,
+            served: config.served.clone(),
+            phase,
+            service_name: config.service_name.clone(),
+            limits: ArcSwap::from_pointee(config.limits),
+        }
+    }
+
+    /// From here on requests have these limits.
+    pub fn limit(&self, limits: Limits) {
+        self.limits.store(Arc::new(limits));
+    }
+
+    /// From here on requests find these models.
+    pub fn publish(&self, catalog: Catalog) {
+        for loaded in catalog.loaded() {
+            self.metrics.loaded(&loaded.model);
+        }
+        let before = self.catalog.publish(catalog);
+        let now = self.catalog.load();
+        for gone in before.loaded() {
+            let model = &gone.model;
+            if !now
+                .loaded()
+                .any(|loaded| loaded.model.name == model.name && loaded.model.version == model.version)
+            {
+                self.metrics.unloaded(model);
+            }
+        }
+    }
+
+    /// The models as requests find them now.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog.load())
+    }
+
+    pub fn served_name(&self) -> &str {
+        &self.served
+    }
+
+    /// Whether the lab's questions can be answered.
+    pub fn is_loaded(&self) -> bool {
+        self.served().is_ok()
+    }
+
+    /// Whether the model that the lab's questions are for was unloaded on request.
+    pub(super) fn is_unloaded(&self) -> bool {
+        let catalog = self.catalog.load();
+        catalog.model(&self.served).is_ok_and(|served| served.unloaded)
+    }
+
+    pub(super) fn unloaded(&self) -> RequestError {
+        let model = self.served.clone();
+        RequestError::Unloaded { model }
+    }
+
+    /// The model that MODEL_NAME names.
+    pub(super) fn served(&self) -> Result<Arc<LoadedModel>, RequestError> {
+        self.latest(&self.served).map_err(|error| match self.is_unloaded() {
+            true => self.unloaded(),
+            false => error,
+        })
+    }
+
+    /// The lesson's `features` contract is always answered by this one.
+    pub(super) fn sum(&self) -> Result<Arc<LoadedModel>, RequestError> {
+        self.latest(BuiltIn::Sum.name())
+    }
+
+    /// The model that a path names.
+    pub(super) fn find(&self, target: &Target) -> Result<Arc<LoadedModel>, RequestError> {
+        let catalog = self.catalog.load();
+        let found = catalog.find(&target.model, target.choice());
+        found
+            .cloned()
+            .map_err(|error| match self.is_on_its_way(&catalog, &error) {
+                true => RequestError::Loading,
+                false => RequestError::Find(error),
+            })
+    }
+
+    /// Whether what cannot be found is still being loaded.
+    fn is_on_its_way(&self, catalog: &Catalog, error: &FindError) -> bool {
+        let is_loading = |state: &VersionState| matches!(state, VersionState::Start | VersionState::Loading);
+        match error {
+            FindError::NotAvailable { state, .. } => is_loading(state),
+            FindError::NoneAvailable { model } => {
+                let versions = catalog.model(model).map(|servable| servable.versions.as_slice());
+                let mut versions = versions.unwrap_or_default().iter();
+                versions.any(|version| is_loading(&version.state))
+            }
+            FindError::NoModel { .. } => self.is_starting(),
+            FindError::NoVersion { .. } | FindError::NoLabel { .. } => false,
+        }
+    }
+
+    /// Whether the models are not known yet.
+    pub(super) fn is_starting(&self) -> bool {
+        !self.phase.is_serving() && !self.phase.is_draining()
+    }
+
+    pub(super) async fn run(
+        &self,
+        loaded: &Arc<LoadedModel>,
+        inputs: Vec<Tensor>,
+    ) -> Result<Vec<Tensor>, RequestError> {
+        let limits = self.limits.load().run;
+        Ok(self.engine.run(loaded, inputs, limits).await?)
+    }
+
+    fn latest(&self, name: &str) -> Result<Arc<LoadedModel>, RequestError> {
+        let found = self.catalog.load().find(name, Choice::Latest).cloned();
+        found.map_err(|_not_yet| RequestError::Loading)
+    }
+}

@@ -1,0 +1,369 @@
+//! Tensors in JSON, read from the text straight into the elements of their type.
+//!
+//! Nothing is narrowed in silence. A whole number must be one of the type's own; a decimal number becomes the nearest float
+//! of the type's width, and must not become infinite; a whole number that is given for a float is held to what the protocol's
+//! [`Rules`] say. `NaN`, `Infinity` and `-Infinity` are floats. Texts are strings or, base64-encoded, `{"b64": "…"}`.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use model_runtime::Dim;
+use model_runtime::tensor::{Data, DataType, MAX_RANK};
+
+use super::scanner::{Kind, Number, Scanner, SyntaxError};
+
+/// The one member of an object that stands for bytes.
+pub(in crate::protocol) const BASE64_KEY: &str = "b64";
+
+/// Padding may be left out.
+pub(in crate::protocol) const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A value in a message is cut here.
+const LONGEST_SHOWN: usize = 256;
+
+/// Why a value is no tensor of the type that is asked for, in the words of TensorFlow Serving where it has some.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Syntax(#[from] SyntaxError),
+    #[error("JSON Value: {value} Type: {} is not of expected type: {expected}", .kind.name())]
+    Type {
+        value: String,
+        kind: Kind,
+        expected: &'static str,
+    },
+    #[error("Cannot convert JSON value: {value} to {expected} without loss of precision.")]
+    Lossy { value: String, expected: &'static str },
+    #[error("JSON Value: {value} not formatted correctly for base64 data")]
+    Base64Object { value: String },
+    #[error("Unable to base64 decode")]
+    Base64,
+    #[error("JSON Value: {value} found at incorrect level: {} in the JSON DOM. Expected at level: {rank}", .level + 1)]
+    Level { value: String, level: usize, rank: usize },
+    #[error("Encountered list at unexpected level: {level} expected < {rank}")]
+    ListLevel { level: usize, rank: usize },
+    #[error("Encountered list at unexpected size: {found} at level: {level} expected size: {expected}")]
+    Length {
+        found: usize,
+        level: usize,
+        expected: usize,
+    },
+    /// The elements would take more memory than a request may.
+    #[error("the elements take more than the limit of {limit} bytes in memory")]
+    TooLarge { limit: usize },
+}
+
+/// Reads tensors from a request's body.
+pub(in crate::protocol) struct Reader<'b> {
+    pub(in crate::protocol) scanner: Scanner<'b>,
+    body: &'b Bytes,
+    rules: Rules,
+    room: Room,
+}
+
+/// Where the protocols differ.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::protocol) struct Rules {
+    /// How a message names a type.
+    pub(in crate::protocol) type_name: fn(DataType) -> &'static str,
+    /// Whether a whole number becomes the nearest float, as a decimal number does, or must be one that the float can be exactly.
+    pub(in crate::protocol) rounds_whole_numbers: bool,
+}
+
+/// How much memory a request's elements may take, and how much of it is left.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::protocol) struct Room {
+    limit: usize,
+    left: usize,
+}
+
+impl Room {
+    pub(in crate::protocol) fn new(limit: usize) -> Self {
+        Self { limit, left: limit }
+    }
+
+    /// Takes what `count` elements of `size` bytes need.
+    pub(in crate::protocol) fn take(&mut self, count: usize, size: usize) -> Result<(), ReadError> {
+        let left = count.checked_mul(size).and_then(|bytes| self.left.checked_sub(bytes));
+        self.left = left.ok_or(ReadError::TooLarge { limit: self.limit })?;
+        Ok(())
+    }
+}
+
+/// The lengths of nested lists, outermost first.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::protocol) struct Shape {
+    lengths: [usize; MAX_RANK],
+    rank: usize,
+}
+
+impl Shape {
+    pub(in crate::protocol) fn lengths(&self) -> &[usize] {
+        &self.lengths[..self.rank]
+    }
+}
+
+/// `[2,3]`.
+impl fmt::Display for Shape {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lengths: Vec<String> = self.lengths().iter().map(usize::to_string).collect();
+        write!(formatter, "[{}]", lengths.join(","))
+    }
+}
+
+/// The lengths that make `count` elements of `dims`, when there is only one way.
+pub(in crate::protocol) fn solve(dims: &[Dim], count: usize) -> Option<Vec<usize>> {
+    let fixed = |dim: &Dim| if let Dim::Fixed(length) = dim { *length } else { 1 };
+    let known = dims.iter().map(fixed).try_fold(1_usize, usize::checked_mul)?;
+    let free = dims.iter().filter(|dim| matches!(dim, Dim::Free(_))).count();
+    let rest = match free {
+        0 => (count == known).then_some(1)?,
+        1 => count.checked_div(known).filter(|rest| rest * known == count)?,
+        _ => return None,
+    };
+    let length = |dim: &Dim| if let Dim::Fixed(length) = dim { *length } else { rest };
+    Some(dims.iter().map(length).collect())
+}
+
+/// What is known of a value's shape while it is read.
+#[derive(Default)]
+struct Nest {
+    /// Known at each level once the first list there has ended.
+    lengths: [Option<usize>; MAX_RANK],
+    /// Known from the first element or the first empty list on.
+    rank: Option<usize>,
+}
+
+impl<'b> Reader<'b> {
+    /// Reads with `scanner`, whose text is a part of `body`.
+    pub(in crate::protocol) fn new(body: &'b Bytes, scanner: Scanner<'b>, rules: Rules, room: Room) -> Self {
+        Self {
+            scanner,
+            body,
+            rules,
+            room,
+        }
+    }
+
+    /// Goes on with another part of the body, in the room that is left.
+    pub(in crate::protocol) fn at(&mut self, text: &'b str) {
+        self.scanner = Scanner::new(text);
+    }
+
+    pub(in crate::protocol) fn room(&mut self) -> &mut Room {
+        &mut self.room
+    }
+
+    /// Reads one value, an element or nested lists of one shape, and puts its elements behind those of `data`.
+    pub(in crate::protocol) fn value(&mut self, data: &mut Data) -> Result<Shape, ReadError> {
+        let mut nest = Nest::default();
+        self.nested(data, &mut nest, 0)?;
+        let mut shape = Shape {
+            rank: nest.rank.unwrap_or_default(),
+            ..Shape::default()
+        };
+        for (length, known) in shape.lengths.iter_mut().zip(nest.lengths) {
+            *length = known.unwrap_or_default();
+        }
+        Ok(shape)
+    }
+
+    fn nested(&mut self, data: &mut Data, nest: &mut Nest, level: usize) -> Result<(), ReadError> {
+        if self.scanner.peek()? != Kind::List {
+            let rank = *nest.rank.get_or_insert(level);
+            if rank != level {
+                let value = self.shown()?;
+                return Err(ReadError::Level { value, level, rank });
+            }
+            return self.element(data);
+        }
+        let rank = nest.rank.unwrap_or(MAX_RANK);
+        if level >= rank {
+            return Err(ReadError::ListLevel { level, rank });
+        }
+        let mut found = 0;
+        let mut more = self.scanner.open_list()?;
+        if !more {
+            nest.rank.get_or_insert(level + 1);
+        }
+        while more {
+            self.nested(data, nest, level + 1)?;
+            found += 1;
+            more = self.scanner.next_element()?;
+        }
+        match nest.lengths[level].replace(found) {
+            Some(expected) if expected != found => Err(ReadError::Length { found, level, expected }),
+            _ => Ok(()),
+        }
+    }
+
+    fn element(&mut self, data: &mut Data) -> Result<(), ReadError> {
+        let data_type = data.data_type();
+        self.room.take(1, data_type.size_in_memory())?;
+        match data {
+            Data::Bool(values) => values.push(self.truth()?),
+            Data::Uint8(values) => values.push(self.whole(data_type)?),
+            Data::Uint16(values) => values.push(self.whole(data_type)?),
+            Data::Uint32(values) => values.push(self.whole(data_type)?),
+            Data::Uint64(values) => values.push(self.whole(data_type)?),
+            Data::Int8(values) => values.push(self.whole(data_type)?),
+            Data::Int16(values) => values.push(self.whole(data_type)?),
+            Data::Int32(values) => values.push(self.whole(data_type)?),
+            Data::Int64(values) => values.push(self.whole(data_type)?),
+            Data::Fp32(values) => values.push(self.float(data_type)?),
+            Data::Fp64(values) => values.push(self.float(data_type)?),
+            Data::Bytes(values) => values.push(self.text()?),
+        }
+        Ok(())
+    }
+
+    fn truth(&mut self) -> Result<bool, ReadError> {
+        match self.scanner.peek()? {
+            Kind::True | Kind::False => Ok(self.scanner.truth()?),
+            _ => Err(self.wrong_type(DataType::Bool)),
+        }
+    }
+
+    fn whole<T: FromStr>(&mut self, data_type: DataType) -> Result<T, ReadError> {
+        let before = self.scanner;
+        if self.scanner.peek()? == Kind::Number
+            && let Ok(value) = self.scanner.number()?.text.parse()
+        {
+            return Ok(value);
+        }
+        self.scanner = before;
+        Err(self.wrong_type(data_type))
+    }
+
+    fn float<T: Float>(&mut self, data_type: DataType) -> Result<T, ReadError> {
+        if self.scanner.peek()? != Kind::Number {
+            return Err(self.wrong_type(data_type));
+        }
+        let number = self.scanner.number()?;
+        // Rust reads every number of JSON, and the words for what is none.
+        let value = number.text.parse().ok();
+        let value = value.filter(|value| is_faithful::<T>(number, *value, self.rules));
+        value.ok_or_else(|| ReadError::Lossy {
+            value: shorten(number.text),
+            expected: (self.rules.type_name)(data_type),
+        })
+    }
+
+    fn text(&mut self) -> Result<Bytes, ReadError> {
+        match self.scanner.peek()? {
+            Kind::Text => match self.scanner.text()? {
+                Cow::Borrowed(text) => Ok(self.body.slice_ref(text.as_bytes())),
+                Cow::Owned(text) => Ok(text.into_bytes().into()),
+            },
+            Kind::Object => {
+                let before = self.scanner;
+                match self.base64_text()? {
+                    Some(text) => {
+                        let bytes = BASE64.decode(text.as_bytes()).map_err(|_| ReadError::Base64)?;
+                        Ok(bytes.into())
+                    }
+                    None => {
+                        self.scanner = before;
+                        let value = self.shown()?;
+                        Err(ReadError::Base64Object { value })
+                    }
+                }
+            }
+            _ => Err(self.wrong_type(DataType::Bytes)),
+        }
+    }
+
+    /// The text in `{"b64": "text"}`; `None`, and a place somewhere in it, for any other object.
+    fn base64_text(&mut self) -> Result<Option<Cow<'b, str>>, SyntaxError> {
+        if self.scanner.open_object()?.as_deref() != Some(BASE64_KEY) || self.scanner.peek()? != Kind::Text {
+            return Ok(None);
+        }
+        let text = self.scanner.text()?;
+        Ok(self.scanner.next_member()?.is_none().then_some(text))
+    }
+
+    /// Whether the next value is an object of named values, and not one that stands for bytes.
+    pub(in crate::protocol) fn is_named(&self) -> Result<bool, SyntaxError> {
+        let mut ahead = Reader {
+            scanner: self.scanner,
+            ..*self
+        };
+        Ok(ahead.scanner.peek()? == Kind::Object && ahead.base64_text()?.is_none())
+    }
+
+    pub(in crate::protocol) fn wrong_type(&mut self, expected: DataType) -> ReadError {
+        let expected = (self.rules.type_name)(expected);
+        let found = self.scanner.peek().and_then(|kind| Ok((kind, self.shown()?)));
+        match found {
+            Ok((kind, value)) => ReadError::Type { value, kind, expected },
+            Err(error) => ReadError::Syntax(error),
+        }
+    }
+
+    /// The next value for a message.
+    pub(in crate::protocol) fn shown(&mut self) -> Result<String, SyntaxError> {
+        self.scanner.skip().map(shorten)
+    }
+}
+
+pub(in crate::protocol) fn shorten(text: &str) -> String {
+    let mut characters = text.char_indices();
+    match characters.find(|(at, character)| at + character.len_utf8() > LONGEST_SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+trait Float: FromStr + Copy {
+    /// Every whole number of no more digits is a float of this width.
+    const EXACT_DIGITS: usize;
+
+    fn is_infinite(self) -> bool;
+
+    fn to_whole(self) -> i128;
+}
+
+macro_rules! float {
+    ($($type:ty),*) => {$(
+        impl Float for $type {
+            const EXACT_DIGITS: usize = <$type>::DIGITS as usize;
+
+            fn is_infinite(self) -> bool {
+                <$type>::is_infinite(self)
+            }
+
+            fn to_whole(self) -> i128 {
+                self as i128
+            }
+        }
+    )*};
+}
+
+float!(f32, f64);
+
+/// Whether `value` is what `number` says, as near as it has to be.
+fn is_faithful<T: Float>(number: Number<'_>, value: T, rules: Rules) -> bool {
+    if value.is_infinite() {
+        return number.text.ends_with("Infinity");
+    }
+    if rules.rounds_whole_numbers || !number.is_whole || number.text.len() <= T::EXACT_DIGITS {
+        return true;
+    }
+    // What is longer than 64-bit numbers can be is no count or id, but a decimal number without a fraction.
+    let whole = number.text.parse::<i64>().map(i128::from);
+    match whole.or_else(|_| number.text.parse::<u64>().map(i128::from)) {
+        Ok(whole) => value.to_whole() == whole,
+        Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,42 @@
+//! What is wrong with a request.
+
+use model_runtime::Misfit;
+
+use super::super::json::scanner::SyntaxError;
+use super::super::json::tensor_reader::ReadError;
+use super::binary::HEADER_LENGTH;
+
+/// What is wrong with a request. It is always the client's mistake.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("broken JSON: {0}")]
+    Json(#[from] SyntaxError),
+    #[error("{HEADER_LENGTH}: expected the length of the JSON in a body of {body} bytes, found {found}")]
+    HeaderLength { found: String, body: usize },
+    /// One member is at fault: `inputs[x].data`.
+    #[error("{field}: {problem}")]
+    Member { field: String, problem: String },
+    #[error("{field}: the elements take more than the limit of {limit} bytes in memory")]
+    TooLarge { field: String, limit: usize },
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
+    #[error("the path's escapes are broken, or its version is too large")]
+    Path,
+}
+
+impl Error {
+    pub(super) fn member(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Member {
+            field: field.into(),
+            problem: problem.into(),
+        }
+    }
+
+    pub(super) fn of_reading(field: String, error: ReadError) -> Self {
+        match error {
+            ReadError::Syntax(error) => Self::Json(error),
+            ReadError::TooLarge { limit } => Self::TooLarge { field, limit },
+            other => Self::member(field, other.to_string()),
+        }
+    }
+}

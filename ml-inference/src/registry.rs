@@ -1,0 +1,220 @@
+//! A model's versions from a registry: pulled at the start, looked for again and again, put where the repository finds them.
+//!
+//! ```text
+//! MODEL_URI/SHA256SUMS ──► index ──► pull ──► download ──► directory: MODELS_DIR/NAME/VERSION
+//!                            source: https, s3 or file ──┘
+//! ```
+//!
+//! Everything that goes wrong is tried again, with pauses that grow to REGISTRY_INTERVAL, and told once; what is in the
+//! directory stays and is served. Loading what appears there is left to the repository.
+
+mod client;
+mod digest;
+mod directory;
+mod download;
+mod error;
+mod index;
+mod location;
+mod partial;
+mod policy;
+mod pull;
+pub mod settings;
+mod source;
+mod status;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+pub use digest::Sha256;
+pub use error::RegistryError;
+pub use location::Location;
+pub use policy::Policy;
+use pull::{Pulled, Puller};
+pub use settings::Settings;
+pub use status::{Progress, State, Status};
+
+use crate::metrics::PullMetrics;
+
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// For a registry that is only asked until it has answered.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Problems that are remembered as told; then all are forgotten.
+const MOST_TOLD: usize = 64;
+
+/// Follows one model's directory at a registry.
+pub struct Registry {
+    puller: Puller,
+    /// What was logged since the last success.
+    told: BTreeSet<String>,
+    /// What the repository heard last.
+    withdrawn: BTreeSet<u64>,
+}
+
+impl Registry {
+    pub fn new(directory: PathBuf, policy: Arc<dyn Policy>, metrics: PullMetrics) -> Self {
+        Self {
+            puller: Puller::new(directory, policy, metrics),
+            told: BTreeSet::new(),
+            withdrawn: BTreeSet::new(),
+        }
+    }
+
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.puller.status.subscribe()
+    }
+
+    /// Pulls for as long as the process runs. New `settings` are taken up at the next pull, and end the wait for it.
+    pub async fn follow(mut self, mut settings: watch::Receiver<Settings>) {
+        let mut failures = 0;
+        let mut warned = false;
+        loop {
+            let current = settings.borrow_and_update().clone();
+            if current.shows_password() && !warned {
+                warned = true;
+                warn!(registry = %current.location, "REGISTRY_PASSWORD travels over http://, where others can read it");
+            }
+            let pause = match self.pull_and_tell(&current).await {
+                End::Current => {
+                    failures = 0;
+                    (!current.interval.is_zero()).then(|| jittered(current.interval, 0.9))
+                }
+                End::BrokeOff => {
+                    failures = 1;
+                    Some(pause_after(failures, current.interval))
+                }
+                End::Failed => {
+                    failures += 1;
+                    Some(pause_after(failures, current.interval))
+                }
+            };
+            wait(pause, &mut settings).await;
+        }
+    }
+
+    async fn pull_and_tell(&mut self, settings: &Settings) -> End {
+        let bytes_before = self.puller.metrics.bytes.get();
+        self.puller.status.send_modify(|status| status.state = State::Pulling);
+        let pulled = self.puller.pull(settings).await.unwrap_or_else(|problem| Pulled {
+            problems: vec![problem],
+            ..Pulled::default()
+        });
+        self.tell_repository(&pulled);
+        let problems: Vec<String> = pulled.problems.iter().map(RegistryError::to_string).collect();
+        if problems.is_empty() {
+            if !self.told.is_empty() {
+                self.told.clear();
+                info!(registry = %settings.location, "the registry has given what was wanted");
+            }
+            self.puller.metrics.succeeded(pulled.changed);
+        } else {
+            self.puller
+                .metrics
+                .failed(pulled.problems.iter().map(RegistryError::kind));
+        }
+        if self.told.len() > MOST_TOLD {
+            self.told.clear();
+        }
+        for problem in &problems {
+            if self.told.insert(problem.clone()) {
+                warn!(registry = %settings.location, problem, "cannot pull, and tries again");
+            }
+        }
+        self.puller.status.send_modify(|status| {
+            status.progress = None;
+            status.state = match problems.is_empty() {
+                true => State::Current,
+                false => State::Failing,
+            };
+            if problems.is_empty() {
+                status.last_success = Some(SystemTime::now());
+            }
+            status.problem = (!problems.is_empty()).then(|| problems.join("; "));
+        });
+        let broke_off = matches!(pulled.problems.last(), Some(RegistryError::BrokeOff { .. }));
+        match problems.is_empty() {
+            true => End::Current,
+            false if broke_off && self.puller.metrics.bytes.get() > bytes_before => End::BrokeOff,
+            false => End::Failed,
+        }
+    }
+
+    /// So that what was pulled is loaded at once, and what was withdrawn makes way for it.
+    fn tell_repository(&mut self, pulled: &Pulled) {
+        let withdrawn = pulled.withdrawn.as_ref();
+        let is_other = withdrawn.is_some_and(|withdrawn| *withdrawn != self.withdrawn);
+        if (pulled.changed || is_other)
+            && self.puller.policy.pulled(withdrawn)
+            && let Some(withdrawn) = withdrawn
+        {
+            self.withdrawn.clone_from(withdrawn);
+        }
+    }
+}
+
+/// How a pull ended, for the pause after it.
+enum End {
+    /// All that is wanted is there.
+    Current,
+    /// Not without having brought something, from where the next one goes on.
+    BrokeOff,
+    Failed,
+}
+
+/// Until the pause is over, if there is an end to it, or there are new settings.
+async fn wait(pause: Option<Duration>, settings: &mut watch::Receiver<Settings>) {
+    let over = async {
+        match pause {
+            Some(pause) => sleep(pause).await,
+            None => std::future::pending().await,
+        }
+    };
+    let renewed = async {
+        if settings.changed().await.is_err() {
+            // Nobody changes them any more.
+            std::future::pending().await
+        }
+    };
+    tokio::select! {
+        () = over => {}
+        () = renewed => {}
+    }
+}
+
+/// Doubled with each failure in a row, to the interval at most.
+fn pause_after(failures: u32, interval: Duration) -> Duration {
+    let longest = match interval.is_zero() {
+        true => LONGEST_PAUSE,
+        false => interval,
+    };
+    let doubled = SHORTEST_PAUSE.saturating_mul(1 << (failures - 1).min(16));
+    jittered(doubled.min(longest), 0.5)
+}
+
+/// Between `least` of `pause` and all of it, so that replicas do not ask in step.
+fn jittered(pause: Duration, least: f64) -> Duration {
+    pause.mul_f64(least + fastrand::f64() * (1.0 - least))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn pauses_grow_to_the_interval(failures in 1_u32..100, interval in 0_u64..3600) {
+            let pause = pause_after(failures, Duration::from_secs(interval));
+            let longest = if interval == 0 { LONGEST_PAUSE } else { Duration::from_secs(interval) };
+            prop_assert!(pause <= longest);
+            let expected = Duration::from_secs(1 << (failures - 1).min(16)).min(longest);
+            prop_assert!(pause >= expected / 2);
+        }
+    }
+}
