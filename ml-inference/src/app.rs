@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Published};
 use crate::config::{self, Config};
 use crate::engine::Compute;
 use crate::engine::{Engine, LoadedModel};
@@ -40,7 +40,7 @@ use crate::metrics::Metrics;
 use crate::middleware::Identity;
 use crate::model::{BuiltIn, Model};
 use crate::registry::{self, Registry};
-use crate::repository::{Loader, Served, Settings, Watcher, WatcherGone};
+use crate::repository::{Loader, Publisher, Served, Settings, Watcher, WatcherGone};
 use crate::stack;
 
 /// Why the service could not start or go on.
@@ -92,8 +92,15 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
     let metrics = Arc::new(Metrics::new()?);
     let threads = config.threads_per_run;
     let compute = Compute::start(config.workers, threads, metrics.waiting.clone()).map_err(AppError::Spawn)?;
-    let engine = Engine::new(compute);
-    let state = Arc::new(State::new(&config, lifecycle.watch(), Arc::clone(&metrics), engine));
+    let catalog = Arc::new(Published::default());
+    let state = State::new(
+        &config,
+        lifecycle.watch(),
+        Arc::clone(&metrics),
+        Arc::clone(&catalog),
+        Engine::new(compute),
+    );
+    let state = Arc::new(state);
     let identity = Identity::new(&config);
 
     // Both ports first: a port in use is the most likely reason not to start.
@@ -124,9 +131,10 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
     )
     .map_err(AppError::Spawn)?;
 
-    let watcher = load_models(&config, &metrics, &state)?;
+    let publisher = Publisher::new(Arc::clone(&catalog), Arc::clone(&metrics));
+    let watcher = load_models(&config, &metrics, publisher)?;
 
-    let (registry, followed) = follow_registry(&config, &state, watcher.as_ref()).unzip();
+    let (registry, followed) = follow_registry(&config, &metrics, catalog, watcher.as_ref()).unzip();
     let reloads = Arc::new(Progress::default());
     let admin = Admin {
         state: Arc::clone(&state),
@@ -161,7 +169,7 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
 }
 
 /// Loads the built-in models, and has the others looked for.
-fn load_models(config: &Config, metrics: &Arc<Metrics>, state: &Arc<State>) -> Result<Option<Watcher>, AppError> {
+fn load_models(config: &Config, metrics: &Arc<Metrics>, publisher: Publisher) -> Result<Option<Watcher>, AppError> {
     let mut built_in = Catalog::default();
     let others = [BuiltIn::Sum]
         .into_iter()
@@ -178,21 +186,20 @@ fn load_models(config: &Config, metrics: &Arc<Metrics>, state: &Arc<State>) -> R
         );
         built_in.insert(Arc::new(LoadedModel::new(model, metrics)));
     }
-    state.publish(built_in.clone());
+    publisher.publish(built_in.clone());
     let Some(models) = &config.models else { return Ok(None) };
     let parallelism = Parallelism {
         runs: config.workers,
         threads_per_run: config.threads_per_run,
     };
     let runtimes = Runtimes::find(models.onnxruntime.as_deref(), parallelism)?;
-    let state = Arc::clone(state);
     let watcher = Watcher::start(Settings {
         directory: models.directory.clone(),
         interval: models.interval,
         load_timeout: models.load_timeout,
         built_in,
         loader: Loader::new(Arc::clone(metrics), models.max_bytes, runtimes),
-        publish: Box::new(move |catalog| state.publish(catalog)),
+        publisher,
     });
     watcher.map(Some).map_err(AppError::Spawn)
 }
@@ -224,15 +231,15 @@ async fn become_ready(lifecycle: &Lifecycle, state: &State, watcher: Option<&Wat
 /// Pulls the model that MODEL_NAME names where there is a registry, by the settings that the channel then has.
 fn follow_registry(
     config: &Config,
-    state: &Arc<State>,
+    metrics: &Metrics,
+    catalog: Arc<Published>,
     watcher: Option<&Watcher>,
 ) -> Option<(watch::Sender<registry::Settings>, Followed)> {
     let (settings, models) = config.registry.clone().zip(config.models.as_ref())?;
-    let state = Arc::clone(state);
-    let metrics = state.metrics.pulls.clone();
+    let metrics = metrics.pulls.clone();
     let policy = Served {
         model: config.served.clone(),
-        catalog: Box::new(move || state.catalog()),
+        catalog,
         control: watcher?.control(),
     };
     let registry = Registry::new(models.directory.join(&config.served), Arc::new(policy), metrics);

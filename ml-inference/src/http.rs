@@ -6,15 +6,19 @@
 pub mod admin;
 mod answer;
 mod body;
+mod context;
 mod error;
+mod inference;
 mod lab;
 mod offload;
 mod open_inference;
+mod path;
 mod probes;
 mod router;
 mod state;
 mod tf_serving;
 
-pub use answer::{Answer, X_MODEL_VERSION};
-pub use router::{answer, route_of};
+pub use answer::Answer;
+pub use context::ParsedRequest;
+pub use router::answer;
 pub use state::State;

@@ -2,10 +2,10 @@
 
 mod access_log;
 mod catch_panic;
+mod context;
 mod identity;
-mod request_id;
 
 pub use access_log::AccessLogLayer;
 pub use catch_panic::CatchPanicLayer;
+pub use context::ContextLayer;
 pub use identity::Identity;
-pub use request_id::RequestIdLayer;

@@ -13,15 +13,15 @@ use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
 use tower::{ServiceBuilder, service_fn};
 
-use crate::http::{Answer, State};
-use crate::middleware::{AccessLogLayer, CatchPanicLayer, Identity, RequestIdLayer};
+use crate::http::{Answer, ParsedRequest, State};
+use crate::middleware::{AccessLogLayer, CatchPanicLayer, ContextLayer, Identity};
 
 /// The service of one connection, whose requests `answer` answers.
 pub fn service<A>(
     state: Arc<State>,
     identity: Identity,
     peer: SocketAddr,
-    answer: impl Fn(Request<Incoming>) -> A + Clone + 'static,
+    answer: impl Fn(ParsedRequest<Incoming>) -> A + Clone + 'static,
 ) -> impl hyper::service::Service<
     Request<Incoming>,
     Response = Response<impl Body<Data = Bytes, Error = Infallible> + 'static>,
@@ -35,12 +35,12 @@ where
         peer,
     };
     let stack = ServiceBuilder::new()
-        // Before everything else: what follows logs the id and it must be on every answer.
-        .layer(RequestIdLayer)
-        // Every answer says who gave it, the ones made by the layers below included.
-        .map_response(move |response| identity.sign(response))
+        // Before everything else: what follows logs the id and the path, and the id must be on every answer.
+        .layer(ContextLayer)
         // Sees the status that really leaves, a caught panic's too.
         .layer(access_log)
+        // Every answer says who gave it, a caught panic's too.
+        .map_response(move |response| identity.sign(response))
         // Next to the handler, so that a panic there is an answer like any other for all above.
         .layer(CatchPanicLayer)
         .service(service_fn(move |request| {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::Response;
 use http::request::Parts;
-use http::{Request, Response};
 use http_body::Body;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -16,16 +16,15 @@ use tokio::sync::watch;
 use tracing::error;
 
 use super::answer::{Answer, json};
+use super::context::ParsedRequest;
 use super::error::{Dialect, RequestError, check};
-use super::router::Asked;
+use super::path::{ParsedPath, Probe};
 use super::state::State;
 use super::{body, open_inference, probes};
 use crate::catalog::{Servable, Version};
-use crate::protocol::model_ref::Place;
 use crate::protocol::open_inference::{self as protocol, Call};
 use crate::registry::{self, Location};
 use crate::repository::{Control, ControlError};
-use crate::route::Route;
 
 /// What the admin listener asks and shows.
 #[derive(Debug)]
@@ -49,18 +48,18 @@ pub struct Followed {
 }
 
 /// Answers one request; what goes wrong is an answer too.
-pub async fn answer<B>(admin: &Admin, request: Request<B>) -> Response<Answer>
+pub async fn answer<B>(admin: &Admin, parsed: ParsedRequest<B>) -> Response<Answer>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
+    let ParsedRequest { path, request, .. } = parsed;
     let (head, body) = request.into_parts();
-    let asked = Asked::of(head.uri.path());
-    let dialect = match asked {
-        Asked::OpenInference(_) => Dialect::Protocol,
-        Asked::Lab(_) | Asked::TfServing(_) => Dialect::Problem,
+    let dialect = match path {
+        ParsedPath::OpenInference(_) => Dialect::Protocol,
+        _ => Dialect::Problem,
     };
-    let answered = match check(asked.route(), &head.method) {
-        Ok(()) => admin.answer(asked, &head, body).await,
+    let answered = match check(path.route(), &head.method) {
+        Ok(()) => admin.answer(path, &head, body).await,
         Err(RequestError::UnknownPath) => Err(RequestError::UnknownAdminPath),
         Err(wrong_method) => Err(wrong_method),
     };
@@ -68,29 +67,29 @@ where
 }
 
 impl Admin {
-    async fn answer<B>(&self, asked: Asked<'_>, head: &Parts, body: B) -> Result<Response<Answer>, RequestError>
+    async fn answer<B>(&self, path: ParsedPath, head: &Parts, body: B) -> Result<Response<Answer>, RequestError>
     where
         B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
     {
         let state = &self.state;
-        match asked {
-            Asked::Lab(Route::Livez) => Ok(probes::livez()),
-            Asked::Lab(Route::Readyz) => probes::readyz(state),
-            Asked::Lab(Route::Metrics) => probes::scrape(state),
-            Asked::Lab(Route::Status) => Ok(json(format!("{:#}\n", self.status()))),
-            Asked::OpenInference(Call::Server) => Ok(open_inference::server(state, true)),
-            Asked::OpenInference(Call::Load(place)) => {
+        match path {
+            ParsedPath::Probe(probe @ (Probe::Livez | Probe::Readyz | Probe::Metrics)) => probes::answer(state, probe),
+            ParsedPath::Status => Ok(json(format!("{:#}\n", self.status()))),
+            ParsedPath::OpenInference(Call::Server) => Ok(open_inference::server(state, true)),
+            ParsedPath::OpenInference(Call::Load(model)) => {
                 protocol::parse_load(&self.read(head, body).await?)?;
-                self.load(place).await
+                self.load(open_inference::named(model)?.model).await
             }
-            Asked::OpenInference(Call::Unload(place)) => {
+            ParsedPath::OpenInference(Call::Unload(model)) => {
                 protocol::parse_unload(&self.read(head, body).await?)?;
-                self.unload(place).await
+                self.unload(open_inference::named(model)?.model).await
             }
-            Asked::OpenInference(Call::Infer(_)) | Asked::Lab(_) | Asked::TfServing(_) => {
-                Err(RequestError::UnknownAdminPath)
-            }
-            Asked::OpenInference(call) => open_inference::answer(state, call, head, body).await,
+            ParsedPath::OpenInference(Call::Infer(_))
+            | ParsedPath::Probe(Probe::Health)
+            | ParsedPath::Lab(_)
+            | ParsedPath::TfServing(_)
+            | ParsedPath::Unknown => Err(RequestError::UnknownAdminPath),
+            ParsedPath::OpenInference(call) => open_inference::answer(state, call, head, body).await,
         }
     }
 
@@ -102,8 +101,7 @@ impl Admin {
         Ok(body::read_decoded(&head.headers, body, limits.into()).await?)
     }
 
-    async fn load(&self, place: Place<'_>) -> Result<Response<Answer>, RequestError> {
-        let model = open_inference::target(place)?.model;
+    async fn load(&self, model: String) -> Result<Response<Answer>, RequestError> {
         match &self.control {
             Some(control) => control.load(&model).await?,
             // Only built-in models are there, and they stay.
@@ -113,8 +111,7 @@ impl Admin {
         Ok(Response::new(Answer::default()))
     }
 
-    async fn unload(&self, place: Place<'_>) -> Result<Response<Answer>, RequestError> {
-        let model = open_inference::target(place)?.model;
+    async fn unload(&self, model: String) -> Result<Response<Answer>, RequestError> {
         match &self.control {
             Some(control) => control.unload(&model).await?,
             None if self.state.catalog.load().model(&model).is_ok() => {

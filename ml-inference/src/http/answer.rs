@@ -1,27 +1,58 @@
 //! Answers as they leave: their bodies, their types, and which version of a model gave them.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderName, HeaderValue, Response};
+use http::{HeaderValue, Response};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use model_runtime::tensor::Tensor;
 
 use crate::engine::LoadedModel;
 
-/// Every answer is complete before its first byte leaves.
-pub type Answer = Full<Bytes>;
+/// A body, complete before its first byte leaves, and the model that gave it.
+#[derive(Debug, Default)]
+pub struct Answer {
+    body: Full<Bytes>,
+    /// The version of the model that answered, for a header and the access log; `None` when none did.
+    pub model_version: Option<HeaderValue>,
+}
 
-/// The version of the model that answered; of the one that MODEL_NAME names, when none did.
-pub const X_MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
+impl From<Bytes> for Answer {
+    fn from(body: Bytes) -> Self {
+        Self {
+            body: Full::new(body),
+            model_version: None,
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Names the version that has answered.
 pub(super) fn answered_by(loaded: &LoadedModel, mut response: Response<Answer>) -> Response<Answer> {
-    // A version is digits and points.
-    if let Ok(version) = HeaderValue::from_str(loaded.model.version.as_str()) {
-        response.headers_mut().insert(X_MODEL_VERSION, version);
-    }
+    let version = loaded.model.version.header_value().clone();
+    response.body_mut().model_version = Some(version);
     response
 }
 
@@ -35,7 +66,7 @@ pub(super) fn json(body: impl Into<Bytes>) -> Response<Answer> {
 }
 
 pub(super) fn answer_with(content_type: HeaderValue, body: impl Into<Bytes>) -> Response<Answer> {
-    let mut response = Response::new(Answer::new(body.into()));
+    let mut response = Response::new(Answer::from(body.into()));
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }

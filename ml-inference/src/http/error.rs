@@ -1,7 +1,8 @@
 //! What can go wrong with a request, and the one place that gives it a status.
 
+use bytes::Bytes;
 use http::StatusCode;
-use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Response};
 use serde_json::json;
 use shared::problem::Problem;
@@ -107,62 +108,85 @@ impl RequestError {
         if self.status() == StatusCode::INTERNAL_SERVER_ERROR {
             error!(error = %self, "a request could not be answered");
         }
-        let is_coding = matches!(self, Self::Body(BodyError::UnknownCoding));
-        let late = matches!(self, Self::Body(BodyError::TooSlow { .. }));
-        let problem = self.into_problem();
-        let short = (dialect == Dialect::Protocol).then(|| format!("{}\n", json!({ "error": problem.detail() })));
-        let mut response = problem.into_response();
-        if let Some(short) = short {
-            *response.body_mut() = Answer::from(short);
-            let json = HeaderValue::from_static("application/json");
-            response.headers_mut().insert(CONTENT_TYPE, json);
-        }
-        if is_coding {
-            // RFC 9110, section 15.5.16.
-            let accepted = HeaderValue::from_static(ACCEPTED_CODINGS);
-            response.headers_mut().insert(ACCEPT_ENCODING, accepted);
-        }
-        if late {
-            // The rest of the body may still come: this connection is good for nothing more.
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
+        let mut response = match dialect {
+            Dialect::Problem => self.problem().into_response(),
+            Dialect::Protocol => self.protocol_response(),
+        };
+        let headers = response.headers_mut();
+        match self {
+            Self::Body(BodyError::UnknownCoding) => {
+                // RFC 9110, section 15.5.16.
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED_CODINGS));
+            }
+            Self::Body(BodyError::TooSlow { .. }) => {
+                // The rest of the body may still come: this connection is good for nothing more.
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
         }
         response
     }
 
-    fn into_problem(self) -> Problem {
-        let problem = Problem::new(self.status(), self.to_string());
-        match self {
-            Self::WrongMethod { route, .. } => problem.allow(route.methods()),
-            Self::Body(BodyError::TooLarge { limit }) => problem.limit(limit as u64),
-            Self::Input(InputError::TooMany { field, limit }) => problem.field(field).limit(limit as u64),
-            Self::Input(InputError::Member { field, .. }) => problem.field(field),
-            Self::Engine(EngineError::Input(misfit)) => problem.field(misfit.input()),
-            Self::Engine(EngineError::TooLarge { limit }) => problem.limit(limit as u64),
-            Self::Engine(EngineError::Busy { limit }) => {
-                problem.limit(limit as u64).retry_after_seconds(RETRY_AFTER_SECONDS)
-            }
-            Self::Loading => problem.retry_after_seconds(RETRY_AFTER_SECONDS),
-            Self::TfServing(tf_serving::Error::TooLarge { limit })
-            | Self::OpenInference(open_inference::Error::TooLarge { limit, .. }) => problem.limit(limit as u64),
-            Self::Control(ControlError::Busy { limit }) => {
-                problem.limit(limit as u64).retry_after_seconds(RETRY_AFTER_SECONDS)
-            }
-            Self::UnknownPath
-            | Self::UnknownAdminPath
-            | Self::AtAdminListener
-            | Self::Control(_)
-            | Self::Unloaded { .. }
-            | Self::TfServing(_)
-            | Self::OpenInference(_)
-            | Self::Find(_)
-            | Self::Body(_)
-            | Self::Input(InputError::Document { .. })
-            | Self::Engine(_)
-            | Self::Draining
-            | Self::Metrics(_) => problem,
+    fn protocol_response(&self) -> Response<Answer> {
+        let body = format!("{}\n", json!({ "error": self.to_string() }));
+        let mut response = Response::new(Answer::from(Bytes::from(body)));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Self::WrongMethod { route, .. } = self {
+            headers.insert(ALLOW, HeaderValue::from_static(route.methods()));
         }
+        if let Some(seconds) = self.retry_after_seconds() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+
+    fn problem(&self) -> Problem {
+        let mut problem = Problem::new(self.status(), self.to_string());
+        if let Self::WrongMethod { route, .. } = self {
+            problem = problem.allow(route.methods());
+        }
+        if let Some(field) = self.field() {
+            problem = problem.field(field);
+        }
+        if let Some(limit) = self.limit() {
+            problem = problem.limit(limit as u64);
+        }
+        if let Some(seconds) = self.retry_after_seconds() {
+            problem = problem.retry_after_seconds(seconds);
+        }
+        problem
+    }
+
+    /// The member of the body that is at fault.
+    fn field(&self) -> Option<&str> {
+        match self {
+            Self::Input(InputError::TooMany { field, .. } | InputError::Member { field, .. }) => Some(field),
+            Self::Engine(EngineError::Input(misfit)) => Some(misfit.input()),
+            _ => None,
+        }
+    }
+
+    /// The number that was exceeded.
+    fn limit(&self) -> Option<usize> {
+        match self {
+            Self::Body(BodyError::TooLarge { limit })
+            | Self::Input(InputError::TooMany { limit, .. })
+            | Self::Engine(EngineError::TooLarge { limit } | EngineError::Busy { limit })
+            | Self::TfServing(tf_serving::Error::TooLarge { limit })
+            | Self::OpenInference(open_inference::Error::TooLarge { limit, .. })
+            | Self::Control(ControlError::Busy { limit }) => Some(*limit),
+            _ => None,
+        }
+    }
+
+    fn retry_after_seconds(&self) -> Option<u32> {
+        let passes = matches!(
+            self,
+            Self::Engine(EngineError::Busy { .. }) | Self::Control(ControlError::Busy { .. }) | Self::Loading
+        );
+        passes.then_some(RETRY_AFTER_SECONDS)
     }
 }
 

@@ -1,53 +1,50 @@
-//! Answers what is asked in the lab's protocol, and the probes beside it.
+//! Answers what is asked in the lab's protocol.
 
 use std::error::Error;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response};
 use http_body::Body;
-use model_runtime::tensor::Tensor;
 
-use super::answer::{Answer, answered_by, json, written_bytes};
-use super::error::{RequestError, check};
-use super::offload::aside;
+use super::answer::{Answer, answered_by, json};
+use super::body;
+use super::error::RequestError;
+use super::inference::{Parsed, infer};
 use super::state::State;
-use super::{body, probes};
-use crate::engine::{EngineError, LoadedModel};
+use crate::engine::EngineError;
 use crate::protocol::lab;
-use crate::route::Route;
+
+/// What a request has its numbers as, and its answer too.
+#[derive(Clone, Copy)]
+enum Form {
+    Instances,
+    Features,
+}
 
 /// Answers one request.
-pub(super) async fn answer<B>(
-    state: &State,
-    route: Route,
-    head: &Parts,
-    body: B,
-) -> Result<Response<Answer>, RequestError>
+pub(super) async fn answer<B>(state: &State, head: &Parts, body: B) -> Result<Response<Answer>, RequestError>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
-    if route == Route::Status {
-        return Err(RequestError::UnknownPath);
-    }
-    check(route, &head.method)?;
-    match route {
-        Route::Root | Route::Predict if head.method == Method::POST => predict(state, head, body).await,
-        Route::Root | Route::Predict => show(state).await,
-        Route::Health => Ok(probes::health(state)),
-        Route::Livez => Ok(probes::livez()),
-        Route::Readyz => probes::readyz(state),
-        Route::Metrics => probes::scrape(state),
-        _ => Err(RequestError::UnknownPath),
+    if head.method == Method::POST {
+        predict(state, head, body).await
+    } else {
+        predict_example(state).await
     }
 }
 
 /// GET: the model run on its example inputs.
-async fn show(state: &State) -> Result<Response<Answer>, RequestError> {
-    let served = state.served()?;
-    let example = served.model.example.clone();
-    predictions(state, &served, example).await
+async fn predict_example(state: &State) -> Result<Response<Answer>, RequestError> {
+    let loaded = state.served()?;
+    let parse = |_no_body: &Bytes| {
+        Ok(Parsed {
+            inputs: loaded.model.example.clone(),
+            loaded,
+            form: Form::Instances,
+        })
+    };
+    run_predict(state, Bytes::new(), parse).await
 }
 
 /// POST: the model run on what the client sent, whatever its Content-Type says (`curl -d` says a form).
@@ -56,36 +53,42 @@ where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
     let limits = **state.limits.load();
-    let text = body::read(&head.headers, body, limits.into()).await?;
+    let body = body::read(&head.headers, body, limits.into()).await?;
     // A number takes 8 bytes in memory and as few as two in the text.
     let most_numbers = (limits.max_body_bytes / size_of::<f64>()).max(1);
-    let question = aside(text.len(), move || lab::parse(&text, most_numbers)).await?;
-    match question {
-        lab::Question::Instances(instances) => {
-            let served = state.served()?;
-            let input = lab::model_input(instances, served.model.runtime.signature())?;
-            predictions(state, &served, vec![input]).await
+    // Which of the two it is for, only the body says.
+    let (served, sum) = (state.served(), state.sum());
+    let parse = move |body: &Bytes| match lab::parse(body, most_numbers)? {
+        lab::PredictRequest::Instances(instances) => {
+            let loaded = served?;
+            let input = lab::model_input(instances, loaded.model.runtime.signature())?;
+            Ok(Parsed {
+                loaded,
+                inputs: vec![input],
+                form: Form::Instances,
+            })
         }
-        lab::Question::Features(row) => {
-            let output = run(state, &state.sum()?, vec![row]).await?;
-            Ok(json(lab::prediction(&output, &state.model_label)?))
-        }
-    }
+        lab::PredictRequest::Features(row) => Ok(Parsed {
+            loaded: sum?,
+            inputs: vec![row],
+            form: Form::Features,
+        }),
+    };
+    run_predict(state, body, parse).await
 }
 
-async fn predictions(
+async fn run_predict(
     state: &State,
-    served: &Arc<LoadedModel>,
-    inputs: Vec<Tensor>,
+    body: Bytes,
+    parse: impl FnOnce(&Bytes) -> Result<Parsed<Form>, RequestError> + Send + 'static,
 ) -> Result<Response<Answer>, RequestError> {
-    let output = run(state, served, inputs).await?;
-    let (bytes, writing) = (written_bytes(std::slice::from_ref(&output)), Arc::clone(served));
-    let write = move || lab::predictions(&output, &writing.model);
-    Ok(answered_by(served, json(aside(bytes, write).await?)))
-}
-
-/// The first output of a run.
-async fn run(state: &State, model: &Arc<LoadedModel>, inputs: Vec<Tensor>) -> Result<Tensor, RequestError> {
-    let outputs = state.run(model, inputs).await?;
-    Ok(outputs.into_iter().next().ok_or(EngineError::BadOutput)?)
+    let (loaded, answer) = infer(state, body, parse, |form, outputs, model| {
+        let output = outputs.first().ok_or(EngineError::BadOutput)?;
+        Ok(match form {
+            Form::Instances => lab::predictions(output, model)?,
+            Form::Features => lab::prediction(output, model)?,
+        })
+    })
+    .await?;
+    Ok(answered_by(&loaded, json(answer)))
 }

@@ -1,8 +1,6 @@
 //! Answers what is asked in the Open Inference Protocol.
 
 use std::error::Error;
-use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -10,14 +8,14 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response};
 use http_body::Body;
 
-use super::answer::{Answer, answered_by, json, written_bytes};
+use super::answer::{Answer, answered_by, json};
 use super::error::RequestError;
-use super::offload::aside;
+use super::inference::{Parsed, infer};
 use super::state::State;
 use super::{body, probes};
 use crate::catalog::{Choice, Servable};
 use crate::engine::LoadedModel;
-use crate::protocol::model_ref::{Place, Target};
+use crate::protocol::model_ref::{ModelRef, ModelRefError};
 use crate::protocol::open_inference::{self as protocol, Call, Counted, Error as ProtocolError, Signed};
 
 const HEADER_LENGTH: HeaderName = HeaderName::from_static(protocol::HEADER_LENGTH);
@@ -26,7 +24,7 @@ const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream")
 /// Answers a call that is made with the right method.
 pub(super) async fn answer<B>(
     state: &State,
-    call: Call<'_>,
+    call: Call,
     head: &Parts,
     body: B,
 ) -> Result<Response<Answer>, RequestError>
@@ -37,11 +35,11 @@ where
         Call::Server => Ok(server(state, false)),
         Call::Live => Ok(json(protocol::live())),
         Call::Ready => probes::readyz(state).map(|_ready| json(protocol::ready())),
-        Call::Model(place) => metadata(state, &target(place)?),
-        Call::ModelReady(place) => model_ready(state, &target(place)?),
-        Call::Statistics(place) => statistics(state, place.map(target).transpose()?.as_ref()),
-        Call::Infer(place) => infer(state, &target(place)?, head, body).await,
-        Call::Config(place) => config(state, &target(place)?),
+        Call::Model(model) => metadata(state, &named(model)?),
+        Call::ModelReady(model) => model_ready(state, &named(model)?),
+        Call::Statistics(model) => statistics(state, model.map(named).transpose()?.as_ref()),
+        Call::Infer(model) => run(state, &named(model)?, head, body).await,
+        Call::Config(model) => config(state, &named(model)?),
         Call::Index => index(state, head, body).await,
         Call::Load(_) | Call::Unload(_) => Err(RequestError::AtAdminListener),
         Call::Unknown => Err(RequestError::UnknownPath),
@@ -56,40 +54,40 @@ pub(super) fn server(state: &State, is_admin: bool) -> Response<Answer> {
     ))
 }
 
-pub(super) fn target(place: Place<'_>) -> Result<Target, RequestError> {
-    place.target().map_err(|_broken| ProtocolError::Path.into())
+pub(super) fn named(model: Result<ModelRef, ModelRefError>) -> Result<ModelRef, RequestError> {
+    model.map_err(|_broken| ProtocolError::Path.into())
 }
 
-fn metadata(state: &State, target: &Target) -> Result<Response<Answer>, RequestError> {
-    let loaded = state.find(target)?;
+fn metadata(state: &State, model: &ModelRef) -> Result<Response<Answer>, RequestError> {
+    let loaded = state.find(model)?;
     let catalog = state.catalog.load();
-    let servable = catalog.model(&target.model).map_err(RequestError::Find)?;
-    let described = protocol::metadata(&target.model, servable, loaded.model.runtime.as_ref());
+    let servable = catalog.model(&model.model).map_err(RequestError::Find)?;
+    let described = protocol::metadata(&model.model, servable, loaded.model.runtime.as_ref());
     Ok(answered_by(&loaded, json(described)))
 }
 
-fn config(state: &State, target: &Target) -> Result<Response<Answer>, RequestError> {
-    let loaded = state.find(target)?;
+fn config(state: &State, model: &ModelRef) -> Result<Response<Answer>, RequestError> {
+    let loaded = state.find(model)?;
     let catalog = state.catalog.load();
-    let servable = catalog.model(&target.model).map_err(RequestError::Find)?;
-    let described = protocol::config(&target.model, servable, loaded.model.runtime.as_ref());
+    let servable = catalog.model(&model.model).map_err(RequestError::Find)?;
+    let described = protocol::config(&model.model, servable, loaded.model.runtime.as_ref());
     Ok(answered_by(&loaded, json(described)))
 }
 
-fn model_ready(state: &State, target: &Target) -> Result<Response<Answer>, RequestError> {
-    let loaded = state.find(target)?;
-    Ok(answered_by(&loaded, json(protocol::model_ready(&target.model))))
+fn model_ready(state: &State, model: &ModelRef) -> Result<Response<Answer>, RequestError> {
+    let loaded = state.find(model)?;
+    Ok(answered_by(&loaded, json(protocol::model_ready(&model.model))))
 }
 
 /// Of one version, or of all that are available of one model or of all.
-fn statistics(state: &State, target: Option<&Target>) -> Result<Response<Answer>, RequestError> {
+fn statistics(state: &State, model: Option<&ModelRef>) -> Result<Response<Answer>, RequestError> {
     let catalog = state.catalog.load();
-    let servables: Vec<&Servable> = match target {
-        Some(target) if target.choice() != Choice::Latest => {
-            let loaded = state.find(target)?;
+    let servables: Vec<&Servable> = match model {
+        Some(model) if model.choice() != Choice::Latest => {
+            let loaded = state.find(model)?;
             return Ok(json(protocol::statistics(&[counted(&loaded)])));
         }
-        Some(target) => vec![catalog.model(&target.model).map_err(RequestError::Find)?],
+        Some(model) => vec![catalog.model(&model.model).map_err(RequestError::Find)?],
         None => catalog.models.values().collect(),
     };
     let versions = servables.into_iter().flat_map(|servable| &servable.versions);
@@ -108,39 +106,42 @@ fn counted(loaded: &LoadedModel) -> Counted<'_> {
     }
 }
 
-async fn infer<B>(state: &State, target: &Target, head: &Parts, body: B) -> Result<Response<Answer>, RequestError>
+async fn run<B>(state: &State, model: &ModelRef, head: &Parts, body: B) -> Result<Response<Answer>, RequestError>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
     let limits = **state.limits.load();
-    let text = body::read_decoded(&head.headers, body, limits.into()).await?;
-    let loaded = state.find(target)?;
-    let started = Instant::now();
+    let body = body::read_decoded(&head.headers, body, limits.into()).await?;
+    let loaded = state.find(model)?;
     // A value that is no ASCII is no length either.
     let header_length = head
         .headers
         .get(HEADER_LENGTH)
-        .map(|value| value.to_str().unwrap_or_default());
-    let (length, parsing, header_length) = (text.len(), Arc::clone(&loaded), header_length.map(str::to_owned));
-    let parse = move || {
-        let signature = parsing.model.runtime.signature();
-        protocol::parse_infer(&text, header_length.as_deref(), signature, limits.max_body_bytes)
+        .map(|value| value.to_str().unwrap_or_default().to_owned());
+    let most_bytes = limits.max_body_bytes;
+    let parse = move |body: &Bytes| {
+        let signature = loaded.model.runtime.signature();
+        let request = protocol::parse_infer(body, header_length.as_deref(), signature, most_bytes)?;
+        Ok(Parsed {
+            loaded,
+            inputs: request.inputs,
+            form: (request.id, request.outputs),
+        })
     };
-    let question = aside(length, parse).await?;
-    loaded.statistics.input.add(started.elapsed());
-    let outputs = state.run(&loaded, question.inputs).await?;
-    let (started, writing, bytes) = (Instant::now(), Arc::clone(&loaded), written_bytes(&outputs));
-    let write = move || {
-        let model = &writing.model;
+    let (loaded, answer) = infer(state, body, parse, |(id, requested), outputs, model| {
         let signed = Signed {
             model: &model.name,
             version: model.version.number(),
-            id: question.id.as_deref(),
+            id: id.as_deref(),
         };
-        protocol::answer(signed, &outputs, model.runtime.signature(), &question.outputs)
-    };
-    let answer = aside(bytes, write).await?;
-    loaded.statistics.output.add(started.elapsed());
+        Ok(protocol::answer(
+            signed,
+            outputs,
+            model.runtime.signature(),
+            &requested,
+        )?)
+    })
+    .await?;
     let mut response = json(answer.body);
     if let Some(length) = answer.json_length {
         response.headers_mut().insert(HEADER_LENGTH, HeaderValue::from(length));

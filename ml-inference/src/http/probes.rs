@@ -7,6 +7,7 @@ use shared::telemetry::metrics;
 
 use super::answer::{Answer, answer_with, json};
 use super::error::RequestError;
+use super::path::Probe;
 use super::state::State;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -21,8 +22,18 @@ struct Health<'a> {
     monitoring: &'a str,
 }
 
+/// Answers one of them.
+pub(super) fn answer(state: &State, probe: Probe) -> Result<Response<Answer>, RequestError> {
+    match probe {
+        Probe::Health => Ok(health(state)),
+        Probe::Livez => Ok(livez()),
+        Probe::Readyz => readyz(state),
+        Probe::Metrics => scrape(state),
+    }
+}
+
 /// The service's self-portrait. It stays healthy while it drains: that is readiness's business.
-pub(super) fn health(state: &State) -> Response<Answer> {
+fn health(state: &State) -> Response<Answer> {
     let health = Health {
         status: "healthy",
         service: &state.service_name,
@@ -36,7 +47,7 @@ pub(super) fn health(state: &State) -> Response<Answer> {
 }
 
 /// Alive as long as a worker can say so.
-pub(super) fn livez() -> Response<Answer> {
+fn livez() -> Response<Answer> {
     answer_with(TEXT, "ok\n")
 }
 
@@ -57,7 +68,7 @@ pub(super) fn is_ready(state: &State) -> bool {
     state.phase.is_serving() && !state.is_unloaded()
 }
 
-pub(super) fn scrape(state: &State) -> Result<Response<Answer>, RequestError> {
+fn scrape(state: &State) -> Result<Response<Answer>, RequestError> {
     let text = metrics::render(&state.metrics.registry).map_err(RequestError::Metrics)?;
     Ok(answer_with(EXPOSITION, text))
 }

@@ -12,7 +12,7 @@ use crate::config::{Config, Limits};
 use crate::engine::{Engine, LoadedModel};
 use crate::metrics::Metrics;
 use crate::model::BuiltIn;
-use crate::protocol::model_ref::Target;
+use crate::protocol::model_ref::ModelRef;
 
 /// What the workers share. All of it only ever changes by atomics.
 #[derive(Debug)]
@@ -20,9 +20,7 @@ pub struct State {
     pub metrics: Arc<Metrics>,
     /// `1.0`, as headers and log lines name it.
     pub model_version: String,
-    /// `v1.0`, as the lesson's answers name it.
-    pub(super) model_label: String,
-    pub(super) catalog: Published,
+    pub(super) catalog: Arc<Published>,
     engine: Engine,
     /// The model that answers the lab's questions.
     served: String,
@@ -32,12 +30,17 @@ pub struct State {
 }
 
 impl State {
-    pub fn new(config: &Config, phase: PhaseWatch, metrics: Arc<Metrics>, engine: Engine) -> Self {
+    pub fn new(
+        config: &Config,
+        phase: PhaseWatch,
+        metrics: Arc<Metrics>,
+        catalog: Arc<Published>,
+        engine: Engine,
+    ) -> Self {
         Self {
             metrics,
             model_version: config.model_version.as_str().to_owned(),
-            model_label: config.model_version.label(),
-            catalog: Published::default(),
+            catalog,
             engine,
             served: config.served.clone(),
             phase,
@@ -49,29 +52,6 @@ impl State {
     /// From here on requests have these limits.
     pub fn limit(&self, limits: Limits) {
         self.limits.store(Arc::new(limits));
-    }
-
-    /// From here on requests find these models.
-    pub fn publish(&self, catalog: Catalog) {
-        for loaded in catalog.loaded() {
-            self.metrics.loaded(&loaded.model);
-        }
-        let before = self.catalog.publish(catalog);
-        let now = self.catalog.load();
-        for gone in before.loaded() {
-            let model = &gone.model;
-            if !now
-                .loaded()
-                .any(|loaded| loaded.model.name == model.name && loaded.model.version == model.version)
-            {
-                self.metrics.unloaded(model);
-            }
-        }
-    }
-
-    /// The models as requests find them now.
-    pub fn catalog(&self) -> Arc<Catalog> {
-        Arc::clone(&self.catalog.load())
     }
 
     pub fn served_name(&self) -> &str {
@@ -108,9 +88,9 @@ impl State {
     }
 
     /// The model that a path names.
-    pub(super) fn find(&self, target: &Target) -> Result<Arc<LoadedModel>, RequestError> {
+    pub(super) fn find(&self, model: &ModelRef) -> Result<Arc<LoadedModel>, RequestError> {
         let catalog = self.catalog.load();
-        let found = catalog.find(&target.model, target.choice());
+        let found = catalog.find(&model.model, model.choice());
         found
             .cloned()
             .map_err(|error| match self.is_on_its_way(&catalog, &error) {

@@ -1,6 +1,7 @@
 //! One log line and one count for each request, taken when the answer's last byte is handed over or the
 //! client has gone, whichever comes first.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -10,15 +11,15 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::USER_AGENT;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use shared::request_id::X_REQUEST_ID;
+use shared::request_id::RequestId;
 use shared::telemetry::logging::{is_probe, without_query_values};
 use tower::{Layer, Service};
 use tracing::Level;
 
-use crate::http::{State, X_MODEL_VERSION, route_of};
+use crate::http::{Answer, ParsedRequest, State};
 use crate::route::Route;
 
 /// Logged for a request whose client left before there was an answer, as nginx does.
@@ -49,11 +50,11 @@ pub struct AccessLog<S> {
     peer: SocketAddr,
 }
 
-impl<S, B, C> Service<Request<B>> for AccessLog<S>
+impl<S, B> Service<ParsedRequest<B>> for AccessLog<S>
 where
-    S: Service<Request<B>, Response = Response<C>>,
+    S: Service<ParsedRequest<B>, Response = Response<Answer>>,
 {
-    type Response = Response<LoggedBody<C>>;
+    type Response = Response<LoggedBody>;
     type Error = S::Error;
     type Future = AccessLogFuture<S::Future>;
 
@@ -61,11 +62,11 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let exchange = Exchange::start(&self.state, self.peer, &request);
+    fn call(&mut self, parsed: ParsedRequest<B>) -> Self::Future {
+        let record = AccessRecord::start(&self.state, self.peer, &parsed);
         AccessLogFuture {
-            inner: self.inner.call(request),
-            exchange: Some(exchange),
+            inner: self.inner.call(parsed),
+            record: Some(record),
         }
     }
 }
@@ -74,46 +75,46 @@ pin_project! {
     pub struct AccessLogFuture<F> {
         #[pin]
         inner: F,
-        exchange: Option<Exchange>,
+        record: Option<AccessRecord>,
     }
 }
 
-impl<F, C, E> Future for AccessLogFuture<F>
+impl<F, E> Future for AccessLogFuture<F>
 where
-    F: Future<Output = Result<Response<C>, E>>,
+    F: Future<Output = Result<Response<Answer>, E>>,
 {
-    type Output = Result<Response<LoggedBody<C>>, E>;
+    type Output = Result<Response<LoggedBody>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = ready!(this.inner.poll(cx))?;
-        let mut exchange = this.exchange.take();
-        if let Some(exchange) = &mut exchange {
-            exchange.status = response.status();
-            exchange.model_version = response.headers().get(X_MODEL_VERSION).cloned();
+        let mut response = ready!(this.inner.poll(cx))?;
+        let mut record = this.record.take();
+        if let Some(record) = &mut record {
+            record.status = response.status();
+            record.model_version = response.body_mut().model_version.take();
         }
-        Poll::Ready(Ok(response.map(|inner| LoggedBody { inner, exchange })))
+        Poll::Ready(Ok(response.map(|inner| LoggedBody { inner, record })))
     }
 }
 
 pin_project! {
-    /// An answer's body that counts its bytes and ends the exchange with itself.
-    pub struct LoggedBody<B> {
+    /// An answer's body that counts its bytes and ends the record with itself.
+    pub struct LoggedBody {
         #[pin]
-        inner: B,
-        exchange: Option<Exchange>,
+        inner: Answer,
+        record: Option<AccessRecord>,
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for LoggedBody<B> {
+impl Body for LoggedBody {
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.project();
         let frame = ready!(this.inner.poll_frame(cx));
-        if let (Some(Ok(frame)), Some(exchange)) = (&frame, this.exchange) {
-            exchange.bytes += frame.data_ref().map_or(0, Bytes::len);
+        if let (Some(Ok(frame)), Some(record)) = (&frame, this.record) {
+            record.bytes += frame.data_ref().map_or(0, Bytes::len);
         }
         Poll::Ready(frame)
     }
@@ -128,30 +129,31 @@ impl<B: Body<Data = Bytes>> Body for LoggedBody<B> {
 }
 
 /// A request from its head to the end of its answer; dropping it is the end.
-struct Exchange {
+struct AccessRecord {
     state: Arc<State>,
     peer: SocketAddr,
     started: Instant,
     route: Route,
     method: Method,
     /// What only the log line needs, when there will be one.
-    line: Option<Line>,
+    line: Option<LogLine>,
     status: StatusCode,
     /// Of the model that answered, where the path chose it.
     model_version: Option<HeaderValue>,
     bytes: usize,
 }
 
-struct Line {
+struct LogLine {
     probe: bool,
     uri: Uri,
-    request_id: Option<HeaderValue>,
+    request_id: RequestId,
 }
 
-impl Exchange {
-    fn start<B>(state: &Arc<State>, peer: SocketAddr, request: &Request<B>) -> Self {
+impl AccessRecord {
+    fn start<B>(state: &Arc<State>, peer: SocketAddr, parsed: &ParsedRequest<B>) -> Self {
         state.metrics.in_flight.inc();
-        let route = route_of(request.uri().path());
+        let ParsedRequest { id, path, request } = parsed;
+        let route = path.route();
         let probe = route.is_probe() || request.headers().get(USER_AGENT).is_some_and(is_probe);
         Self {
             state: Arc::clone(state),
@@ -159,10 +161,10 @@ impl Exchange {
             started: Instant::now(),
             route,
             method: request.method().clone(),
-            line: is_logged(probe).then(|| Line {
+            line: is_logged(probe).then(|| LogLine {
                 probe,
                 uri: request.uri().clone(),
-                request_id: request_id(request.headers()),
+                request_id: id.clone(),
             }),
             status: StatusCode::from_u16(CLIENT_CLOSED_REQUEST).unwrap_or(StatusCode::REQUEST_TIMEOUT),
             model_version: None,
@@ -170,8 +172,8 @@ impl Exchange {
         }
     }
 
-    fn log(&self, line: &Line, seconds: f64) {
-        let request_id = line.request_id.as_ref().and_then(|id| id.to_str().ok());
+    fn log(&self, line: &LogLine, seconds: f64) {
+        let request_id = line.request_id.header_value().to_str().ok();
         let model_version = self.model_version.as_ref().and_then(|version| version.to_str().ok());
         let model_version = model_version.unwrap_or(&self.state.model_version);
         let path = without_query_values(line.uri.path(), line.uri.query());
@@ -199,7 +201,7 @@ impl Exchange {
     }
 }
 
-impl Drop for Exchange {
+impl Drop for AccessRecord {
     fn drop(&mut self) {
         let seconds = self.started.elapsed().as_secs_f64();
         self.state.metrics.in_flight.dec();
@@ -217,8 +219,4 @@ fn is_logged(probe: bool) -> bool {
         true => tracing::enabled!(Level::DEBUG),
         false => tracing::enabled!(Level::INFO),
     }
-}
-
-fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
-    headers.get(X_REQUEST_ID).cloned()
 }

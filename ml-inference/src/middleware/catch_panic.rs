@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 use pin_project_lite::pin_project;
 use shared::problem::Problem;
 use tower::{Layer, Service};
@@ -28,9 +28,9 @@ pub struct CatchPanic<S> {
     inner: S,
 }
 
-impl<S, B, C> Service<Request<B>> for CatchPanic<S>
+impl<S, R, C> Service<R> for CatchPanic<S>
 where
-    S: Service<Request<B>, Response = Response<C>>,
+    S: Service<R, Response = Response<C>>,
     C: From<Bytes>,
 {
     type Response = Response<C>;
@@ -41,7 +41,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: R) -> Self::Future {
         CatchPanicFuture {
             inner: self.inner.call(request),
         }
@@ -78,6 +78,7 @@ where
 mod tests {
     use std::convert::Infallible;
 
+    use http::Request;
     use http_body_util::Full;
     use tower::{ServiceBuilder, ServiceExt, service_fn};
 

@@ -3,9 +3,11 @@
 use http::{HeaderName, HeaderValue, Response};
 
 use crate::config::Config;
-use crate::http::X_MODEL_VERSION;
+use crate::http::Answer;
 
 const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
+/// The version of the model that answered; of the one that MODEL_NAME names, when none did.
+const X_MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 
 /// Both header values, made once; a copy is two reference counts.
 #[derive(Debug, Clone)]
@@ -16,20 +18,21 @@ pub struct Identity {
 
 impl Identity {
     /// # Panics
-    /// Never: both texts were validated as names, which may stand in a header.
+    /// Never: the pod's text was validated as a name, which may stand in a header.
     pub fn new(config: &Config) -> Self {
-        let value = |text: &str| HeaderValue::from_str(text).expect("validated names are header values");
+        let served_by = HeaderValue::from_str(&config.pod_name).expect("validated names are header values");
         Self {
-            served_by: value(&config.pod_name),
-            model_version: value(config.model_version.as_str()),
+            served_by,
+            model_version: config.model_version.header_value().clone(),
         }
     }
 
-    pub fn sign<B>(&self, mut response: Response<B>) -> Response<B> {
+    pub fn sign(&self, mut response: Response<Answer>) -> Response<Answer> {
+        let version = response.body().model_version.as_ref().unwrap_or(&self.model_version);
+        let version = version.clone();
         let headers = response.headers_mut();
         headers.insert(X_SERVED_BY, self.served_by.clone());
-        let version = headers.entry(X_MODEL_VERSION);
-        version.or_insert_with(|| self.model_version.clone());
+        headers.insert(X_MODEL_VERSION, version);
         response
     }
 }

@@ -1,5 +1,7 @@
 //! The version of a model, as people write it and as a model repository counts it.
 
+use http::HeaderValue;
+
 /// Longer texts are no version; it travels in a header of every response.
 const LONGEST: usize = 32;
 
@@ -8,6 +10,7 @@ const LONGEST: usize = 32;
 pub struct ModelVersion {
     text: String,
     number: u64,
+    header: HeaderValue,
 }
 
 impl ModelVersion {
@@ -20,9 +23,13 @@ impl ModelVersion {
         }
         let numbers: Vec<u64> = parts.iter().filter_map(|part| whole(part)).collect();
         let number = *numbers.first().filter(|major| **major >= 1)?;
-        (numbers.len() == parts.len()).then(|| Self {
+        if numbers.len() != parts.len() {
+            return None;
+        }
+        Some(Self {
             text: text.to_owned(),
             number,
+            header: HeaderValue::from_str(text).ok()?,
         })
     }
 
@@ -31,12 +38,18 @@ impl ModelVersion {
         Self {
             text: number.to_string(),
             number,
+            header: HeaderValue::from(number),
         }
     }
 
     /// The text as it was set, such as `1.0`.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// The text as a header's value, made once: a copy of it is a reference count.
+    pub fn header_value(&self) -> &HeaderValue {
+        &self.header
     }
 
     /// The major number: 1.0 is version 1 of the repository, 2.0 is version 2.

@@ -2,73 +2,76 @@
 
 use crate::catalog::Choice;
 
-/// A model and the version of it that is wanted, as the path has them.
+/// A model and a version of it as a path writes them, escapes and all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place<'a> {
-    pub(crate) model: &'a str,
-    pub(crate) version: Wanted<&'a str>,
+pub(super) struct RawModelRef<'a> {
+    pub(super) model: &'a str,
+    pub(super) version: VersionSpec<'a>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted<T> {
+pub(super) enum VersionSpec<'a> {
     Latest,
     /// All of it digits.
-    Number(T),
-    Label(T),
+    Number(&'a str),
+    Label(&'a str),
 }
 
-/// A [`Place`] with its escapes decoded.
+/// A [`RawModelRef`] with its escapes decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct ModelRef {
     pub model: String,
-    version: Version,
+    version: RequestedVersion,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Version {
+enum RequestedVersion {
     Latest,
     Number(u64),
     Label(String),
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum TargetError {
+/// A path's model that cannot be looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ModelRefError {
     /// The path's escapes are broken.
     Escape,
     /// The version is more than a version can be.
-    Version,
+    Version { text: String },
 }
 
-impl Place<'_> {
-    pub(crate) fn target(&self) -> Result<Target, TargetError> {
+impl RawModelRef<'_> {
+    pub(super) fn decode(self) -> Result<ModelRef, ModelRefError> {
         let version = match self.version {
-            Wanted::Latest => Version::Latest,
+            VersionSpec::Latest => RequestedVersion::Latest,
             // TensorFlow Serving counts versions in signed numbers.
-            Wanted::Number(digits) => {
+            VersionSpec::Number(digits) => {
                 let number = digits.parse::<i64>().ok().and_then(|number| u64::try_from(number).ok());
-                Version::Number(number.ok_or(TargetError::Version)?)
+                RequestedVersion::Number(number.ok_or_else(|| ModelRefError::Version {
+                    text: digits.to_owned(),
+                })?)
             }
-            Wanted::Label(label) => Version::Label(decode(label)?),
+            VersionSpec::Label(label) => RequestedVersion::Label(decode(label)?),
         };
-        Ok(Target {
+        Ok(ModelRef {
             model: decode(self.model)?,
             version,
         })
     }
 }
 
-impl Target {
+impl ModelRef {
     pub fn choice(&self) -> Choice<'_> {
         match &self.version {
-            Version::Latest => Choice::Latest,
-            Version::Number(number) => Choice::Number(*number),
-            Version::Label(label) => Choice::Label(label),
+            RequestedVersion::Latest => Choice::Latest,
+            RequestedVersion::Number(number) => Choice::Number(*number),
+            RequestedVersion::Label(label) => Choice::Label(label),
         }
     }
 }
 
 /// The text of a path's segment, RFC 3986 section 2.1.
-fn decode(segment: &str) -> Result<String, TargetError> {
+fn decode(segment: &str) -> Result<String, ModelRefError> {
     let mut decoded = Vec::with_capacity(segment.len());
     let mut bytes = segment.bytes();
     while let Some(byte) = bytes.next() {
@@ -78,12 +81,12 @@ fn decode(segment: &str) -> Result<String, TargetError> {
                 let (high, low) = (digit(), digit());
                 high.zip(low)
                     .map(|(high, low)| high << 4 | low)
-                    .ok_or(TargetError::Escape)?
+                    .ok_or(ModelRefError::Escape)?
             }
             byte => byte,
         });
     }
-    String::from_utf8(decoded).map_err(|_| TargetError::Escape)
+    String::from_utf8(decoded).map_err(|_| ModelRefError::Escape)
 }
 
 #[cfg(test)]
@@ -95,7 +98,7 @@ mod tests {
         assert_eq!(decode("half%5Fplus%5ftwo"), Ok("half_plus_two".to_owned()));
         assert_eq!(decode("m%C3%BC%2525"), Ok("mü%25".to_owned()));
         for broken in ["%", "%5", "%zz", "%ff", "a%+1"] {
-            assert_eq!(decode(broken), Err(TargetError::Escape), "{broken}");
+            assert_eq!(decode(broken), Err(ModelRefError::Escape), "{broken}");
         }
     }
 }

@@ -29,4 +29,4 @@ pub use describe::{Counted, config, index, live, metadata, model_ready, ready, s
 pub use error::Error;
 pub(crate) use path::Call;
 pub use repository_api::{parse_index, parse_load, parse_unload};
-pub use request::{Question, Requested, parse_infer};
+pub use request::{InferRequest, Requested, parse_infer};

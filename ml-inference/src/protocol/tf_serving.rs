@@ -26,4 +26,4 @@ pub use error::Error;
 pub use examples::parse_examples;
 pub(crate) use path::Call;
 pub use path::Verb;
-pub use predict::{Form, Question, parse_predict};
+pub use predict::{Form, PredictRequest, parse_predict};

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,6 +15,7 @@ use tracing::{error, info};
 
 use super::golden;
 use super::model_config::{Golden, ModelConfig};
+use super::tracker::Order;
 use crate::background::{Attempt, Background};
 use crate::engine::{EngineError, LoadedModel};
 use crate::metrics::Metrics;
@@ -28,15 +29,6 @@ const MOST_TENSOR_BYTES: usize = 64 * 1024 * 1024;
 /// How much of a file is read at a time. Many kernels copy all that a read asks for before they let another thread have the
 /// processor, and then no priority helps who waits: a megabyte takes a tenth of a millisecond.
 const PIECE: u64 = 128 * 1024;
-
-/// What is to be loaded.
-#[derive(Debug, Clone)]
-pub(super) struct Order {
-    pub model: String,
-    pub version: u64,
-    pub path: PathBuf,
-    pub config: ModelConfig,
-}
 
 #[derive(Debug)]
 pub struct Loader {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use super::commands::Control;
 use super::model_config::ModelConfig;
 use super::scan::CONFIG_FILE;
-use crate::catalog::{Catalog, Servable, State};
+use crate::catalog::{Published, Servable, State};
 use crate::registry::Policy;
 
 /// The model as this process serves it.
 pub struct Served {
     pub model: String,
-    pub catalog: Box<dyn Fn() -> Arc<Catalog> + Send + Sync>,
+    pub catalog: Arc<Published>,
     pub control: Control,
 }
 
@@ -27,7 +27,7 @@ impl Policy for Served {
     }
 
     fn may_remove(&self, version: u64) -> bool {
-        let catalog = (self.catalog)();
+        let catalog = self.catalog.load();
         catalog
             .model(&self.model)
             .is_ok_and(|servable| is_needless(servable, version))

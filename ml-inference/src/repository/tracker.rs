@@ -10,6 +10,7 @@
 //! looked at until somebody asks for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use model_runtime::RuntimeChoice;
@@ -27,12 +28,13 @@ const UNLOADED: &str = "unloaded";
 /// And of versions that the policy leaves out.
 const NOT_CHOSEN: &str = "the version policy does not choose it";
 
-/// Makes a version of a model ready to serve, or says why it cannot.
-pub(super) trait Load {
-    fn load(&mut self, name: &str, number: u64, file: &Seen, config: &ModelConfig) -> Result<LoadedModel, String>;
-
-    /// A version begins to load or has ended; `servable` is how the model stands.
-    fn progress(&mut self, name: &str, servable: Servable);
+/// A version that is to be loaded.
+#[derive(Debug, Clone)]
+pub(super) struct Order {
+    pub model: String,
+    pub version: u64,
+    pub path: PathBuf,
+    pub config: ModelConfig,
 }
 
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub(super) struct Tracker {
     name: String,
     /// What was found at the last look.
     seen: Option<Found>,
+    /// Those of its versions that may be loaded: their files are taken for complete.
+    loadable: BTreeMap<u64, Seen>,
     config: ModelConfig,
     /// The configuration's file that `config` was read from, and the last one that was read.
     config_print: Option<Fingerprint>,
@@ -47,8 +51,8 @@ pub(super) struct Tracker {
     /// Why a changed configuration does not hold.
     pub(super) config_problem: Option<String>,
     tried: BTreeMap<u64, Tried>,
-    /// The version that is being loaded.
-    loading: Option<u64>,
+    /// The version that is being loaded, with its file as it is.
+    loading: Option<(u64, Fingerprint)>,
     /// Versions that were let go. Kept until nothing else has them, so that none is taken apart in the middle of a request: a large
     /// one takes milliseconds.
     leaving: Vec<(u64, Arc<LoadedModel>)>,
@@ -79,10 +83,15 @@ struct Tried {
 }
 
 impl Tracker {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             seen: None,
+            loadable: BTreeMap::new(),
             config: ModelConfig::default(),
             config_print: None,
             config_tried: None,
@@ -95,27 +104,26 @@ impl Tracker {
         }
     }
 
-    /// Loads what is wanted of what is found now, whatever came of it before. The error says why it does not serve.
-    pub(super) fn load(&mut self, found: &Found, load: &mut impl Load) -> Result<(), String> {
+    /// Wants what is found now, whatever came of it before. When there is no order any more, [`Tracker::outcome`] says what did.
+    pub(super) fn load(&mut self, found: &Found) {
         self.unloaded = false;
         if self.config_problem.is_some() {
             self.config_tried = None;
         }
         self.tried.retain(|_, tried| tried.loaded.is_some());
         self.try_the_refused_again();
-        self.look(Some(found), Trust::All, load);
-        self.outcome(found)
+        self.look(Some(found), Trust::All);
     }
 
-    /// Lets all versions go, and loads none until [`Tracker::load`]. Requests that have one finish.
-    pub(super) fn unload(&mut self, load: &mut impl Load) {
+    /// Lets all versions go, and wants none until [`Tracker::load`]. Requests that have one finish.
+    pub(super) fn unload(&mut self) {
         self.unloaded = true;
+        self.loadable.clear();
         for (number, tried) in std::mem::take(&mut self.tried) {
             if let Some(loaded) = tried.loaded {
                 self.leaving.push((number, loaded));
             }
         }
-        load.progress(&self.name, self.servable());
     }
 
     pub(super) fn is_unloaded(&self) -> bool {
@@ -128,7 +136,7 @@ impl Tracker {
     }
 
     /// Takes up what is found now; `None` when the model's directory is gone.
-    pub(super) fn look(&mut self, found: Option<&Found>, trust: Trust, load: &mut impl Load) {
+    pub(super) fn look(&mut self, found: Option<&Found>, trust: Trust) {
         let found = found.cloned().unwrap_or_default();
         let before = self.seen.replace(found.clone());
         let before = before.as_ref().filter(|_| trust == Trust::Steady).unwrap_or(&found);
@@ -139,21 +147,19 @@ impl Tracker {
                 .filter(|config| before.config.as_ref() == Some(*config)),
             &found,
         );
-        if self.unloaded {
-            return self.forget_those_that_left(false, load);
-        }
-        if self.is_unconfigured() {
-            // Without its configuration it is not known what should serve.
-            return self.forget_those_that_left(false, load);
-        }
-        let steady: BTreeMap<u64, &Seen> = found
-            .versions
-            .iter()
-            .filter(|(number, seen)| before.versions.get(number) == Some(seen))
-            .map(|(number, seen)| (*number, seen))
-            .collect();
-        self.load_wanted(&steady, load);
-        self.let_go(&found, load);
+        let is_steady = |number: &u64, seen: &Seen| before.versions.get(number) == Some(seen);
+        self.loadable = match self.wants_nothing() {
+            true => BTreeMap::new(),
+            false => {
+                let steady = found.versions.iter().filter(|(number, seen)| is_steady(number, seen));
+                steady.map(|(number, seen)| (*number, seen.clone())).collect()
+            }
+        };
+    }
+
+    /// Whether it was unloaded, or it is not known what should serve: without its configuration.
+    fn wants_nothing(&self) -> bool {
+        self.unloaded || self.is_unconfigured()
     }
 
     /// Whether there is a configuration, and none was read yet that could be.
@@ -192,44 +198,52 @@ impl Tracker {
         }
     }
 
-    fn load_wanted(&mut self, steady: &BTreeMap<u64, &Seen>, load: &mut impl Load) {
-        // Each turn loads one version or finds one that cannot be, so this ends.
-        while let Some((number, file)) = self.next_to_load(steady) {
-            self.loading = Some(number);
-            self.leaving.retain(is_used);
-            load.progress(&self.name, self.servable());
-            let outcome = load.load(&self.name, number, file, &self.config);
-            self.loading = None;
-            let tried = self.tried.entry(number).or_insert_with(|| Tried {
-                print: None,
-                runtime: self.config.runtime,
-                problem: None,
-                loaded: None,
-            });
-            (tried.print, tried.runtime) = (Some(file.print), self.config.runtime);
-            match outcome {
-                Ok(loaded) => {
-                    tried.problem = None;
-                    if let Some(before) = tried.loaded.replace(Arc::new(loaded)) {
-                        self.leaving.push((number, before));
-                    }
+    /// The next version to load; [`Tracker::done`] is to follow. Each is loaded or found to be one that cannot be, so this ends.
+    pub(super) fn next(&mut self) -> Option<Order> {
+        let (number, file) = self.next_to_load()?;
+        let order = Order {
+            model: self.name.clone(),
+            version: number,
+            path: file.path.clone(),
+            config: self.config.clone(),
+        };
+        self.loading = Some((number, file.print));
+        // Their memory may be what this one needs.
+        self.leaving.retain(is_used);
+        Some(order)
+    }
+
+    /// Takes up what came of the last order.
+    pub(super) fn done(&mut self, number: u64, outcome: Result<LoadedModel, String>) {
+        let print = self.loading.take().map(|(_, print)| print);
+        let tried = self.tried.entry(number).or_insert_with(|| Tried {
+            print: None,
+            runtime: self.config.runtime,
+            problem: None,
+            loaded: None,
+        });
+        (tried.print, tried.runtime) = (print, self.config.runtime);
+        match outcome {
+            Ok(loaded) => {
+                tried.problem = None;
+                if let Some(before) = tried.loaded.replace(Arc::new(loaded)) {
+                    self.leaving.push((number, before));
                 }
-                Err(problem) => tried.problem = Some(problem),
             }
-            load.progress(&self.name, self.servable());
+            Err(problem) => tried.problem = Some(problem),
         }
     }
 
     /// The highest version that is wanted and was not tried as it is.
-    fn next_to_load<'a>(&self, steady: &BTreeMap<u64, &'a Seen>) -> Option<(u64, &'a Seen)> {
+    fn next_to_load(&self) -> Option<(u64, &Seen)> {
         let is_tried = |number: &u64, seen: &Seen| {
             self.tried
                 .get(number)
                 .is_some_and(|tried| self.is_as_tried(tried, seen))
         };
-        let mut wanted = self.wanted(steady).into_iter();
+        let mut wanted = self.wanted(&self.loadable).into_iter();
         wanted.find_map(|number| {
-            let seen = *steady.get(&number)?;
+            let seen = self.loadable.get(&number)?;
             (!is_tried(&number, seen)).then_some((number, seen))
         })
     }
@@ -239,7 +253,7 @@ impl Tracker {
     }
 
     /// What should serve, as far as it is known to load.
-    fn wanted(&self, there: &BTreeMap<u64, &Seen>) -> Vec<u64> {
+    fn wanted(&self, there: &BTreeMap<u64, Seen>) -> Vec<u64> {
         let may_serve = |number: &u64, seen: &Seen| match self.tried.get(number) {
             Some(tried) => tried.loaded.is_some() || !self.is_as_tried(tried, seen),
             None => true,
@@ -259,7 +273,7 @@ impl Tracker {
     }
 
     /// Whether all that is wanted of what was found serves, as it lies there.
-    fn outcome(&self, found: &Found) -> Result<(), String> {
+    pub(super) fn outcome(&self, found: &Found) -> Result<(), String> {
         if let Some(problem) = &self.config_problem {
             return Err(problem.clone());
         }
@@ -281,23 +295,25 @@ impl Tracker {
         Ok(())
     }
 
-    fn let_go(&mut self, found: &Found, load: &mut impl Load) {
-        let there: BTreeMap<u64, &Seen> = found.versions.iter().map(|(number, seen)| (*number, seen)).collect();
-        let wanted = self.wanted(&there);
-        let is_loaded = |number: &u64| self.tried.get(number).is_some_and(|tried| tried.loaded.is_some());
-        let complete = !wanted.is_empty() && wanted.iter().all(is_loaded);
-        let mut changed = false;
-        self.tried.retain(|number, tried| {
-            let is_gone = !found.versions.contains_key(number);
-            let is_unwanted = complete && !wanted.contains(number);
-            if let Some(loaded) = tried.loaded.take_if(|_| is_gone || is_unwanted) {
-                self.leaving.push((*number, loaded));
-                changed = true;
-            }
-            // One that is still there and could not be loaded is remembered.
-            !is_gone && (tried.loaded.is_some() || tried.problem.is_some())
-        });
-        self.forget_those_that_left(changed, load);
+    /// Lets go what is gone, and what is not wanted once all that is wanted serves. To be called when there is no order any more.
+    pub(super) fn let_go(&mut self) {
+        if !self.wants_nothing() {
+            let found = self.seen.take().unwrap_or_default();
+            let wanted = self.wanted(&found.versions);
+            let is_loaded = |number: &u64| self.tried.get(number).is_some_and(|tried| tried.loaded.is_some());
+            let complete = !wanted.is_empty() && wanted.iter().all(is_loaded);
+            self.tried.retain(|number, tried| {
+                let is_gone = !found.versions.contains_key(number);
+                let is_unwanted = complete && !wanted.contains(number);
+                if let Some(loaded) = tried.loaded.take_if(|_| is_gone || is_unwanted) {
+                    self.leaving.push((*number, loaded));
+                }
+                // One that is still there and could not be loaded is remembered.
+                !is_gone && (tried.loaded.is_some() || tried.problem.is_some())
+            });
+            self.seen = Some(found);
+        }
+        self.forget_those_that_left();
     }
 
     /// Whether requests still have versions that were let go.
@@ -305,13 +321,8 @@ impl Tracker {
         !self.leaving.is_empty()
     }
 
-    /// Tells of it if there are such, or something else `changed`.
-    pub(super) fn forget_those_that_left(&mut self, changed: bool, load: &mut impl Load) {
-        let leaving = self.leaving.len();
+    pub(super) fn forget_those_that_left(&mut self) {
         self.leaving.retain(is_used);
-        if changed || leaving != self.leaving.len() {
-            load.progress(&self.name, self.servable());
-        }
     }
 
     /// How the model stands, for the catalog.
@@ -326,9 +337,9 @@ impl Tracker {
             };
             versions.insert(number, version);
         };
-        let there = self.seen.iter().flat_map(|found| &found.versions);
-        let there: BTreeMap<u64, &Seen> = there.map(|(number, seen)| (*number, seen)).collect();
-        let wanted = self.wanted(&there);
+        let nothing = BTreeMap::new();
+        let there = self.seen.as_ref().map_or(&nothing, |found| &found.versions);
+        let wanted = self.wanted(there);
         for number in there.keys() {
             let (state, problem) = if self.unloaded {
                 (State::End, Some(UNLOADED.to_owned()))
@@ -354,7 +365,7 @@ impl Tracker {
             };
             add(*number, state, tried.problem.clone(), tried.loaded.clone());
         }
-        if let Some(number) = self.loading {
+        if let Some((number, _)) = self.loading {
             let serving = self.tried.get(&number).and_then(|tried| tried.loaded.clone());
             if serving.is_none() {
                 add(number, State::Loading, None, None);

@@ -18,10 +18,10 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::commands::{Command, Control, ControlError};
-use super::loader::{Loader, Order};
-use super::model_config::ModelConfig;
-use super::scan::{self, Found, Listing, Seen};
-use super::tracker::{Load, Tracker, Trust};
+use super::loader::Loader;
+use super::publisher::Publisher;
+use super::scan::{self, Found, Listing};
+use super::tracker::{Tracker, Trust};
 use crate::background;
 use crate::catalog::{Catalog, Servable};
 use crate::engine::LoadedModel;
@@ -30,9 +30,6 @@ use crate::engine::LoadedModel;
 const LETTING_GO: Duration = Duration::from_millis(100);
 /// Models that are unloaded and whose directories are gone are remembered too, until there are so many.
 const MOST_UNLOADED: usize = 256;
-
-/// Hands a catalog to the requests.
-pub type Publish = Box<dyn FnMut(Catalog) + Send>;
 
 /// What the thread needs.
 pub struct Settings {
@@ -44,7 +41,7 @@ pub struct Settings {
     /// The models that are part of the program; no directory takes their names.
     pub built_in: Catalog,
     pub loader: Loader,
-    pub publish: Publish,
+    pub publisher: Publisher,
 }
 
 /// The thread, which ends soon after this and every [`Control`] is dropped: when it has loaded what it is loading.
@@ -135,7 +132,7 @@ struct Told {
 
 impl Watching {
     fn run(mut self, commands: &Receiver<Command>, looked: &watch::Sender<u64>) {
-        (self.settings.publish)(self.catalog.clone());
+        self.settings.publisher.publish(self.catalog.clone());
         // A volume is there before its pod.
         let mut trust = Trust::All;
         loop {
@@ -163,7 +160,9 @@ impl Watching {
         let letting_go = self.trackers.iter().filter(|(_, tracker)| tracker.is_letting_go());
         let names: Vec<String> = letting_go.map(|(name, _)| name.clone()).collect();
         for name in names {
-            self.with_tracker(&name, |tracker, loading| tracker.forget_those_that_left(false, loading));
+            let mut tracker = self.take_tracker(&name);
+            tracker.forget_those_that_left();
+            self.keep_tracker(tracker);
         }
     }
 
@@ -195,8 +194,10 @@ impl Watching {
                 // What serves stays.
                 continue;
             }
-            let found = listing.models.get(&name);
-            self.with_tracker(&name, |tracker, loading| tracker.look(found, trust, loading));
+            let mut tracker = self.take_tracker(&name);
+            tracker.look(listing.models.get(&name), trust);
+            self.carry_out(&mut tracker);
+            self.keep_tracker(tracker);
         }
     }
 
@@ -218,12 +219,13 @@ impl Watching {
             Command::Pulled(model, withdrawn) => {
                 // The next look tells what is wrong with the directory.
                 if let Ok(Some(found)) = self.find(&model) {
-                    self.with_tracker(&model, |tracker, loading| {
-                        if let Some(withdrawn) = withdrawn {
-                            tracker.withdraw(withdrawn);
-                        }
-                        tracker.look(Some(&found), Trust::All, loading);
-                    });
+                    let mut tracker = self.take_tracker(&model);
+                    if let Some(withdrawn) = withdrawn {
+                        tracker.withdraw(withdrawn);
+                    }
+                    tracker.look(Some(&found), Trust::All);
+                    self.carry_out(&mut tracker);
+                    self.keep_tracker(tracker);
                 }
             }
         }
@@ -237,7 +239,11 @@ impl Watching {
             model: model.to_owned(),
         };
         let found = self.find(model)?.ok_or_else(no_model)?;
-        let outcome = self.with_tracker(model, |tracker, loading| tracker.load(&found, loading));
+        let mut tracker = self.take_tracker(model);
+        tracker.load(&found);
+        self.carry_out(&mut tracker);
+        let outcome = tracker.outcome(&found);
+        self.keep_tracker(tracker);
         outcome.map_err(|problem| ControlError::Refused {
             model: model.to_owned(),
             problem,
@@ -262,7 +268,9 @@ impl Watching {
         if self.unloaded() >= MOST_UNLOADED {
             return Err(ControlError::TooManyUnloaded { limit: MOST_UNLOADED });
         }
-        self.with_tracker(model, |tracker, loading| tracker.unload(loading));
+        let mut tracker = self.take_tracker(model);
+        tracker.unload();
+        self.keep_tracker(tracker);
         info!(model, "the model is unloaded as asked for");
         Ok(())
     }
@@ -284,36 +292,48 @@ impl Watching {
         Ok(listing.models.remove(model))
     }
 
-    /// Has one model's tracker do something, and publishes what requests can see of it.
-    fn with_tracker<T>(&mut self, name: &str, act: impl FnOnce(&mut Tracker, &mut Loading<'_>) -> T) -> T {
-        let tracker = self.trackers.entry(name.to_owned());
-        let tracker = tracker.or_insert_with(|| Tracker::new(name));
-        let mut loading = Loading {
-            settings: &mut self.settings,
-            catalog: &mut self.catalog,
-        };
-        let before = tracker.servable();
-        let done = act(tracker, &mut loading);
-        tell_config(&mut self.told.configs, name, tracker.config_problem.as_ref());
-        let after = tracker.servable();
-        let (is_gone, is_unloaded) = (tracker.is_gone(), tracker.is_unloaded());
-        let models = &mut self.catalog.models;
-        let is_other = match is_gone {
-            true => models.remove(name).is_some(),
-            false if !same(&before, &after) || !models.contains_key(name) => {
-                models.insert(name.to_owned(), after);
-                true
+    /// One model's tracker, to be given back with [`Watching::keep_tracker`].
+    fn take_tracker(&mut self, name: &str) -> Tracker {
+        self.trackers.remove(name).unwrap_or_else(|| Tracker::new(name))
+    }
+
+    /// Loads what the tracker orders, one version after the other, and publishes each step.
+    fn carry_out(&mut self, tracker: &mut Tracker) {
+        while let Some(order) = tracker.next() {
+            self.publish(tracker);
+            let version = order.version;
+            let outcome = self.settings.loader.load(order);
+            tracker.done(version, outcome);
+            self.publish(tracker);
+        }
+        tracker.let_go();
+    }
+
+    /// Publishes what requests can see of a model, and remembers its tracker for as long as there is something to remember.
+    fn keep_tracker(&mut self, tracker: Tracker) {
+        tell_config(&mut self.told.configs, tracker.name(), tracker.config_problem.as_ref());
+        self.publish(&tracker);
+        // That it was unloaded holds for a directory that comes back, too.
+        if !tracker.is_gone() || tracker.is_unloaded() {
+            self.trackers.insert(tracker.name().to_owned(), tracker);
+        }
+    }
+
+    fn publish(&mut self, tracker: &Tracker) {
+        let (name, models) = (tracker.name(), &mut self.catalog.models);
+        let is_other = if tracker.is_gone() {
+            models.remove(name).is_some()
+        } else {
+            let now = tracker.servable();
+            let is_other = models.get(name).is_none_or(|before| !same(before, &now));
+            if is_other {
+                models.insert(name.to_owned(), now);
             }
-            false => false,
+            is_other
         };
         if is_other {
-            (self.settings.publish)(self.catalog.clone());
+            self.settings.publisher.publish(self.catalog.clone());
         }
-        // That it was unloaded holds for a directory that comes back, too.
-        if is_gone && !is_unloaded {
-            self.trackers.remove(name);
-        }
-        done
     }
 
     fn keep_built_ins(&self, listing: &mut Listing) {
@@ -367,26 +387,4 @@ fn same(one: &Servable, other: &Servable) -> bool {
                 && one.problem == other.problem
                 && pointer(&one.loaded) == pointer(&other.loaded)
         })
-}
-
-/// What a tracker loads with.
-struct Loading<'a> {
-    settings: &'a mut Settings,
-    catalog: &'a mut Catalog,
-}
-
-impl Load for Loading<'_> {
-    fn load(&mut self, name: &str, number: u64, file: &Seen, config: &ModelConfig) -> Result<LoadedModel, String> {
-        self.settings.loader.load(Order {
-            model: name.to_owned(),
-            version: number,
-            path: file.path.clone(),
-            config: config.clone(),
-        })
-    }
-
-    fn progress(&mut self, name: &str, servable: Servable) {
-        self.catalog.models.insert(name.to_owned(), servable);
-        (self.settings.publish)(self.catalog.clone());
-    }
 }

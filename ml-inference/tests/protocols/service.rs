@@ -9,11 +9,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
-use ml_inference::catalog::Catalog;
+use ml_inference::catalog::{Catalog, Published};
 use ml_inference::config::{self, SETTINGS};
 use ml_inference::engine::Compute;
 use ml_inference::engine::{Engine, LoadedModel};
-use ml_inference::http::{State, answer};
+use ml_inference::http::{ParsedRequest, State, answer};
 use ml_inference::metrics::Metrics;
 use ml_inference::model::ModelVersion;
 use ml_inference::model::{BuiltIn, Model};
@@ -26,6 +26,7 @@ use tokio::task::LocalSet;
 pub(crate) struct Service {
     state: State,
     metrics: Arc<Metrics>,
+    published: Arc<Published>,
     catalog: Catalog,
     lifecycle: Lifecycle,
 }
@@ -89,9 +90,18 @@ impl Service {
         let lifecycle = Lifecycle::default();
         let metrics = Arc::new(Metrics::new().expect("registers"));
         let engine = Engine::new(Compute::start(1, 1, metrics.waiting.clone()).expect("starts"));
+        let published = Arc::new(Published::default());
+        let state = State::new(
+            &config,
+            lifecycle.watch(),
+            Arc::clone(&metrics),
+            Arc::clone(&published),
+            engine,
+        );
         Self {
-            state: State::new(&config, lifecycle.watch(), Arc::clone(&metrics), engine),
+            state,
             metrics,
+            published,
             catalog: Catalog::default(),
             lifecycle,
         }
@@ -122,7 +132,7 @@ impl Service {
     }
 
     pub(crate) fn serve(&self) {
-        self.state.publish(self.catalog.clone());
+        self.published.publish(self.catalog.clone());
         self.lifecycle.enter(Phase::Serving);
     }
 
@@ -139,7 +149,9 @@ impl Service {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).expect("a request");
-        let response = LocalSet::new().run_until(answer(&self.state, request)).await;
+        let response = LocalSet::new()
+            .run_until(answer(&self.state, ParsedRequest::new(request)))
+            .await;
         let (head, body) = response.into_parts();
         Answer {
             status: head.status.as_u16(),

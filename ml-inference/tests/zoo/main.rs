@@ -8,12 +8,13 @@ mod compare;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ml_inference::engine::Compute;
 use ml_inference::engine::{Engine, LoadedModel, RunLimits};
 use ml_inference::metrics::Metrics;
 use ml_inference::model::Model;
 use ml_inference::model::ModelVersion;
-use ml_inference::protocol::lab::{self, Question};
+use ml_inference::protocol::lab::{self, PredictRequest};
 use model_runtime::{LoadError, ModelRuntime, RuntimeChoice, Runtimes};
 
 use crate::compare::{compare_all, small};
@@ -63,7 +64,7 @@ async fn ask(engine: &Engine, loaded: &Arc<LoadedModel>, body: &str) -> Result<S
         most_waiting: 1,
         most_response_bytes: 1 << 20,
     };
-    let Ok(Question::Instances(instances)) = lab::parse(body.as_bytes(), 1 << 20) else {
+    let Ok(PredictRequest::Instances(instances)) = lab::parse(&Bytes::copy_from_slice(body.as_bytes()), 1 << 20) else {
         panic!("these are no instances: {body}");
     };
     let input = lab::model_input(instances, loaded.model.runtime.signature());

@@ -1,8 +1,8 @@
-//! JSON for the model servers' protocols, one value at a time and none of them kept.
+//! JSON, one value at a time and none of them kept.
 //!
-//! The lab's protocol is read by serde_json. These need what it does not do: the words NaN and Infinity, which their
-//! servers read and write; numbers as text, so that each becomes its type without a detour over another one; and the place
-//! of a value whose type is named only after it.
+//! The protocols need what serde_json does not do: the words NaN and Infinity, which model servers read and write; numbers as
+//! text, so that each becomes its type without a detour over another one; and the place of a value whose type is named only
+//! after it.
 
 use std::borrow::Cow;
 
@@ -55,8 +55,8 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{problem} at offset: {offset}")]
 pub struct SyntaxError {
-    problem: &'static str,
-    offset: usize,
+    pub(in crate::protocol) problem: &'static str,
+    pub(in crate::protocol) offset: usize,
 }
 
 impl<'a> Scanner<'a> {
@@ -70,6 +70,11 @@ impl<'a> Scanner<'a> {
             offset: error.valid_up_to(),
         })?;
         Ok(Self::new(text))
+    }
+
+    /// The offset of the next byte to read.
+    pub(in crate::protocol) fn offset(&self) -> usize {
+        self.at
     }
 
     /// Whether nothing but white space is left.

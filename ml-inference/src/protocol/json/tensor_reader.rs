@@ -47,7 +47,12 @@ pub enum ReadError {
     #[error("Unable to base64 decode")]
     Base64,
     #[error("JSON Value: {value} found at incorrect level: {} in the JSON DOM. Expected at level: {rank}", .level + 1)]
-    Level { value: String, level: usize, rank: usize },
+    Level {
+        value: String,
+        kind: Kind,
+        level: usize,
+        rank: usize,
+    },
     #[error("Encountered list at unexpected level: {level} expected < {rank}")]
     ListLevel { level: usize, rank: usize },
     #[error("Encountered list at unexpected size: {found} at level: {level} expected size: {expected}")]
@@ -56,6 +61,10 @@ pub enum ReadError {
         level: usize,
         expected: usize,
     },
+    #[error("NaN and Infinity are not JSON numbers")]
+    NoNumber,
+    #[error("is empty; give at least one number")]
+    EmptyList,
     /// The elements would take more memory than a request may.
     #[error("the elements take more than the limit of {limit} bytes in memory")]
     TooLarge { limit: usize },
@@ -67,6 +76,16 @@ pub(in crate::protocol) struct Reader<'b> {
     body: &'b Bytes,
     rules: Rules,
     room: Room,
+    fault: FaultPlace,
+}
+
+/// The place of an error in the value that was being read. Nothing is noted of what is read without one.
+#[derive(Debug, Clone, Default)]
+pub(in crate::protocol) struct FaultPlace {
+    /// An index for each list around it, innermost first.
+    pub(in crate::protocol) indices: Vec<usize>,
+    /// Where the value at fault begins, or a list at fault has ended.
+    pub(in crate::protocol) offset: usize,
 }
 
 /// Where the protocols differ.
@@ -76,6 +95,11 @@ pub(in crate::protocol) struct Rules {
     pub(in crate::protocol) type_name: fn(DataType) -> &'static str,
     /// Whether a whole number becomes the nearest float, as a decimal number does, or must be one that the float can be exactly.
     pub(in crate::protocol) rounds_whole_numbers: bool,
+    /// Whether NaN and Infinity are numbers.
+    pub(in crate::protocol) takes_words: bool,
+    pub(in crate::protocol) takes_empty_lists: bool,
+    /// How deep lists may be nested.
+    pub(in crate::protocol) most_lists: usize,
 }
 
 /// How much memory a request's elements may take, and how much of it is left.
@@ -150,7 +174,13 @@ impl<'b> Reader<'b> {
             body,
             rules,
             room,
+            fault: FaultPlace::default(),
         }
+    }
+
+    /// The place of the error that ended [`Reader::value`].
+    pub(in crate::protocol) fn fault(&self) -> &FaultPlace {
+        &self.fault
     }
 
     /// Goes on with another part of the body, in the room that is left.
@@ -180,27 +210,42 @@ impl<'b> Reader<'b> {
         if self.scanner.peek()? != Kind::List {
             let rank = *nest.rank.get_or_insert(level);
             if rank != level {
-                let value = self.shown()?;
-                return Err(ReadError::Level { value, level, rank });
+                let (kind, value) = (self.scanner.peek()?, self.shown()?);
+                return Err(ReadError::Level {
+                    value,
+                    kind,
+                    level,
+                    rank,
+                });
             }
             return self.element(data);
         }
-        let rank = nest.rank.unwrap_or(MAX_RANK);
+        let rank = nest.rank.unwrap_or(self.rules.most_lists);
         if level >= rank {
+            self.fault.offset = self.scanner.offset();
             return Err(ReadError::ListLevel { level, rank });
         }
         let mut found = 0;
         let mut more = self.scanner.open_list()?;
         if !more {
             nest.rank.get_or_insert(level + 1);
+            if !self.rules.takes_empty_lists {
+                self.fault.offset = self.scanner.offset();
+                return Err(ReadError::EmptyList);
+            }
         }
         while more {
-            self.nested(data, nest, level + 1)?;
-            found += 1;
-            more = self.scanner.next_element()?;
+            let read = self.nested(data, nest, level + 1).and_then(|()| {
+                found += 1;
+                Ok(self.scanner.next_element()?)
+            });
+            more = read.inspect_err(|_error| self.fault.indices.push(found))?;
         }
         match nest.lengths[level].replace(found) {
-            Some(expected) if expected != found => Err(ReadError::Length { found, level, expected }),
+            Some(expected) if expected != found => {
+                self.fault.offset = self.scanner.offset();
+                Err(ReadError::Length { found, level, expected })
+            }
             _ => Ok(()),
         }
     }
@@ -249,9 +294,16 @@ impl<'b> Reader<'b> {
         }
         let number = self.scanner.number()?;
         // Rust reads every number of JSON, and the words for what is none.
-        let value = number.text.parse().ok();
-        let value = value.filter(|value| is_faithful::<T>(number, *value, self.rules));
-        value.ok_or_else(|| ReadError::Lossy {
+        if let Ok(value) = number.text.parse()
+            && is_faithful::<T>(number, value, self.rules)
+        {
+            return Ok(value);
+        }
+        self.fault.offset = self.scanner.offset() - number.text.len();
+        if !self.rules.takes_words && number.text.ends_with(char::is_alphabetic) {
+            return Err(ReadError::NoNumber);
+        }
+        Err(ReadError::Lossy {
             value: shorten(number.text),
             expected: (self.rules.type_name)(data_type),
         })
@@ -265,7 +317,7 @@ impl<'b> Reader<'b> {
             },
             Kind::Object => {
                 let before = self.scanner;
-                match self.base64_text()? {
+                match base64_text(&mut self.scanner)? {
                     Some(text) => {
                         let bytes = BASE64.decode(text.as_bytes()).map_err(|_| ReadError::Base64)?;
                         Ok(bytes.into())
@@ -281,26 +333,15 @@ impl<'b> Reader<'b> {
         }
     }
 
-    /// The text in `{"b64": "text"}`; `None`, and a place somewhere in it, for any other object.
-    fn base64_text(&mut self) -> Result<Option<Cow<'b, str>>, SyntaxError> {
-        if self.scanner.open_object()?.as_deref() != Some(BASE64_KEY) || self.scanner.peek()? != Kind::Text {
-            return Ok(None);
-        }
-        let text = self.scanner.text()?;
-        Ok(self.scanner.next_member()?.is_none().then_some(text))
-    }
-
     /// Whether the next value is an object of named values, and not one that stands for bytes.
     pub(in crate::protocol) fn is_named(&self) -> Result<bool, SyntaxError> {
-        let mut ahead = Reader {
-            scanner: self.scanner,
-            ..*self
-        };
-        Ok(ahead.scanner.peek()? == Kind::Object && ahead.base64_text()?.is_none())
+        let mut ahead = self.scanner;
+        Ok(ahead.peek()? == Kind::Object && base64_text(&mut ahead)?.is_none())
     }
 
     pub(in crate::protocol) fn wrong_type(&mut self, expected: DataType) -> ReadError {
         let expected = (self.rules.type_name)(expected);
+        self.fault.offset = self.scanner.offset();
         let found = self.scanner.peek().and_then(|kind| Ok((kind, self.shown()?)));
         match found {
             Ok((kind, value)) => ReadError::Type { value, kind, expected },
@@ -310,8 +351,18 @@ impl<'b> Reader<'b> {
 
     /// The next value for a message.
     pub(in crate::protocol) fn shown(&mut self) -> Result<String, SyntaxError> {
+        self.fault.offset = self.scanner.offset();
         self.scanner.skip().map(shorten)
     }
+}
+
+/// The text in `{"b64": "text"}`; `None`, and a place somewhere in it, for any other object.
+fn base64_text<'b>(scanner: &mut Scanner<'b>) -> Result<Option<Cow<'b, str>>, SyntaxError> {
+    if scanner.open_object()?.as_deref() != Some(BASE64_KEY) || scanner.peek()? != Kind::Text {
+        return Ok(None);
+    }
+    let text = scanner.text()?;
+    Ok(scanner.next_member()?.is_none().then_some(text))
 }
 
 pub(in crate::protocol) fn shorten(text: &str) -> String {
@@ -326,7 +377,7 @@ trait Float: FromStr + Copy {
     /// Every whole number of no more digits is a float of this width.
     const EXACT_DIGITS: usize;
 
-    fn is_infinite(self) -> bool;
+    fn is_finite(self) -> bool;
 
     fn to_whole(self) -> i128;
 }
@@ -336,8 +387,8 @@ macro_rules! float {
         impl Float for $type {
             const EXACT_DIGITS: usize = <$type>::DIGITS as usize;
 
-            fn is_infinite(self) -> bool {
-                <$type>::is_infinite(self)
+            fn is_finite(self) -> bool {
+                <$type>::is_finite(self)
             }
 
             fn to_whole(self) -> i128 {
@@ -351,8 +402,8 @@ float!(f32, f64);
 
 /// Whether `value` is what `number` says, as near as it has to be.
 fn is_faithful<T: Float>(number: Number<'_>, value: T, rules: Rules) -> bool {
-    if value.is_infinite() {
-        return number.text.ends_with("Infinity");
+    if !value.is_finite() {
+        return rules.takes_words && number.text.ends_with(char::is_alphabetic);
     }
     if rules.rounds_whole_numbers || !number.is_whole || number.text.len() <= T::EXACT_DIGITS {
         return true;

@@ -1,12 +1,21 @@
-use model_runtime::{Dim, TensorSpec};
+use bytes::Bytes;
+use model_runtime::tensor::{DataType, Tensor};
+use model_runtime::{Dim, Signature, TensorSpec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::super::input_error::InputError;
+use super::super::json::write::{LAB, write_float, write_tensor};
+use super::answer::{NO_NUMBER, TOO_LARGE};
+use super::request::INSTANCES;
 use super::*;
-use crate::model::BuiltIn;
-use crate::model::ModelVersion;
+use crate::model::{BuiltIn, Model, ModelVersion};
 
 const PLENTY: usize = 1 << 20;
+
+fn parse_text(text: &[u8], most_numbers: usize) -> Result<PredictRequest, InputError> {
+    parse(&Bytes::copy_from_slice(text), most_numbers)
+}
 
 fn half_plus_two() -> Model {
     Model::built_in(BuiltIn::HalfPlusTwo, ModelVersion::parse("1.0").expect("a version"))
@@ -17,14 +26,14 @@ fn floats(tensor: &Tensor) -> &[f64] {
 }
 
 fn instances(text: &str) -> Tensor {
-    match parse(text.as_bytes(), PLENTY) {
-        Ok(Question::Instances(tensor)) => tensor,
+    match parse_text(text.as_bytes(), PLENTY) {
+        Ok(PredictRequest::Instances(tensor)) => tensor,
         other => panic!("{text}: {other:?}"),
     }
 }
 
 fn refusal(text: &str) -> String {
-    parse(text.as_bytes(), PLENTY).expect_err(text).to_string()
+    parse_text(text.as_bytes(), PLENTY).expect_err(text).to_string()
 }
 
 #[test]
@@ -36,16 +45,16 @@ fn instances_may_have_any_rank() {
 
 #[test]
 fn features_are_one_row() {
-    let question = parse(br#"{"features": [1,2,3]}"#, PLENTY).expect("parses");
+    let question = parse_text(br#"{"features": [1,2,3]}"#, PLENTY).expect("parses");
     let row = Tensor::of(vec![1, 3], vec![1.0, 2.0, 3.0]).expect("a tensor");
-    assert_eq!(question, Question::Features(row));
+    assert_eq!(question, PredictRequest::Features(row));
 }
 
 #[test]
 fn a_refusal_names_the_element_and_the_place() {
     assert_eq!(
         refusal("{\"instances\": [1,\n 2, \"x\"]}"),
-        "instances[2]: expected a number, found a string, at line 2 column 7"
+        "instances[2]: expected a number, found a string, at line 2 column 5"
     );
     assert_eq!(
         refusal(r#"{"instances": [[1, 2], [3, [4]]]}"#),
@@ -80,7 +89,7 @@ fn a_long_name_is_not_repeated_whole() {
 
 #[test]
 fn more_numbers_than_memory_is_set_aside_for_are_refused() {
-    let error = parse(br#"{"instances": [[1,2],[3,4]]}"#, 3).expect_err("too many");
+    let error = parse_text(br#"{"instances": [[1,2],[3,4]]}"#, 3).expect_err("too many");
     let expected = InputError::TooMany {
         field: INSTANCES.to_owned(),
         limit: 3,
@@ -213,20 +222,20 @@ proptest! {
         let mut text = b"{\"instances\": ".to_vec();
         write_tensor(&mut text, &tensor, LAB);
         text.push(b'}');
-        prop_assert_eq!(parse(&text, PLENTY), Ok(Question::Instances(tensor)));
+        prop_assert_eq!(parse_text(&text, PLENTY), Ok(PredictRequest::Instances(tensor)));
     }
 
     #[test]
     fn no_bytes_make_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         // Whatever it says, it says it as a value.
-        let _either = parse(&bytes, PLENTY);
+        let _either = parse_text(&bytes, PLENTY);
     }
 
     #[test]
     fn nothing_json_like_makes_the_parser_panic(
         text in r#"\{"(instances|features)": ?[\[\]\{\}:,"0-9eE+\-. nultrefasNI\\]{0,40}\}?"#
     ) {
-        if let Ok(Question::Instances(tensor) | Question::Features(tensor)) = parse(text.as_bytes(), PLENTY) {
+        if let Ok(PredictRequest::Instances(tensor) | PredictRequest::Features(tensor)) = parse_text(text.as_bytes(), PLENTY) {
             prop_assert!(tensor.values::<f64>().expect("FP64").iter().all(|x| x.is_finite()));
         }
     }

@@ -18,7 +18,7 @@ pub struct Answer {
     pub json_length: Option<usize>,
 }
 
-/// Who answers: the model, and the id of the question.
+/// The model that answers, and the id of the request.
 #[derive(Debug, Clone, Copy)]
 pub struct Signed<'a> {
     pub model: &'a str,

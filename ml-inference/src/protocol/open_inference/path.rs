@@ -1,29 +1,29 @@
 //! The paths of the protocol.
 
-use super::super::model_ref::{Place, Wanted};
+use super::super::model_ref::{ModelRef, ModelRefError, RawModelRef, VersionSpec};
 
 /// What a path asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Call<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Call {
     Server,
     Live,
     Ready,
-    Model(Place<'a>),
-    ModelReady(Place<'a>),
+    Model(Result<ModelRef, ModelRefError>),
+    ModelReady(Result<ModelRef, ModelRefError>),
     /// Of one model, or of all.
-    Statistics(Option<Place<'a>>),
-    Infer(Place<'a>),
-    Config(Place<'a>),
+    Statistics(Option<Result<ModelRef, ModelRefError>>),
+    Infer(Result<ModelRef, ModelRefError>),
+    Config(Result<ModelRef, ModelRefError>),
     Index,
-    Load(Place<'a>),
-    Unload(Place<'a>),
+    Load(Result<ModelRef, ModelRefError>),
+    Unload(Result<ModelRef, ModelRefError>),
     /// A path under `/v2` that the protocol does not have.
     Unknown,
 }
 
-impl<'a> Call<'a> {
+impl Call {
     /// `None` for a path that is not the protocol's.
-    pub(crate) fn parse(path: &'a str) -> Option<Self> {
+    pub(crate) fn parse(path: &str) -> Option<Self> {
         match path.strip_prefix("/v2")? {
             "" | "/" => Some(Self::Server),
             rest => Some(call(rest.strip_prefix('/')?).unwrap_or(Self::Unknown)),
@@ -31,7 +31,7 @@ impl<'a> Call<'a> {
     }
 }
 
-fn call(rest: &str) -> Option<Call<'_>> {
+fn call(rest: &str) -> Option<Call> {
     match rest {
         "health/live" => return Some(Call::Live),
         "health/ready" => return Some(Call::Ready),
@@ -45,39 +45,37 @@ fn call(rest: &str) -> Option<Call<'_>> {
     let mut segments = rest.strip_prefix("models/")?.split('/');
     let model = segments.next().filter(|model| !model.is_empty())?;
     let mut next = segments.next();
-    let mut version = Wanted::Latest;
+    let mut version = VersionSpec::Latest;
     if next == Some("versions") {
         let text = segments.next().filter(|text| !text.is_empty())?;
         let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
         version = if is_number {
-            Wanted::Number(text)
+            VersionSpec::Number(text)
         } else {
-            Wanted::Label(text)
+            VersionSpec::Label(text)
         };
         next = segments.next();
     }
-    let place = Place { model, version };
+    let model = RawModelRef { model, version }.decode();
     let call = match next {
-        None => Call::Model(place),
-        Some("ready") => Call::ModelReady(place),
-        Some("stats") => Call::Statistics(Some(place)),
-        Some("infer") => Call::Infer(place),
-        Some("config") => Call::Config(place),
+        None => Call::Model(model),
+        Some("ready") => Call::ModelReady(model),
+        Some("stats") => Call::Statistics(Some(model)),
+        Some("infer") => Call::Infer(model),
+        Some("config") => Call::Config(model),
         Some(_) => return None,
     };
     segments.next().is_none().then_some(call)
 }
 
 /// What is to be done with a model as a whole.
-fn control(rest: &str) -> Option<Call<'_>> {
+fn control(rest: &str) -> Option<Call> {
     let (model, verb) = rest.split_once('/').filter(|(model, _)| !model.is_empty())?;
-    let place = Place {
-        model,
-        version: Wanted::Latest,
-    };
+    let version = VersionSpec::Latest;
+    let model = RawModelRef { model, version }.decode();
     match verb {
-        "load" => Some(Call::Load(place)),
-        "unload" => Some(Call::Unload(place)),
+        "load" => Some(Call::Load(model)),
+        "unload" => Some(Call::Unload(model)),
         _ => None,
     }
 }
@@ -88,37 +86,29 @@ mod tests {
 
     #[test]
     fn every_path_of_the_protocol_is_known() {
-        let latest = Place {
-            model: "m",
-            version: Wanted::Latest,
-        };
-        let second = Place {
-            model: "m",
-            version: Wanted::Number("2"),
-        };
-        let canary = Place {
-            model: "m",
-            version: Wanted::Label("canary"),
-        };
+        let reference = |version| RawModelRef { model: "m", version }.decode();
+        let latest = || reference(VersionSpec::Latest);
+        let second = || reference(VersionSpec::Number("2"));
+        let canary = || reference(VersionSpec::Label("canary"));
         for (path, call) in [
             ("/v2", Call::Server),
             ("/v2/", Call::Server),
             ("/v2/health/live", Call::Live),
             ("/v2/health/ready", Call::Ready),
-            ("/v2/models/m", Call::Model(latest)),
-            ("/v2/models/m/versions/2", Call::Model(second)),
-            ("/v2/models/m/ready", Call::ModelReady(latest)),
-            ("/v2/models/m/versions/canary/ready", Call::ModelReady(canary)),
-            ("/v2/models/m/infer", Call::Infer(latest)),
-            ("/v2/models/m/versions/2/infer", Call::Infer(second)),
+            ("/v2/models/m", Call::Model(latest())),
+            ("/v2/models/m/versions/2", Call::Model(second())),
+            ("/v2/models/m/ready", Call::ModelReady(latest())),
+            ("/v2/models/m/versions/canary/ready", Call::ModelReady(canary())),
+            ("/v2/models/m/infer", Call::Infer(latest())),
+            ("/v2/models/m/versions/2/infer", Call::Infer(second())),
             ("/v2/models/stats", Call::Statistics(None)),
-            ("/v2/models/m/stats", Call::Statistics(Some(latest))),
-            ("/v2/models/m/versions/2/stats", Call::Statistics(Some(second))),
-            ("/v2/models/m/config", Call::Config(latest)),
-            ("/v2/models/m/versions/2/config", Call::Config(second)),
+            ("/v2/models/m/stats", Call::Statistics(Some(latest()))),
+            ("/v2/models/m/versions/2/stats", Call::Statistics(Some(second()))),
+            ("/v2/models/m/config", Call::Config(latest())),
+            ("/v2/models/m/versions/2/config", Call::Config(second())),
             ("/v2/repository/index", Call::Index),
-            ("/v2/repository/models/m/load", Call::Load(latest)),
-            ("/v2/repository/models/m/unload", Call::Unload(latest)),
+            ("/v2/repository/models/m/load", Call::Load(latest())),
+            ("/v2/repository/models/m/unload", Call::Unload(latest())),
         ] {
             assert_eq!(Call::parse(path), Some(call), "{path}");
         }

@@ -7,7 +7,7 @@ pub(super) mod members;
 
 use bytes::Bytes;
 use model_runtime::Signature;
-use model_runtime::tensor::{Data, DataType, Tensor, element_count};
+use model_runtime::tensor::{Data, DataType, MAX_RANK, Tensor, element_count};
 
 use super::super::json::scanner::Scanner;
 use super::super::json::tensor_reader::{Reader, Room, Rules, shorten, solve};
@@ -20,10 +20,13 @@ use members::{Described, Elements, all, describe};
 const RULES: Rules = Rules {
     type_name: DataType::name,
     rounds_whole_numbers: true,
+    takes_words: true,
+    takes_empty_lists: true,
+    most_lists: MAX_RANK,
 };
 
 #[derive(Debug, PartialEq)]
-pub struct Question {
+pub struct InferRequest {
     pub id: Option<String>,
     /// In the order of the signature, which they need not fit otherwise.
     pub inputs: Vec<Tensor>,
@@ -38,7 +41,7 @@ pub fn parse_infer(
     header_length: Option<&str>,
     signature: &Signature,
     most_bytes: usize,
-) -> Result<Question, Error> {
+) -> Result<InferRequest, Error> {
     let json_length = match header_length {
         None => body.len(),
         Some(text) => json_length(text, body.len())?,
@@ -58,7 +61,7 @@ pub fn parse_infer(
         let problem = format!("{} bytes are left behind the last input", binary.len());
         return Err(Error::member("inputs", problem));
     }
-    Ok(Question {
+    Ok(InferRequest {
         id: described.id,
         inputs: signature.arrange(named)?,
         outputs: described.outputs,
@@ -75,7 +78,7 @@ fn json_length(text: &str, body: usize) -> Result<usize, Error> {
 }
 
 /// A body without JSON is the one input of a model.
-fn raw(body: &Bytes, signature: &Signature, most_bytes: usize) -> Result<Question, Error> {
+fn raw(body: &Bytes, signature: &Signature, most_bytes: usize) -> Result<InferRequest, Error> {
     let [input] = signature.inputs.as_slice() else {
         let problem = "0 says that the body is the one input, but the model has several";
         return Err(Error::member(HEADER_LENGTH, problem));
@@ -98,7 +101,7 @@ fn raw(body: &Bytes, signature: &Signature, most_bytes: usize) -> Result<Questio
         let problem = format!("{} bytes are no {input}, or could be several", body.len());
         input_error(&input.name, problem)
     })?;
-    Ok(Question {
+    Ok(InferRequest {
         id: None,
         inputs: vec![tensor],
         outputs: all(signature, true),

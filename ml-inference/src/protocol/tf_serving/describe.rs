@@ -4,13 +4,13 @@ use bytes::Bytes;
 use model_runtime::{Signature, TensorSpec};
 use serde_json::{Map, Value, json};
 
-use super::super::model_ref::Target;
+use super::super::model_ref::ModelRef;
 use super::document::SIGNATURE;
 use super::error::Error;
 use crate::catalog::{Choice, Servable, Version};
 
 /// Where the versions of a model stand that are asked for, the newest first.
-pub fn status(target: &Target, servable: Option<&Servable>) -> Result<Bytes, Error> {
+pub fn status(target: &ModelRef, servable: Option<&Servable>) -> Result<Bytes, Error> {
     let model = &target.model;
     let no_versions = || Error::NoVersions { model: model.clone() };
     let servable = servable

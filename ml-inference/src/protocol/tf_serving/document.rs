@@ -1,7 +1,7 @@
 //! What the bodies of all calls have in common: an object, and the name of the signature that is meant.
 
 use bytes::Bytes;
-use model_runtime::tensor::DataType;
+use model_runtime::tensor::{DataType, MAX_RANK};
 
 use super::super::json::scanner::{Kind, Scanner};
 use super::super::json::tensor_reader::{Reader, Room, Rules, shorten};
@@ -32,6 +32,9 @@ fn type_name(data_type: DataType) -> &'static str {
 const RULES: Rules = Rules {
     type_name,
     rounds_whole_numbers: false,
+    takes_words: true,
+    takes_empty_lists: true,
+    most_lists: MAX_RANK,
 };
 
 /// Begins to read a body, which has to be an object.

@@ -2,8 +2,7 @@
 
 use super::super::json::scanner::SyntaxError;
 use super::super::json::tensor_reader::{ReadError, shorten};
-use super::super::model_ref::{Target, TargetError};
-use super::path::Call;
+use super::super::model_ref::{ModelRef, ModelRefError};
 use crate::catalog::{Choice, FindError};
 
 /// What is wrong with a request.
@@ -58,9 +57,9 @@ impl Error {
     }
 
     /// Why a model cannot be asked.
-    pub(crate) fn not_found(target: &Target, error: &FindError) -> Self {
-        let model = &target.model;
-        let request = match (error, target.choice()) {
+    pub(crate) fn not_found(model_ref: &ModelRef, error: &FindError) -> Self {
+        let model = &model_ref.model;
+        let request = match (error, model_ref.choice()) {
             (FindError::NoVersion { version, .. } | FindError::NotAvailable { version, .. }, _) => {
                 format!("Specific({model}, {version})")
             }
@@ -75,12 +74,10 @@ impl Error {
     }
 
     /// Why a path names no model.
-    pub(crate) fn of_target(error: &TargetError, method: &str, path: &str, call: &Call<'_>) -> Self {
+    pub(crate) fn of_path(error: ModelRefError, method: &str, path: &str) -> Self {
         match error {
-            TargetError::Escape => Self::malformed(method, path),
-            TargetError::Version => Self::VersionNumber {
-                version: call.version_text().to_owned(),
-            },
+            ModelRefError::Escape => Self::malformed(method, path),
+            ModelRefError::Version { text } => Self::VersionNumber { version: text },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The paths of the API. Case does not matter, except in names.
 
-use super::super::model_ref::{Place, Wanted};
+use super::super::model_ref::{ModelRef, ModelRefError, RawModelRef, VersionSpec};
 
 const PREFIX: &str = "/v1/";
 
@@ -12,20 +12,20 @@ pub enum Verb {
 }
 
 /// What a path asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Call<'a> {
-    Run(Verb, Place<'a>),
-    Status(Place<'a>),
-    Metadata(Place<'a>),
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Call {
+    Run(Verb, Result<ModelRef, ModelRefError>),
+    Status(Result<ModelRef, ModelRefError>),
+    Metadata(Result<ModelRef, ModelRefError>),
     /// The status of nothing: `/v1/models`.
     NoModel,
     /// A path of the API that it does not have.
     Unknown,
 }
 
-impl<'a> Call<'a> {
+impl Call {
     /// `None` for a path that is not the API's.
-    pub(crate) fn parse(path: &'a str) -> Option<Self> {
+    pub(crate) fn parse(path: &str) -> Option<Self> {
         let start = path.get(..PREFIX.len())?;
         let rest = &path[PREFIX.len()..];
         start
@@ -37,19 +37,9 @@ impl<'a> Call<'a> {
     pub(crate) fn is_post(&self) -> bool {
         matches!(self, Self::Run(..))
     }
-
-    pub(super) fn version_text(&self) -> &'a str {
-        match self {
-            Self::Run(_, place) | Self::Status(place) | Self::Metadata(place) => match place.version {
-                Wanted::Latest => "",
-                Wanted::Number(text) | Wanted::Label(text) => text,
-            },
-            Self::NoModel | Self::Unknown => "",
-        }
-    }
 }
 
-fn call(rest: &str) -> Option<Call<'_>> {
+fn call(rest: &str) -> Option<Call> {
     let (place, verb) = match rest.rsplit_once(':') {
         Some((place, verb)) => (place, Some(self::verb(verb)?)),
         None => (rest, None),
@@ -62,7 +52,7 @@ fn call(rest: &str) -> Option<Call<'_>> {
         return verb.is_none().then_some(Call::NoModel);
     };
     let mut next = segments.next();
-    let mut version = Wanted::Latest;
+    let mut version = VersionSpec::Latest;
     if let Some(of) = next.filter(|segment| !segment.eq_ignore_ascii_case("metadata")) {
         version = self::version(of, segments.next()?)?;
         next = segments.next();
@@ -74,11 +64,11 @@ fn call(rest: &str) -> Option<Call<'_>> {
     if !is_name(model) || next.is_some() != is_metadata {
         return None;
     }
-    let place = Place { model, version };
+    let model = RawModelRef { model, version }.decode();
     match verb {
-        Some(verb) => (!is_metadata).then_some(Call::Run(verb, place)),
-        None if is_metadata => Some(Call::Metadata(place)),
-        None => Some(Call::Status(place)),
+        Some(verb) => (!is_metadata).then_some(Call::Run(verb, model)),
+        None if is_metadata => Some(Call::Metadata(model)),
+        None => Some(Call::Status(model)),
     }
 }
 
@@ -92,18 +82,18 @@ fn verb(text: &str) -> Option<Verb> {
     }
 }
 
-fn version<'a>(of: &str, text: &'a str) -> Option<Wanted<&'a str>> {
+fn version<'a>(of: &str, text: &'a str) -> Option<VersionSpec<'a>> {
     if of.eq_ignore_ascii_case("versions") {
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         // Versions begin at 1; OpenVINO's client says 0 for the latest.
         let wanted = if text == "0" {
-            Wanted::Latest
+            VersionSpec::Latest
         } else {
-            Wanted::Number(text)
+            VersionSpec::Number(text)
         };
         return is_number.then_some(wanted);
     }
-    (of.eq_ignore_ascii_case("labels") && is_name(text)).then_some(Wanted::Label(text))
+    (of.eq_ignore_ascii_case("labels") && is_name(text)).then_some(VersionSpec::Label(text))
 }
 
 fn is_name(text: &str) -> bool {
@@ -114,30 +104,30 @@ fn is_name(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn latest(model: &str) -> Place<'_> {
-        let version = Wanted::Latest;
-        Place { model, version }
+    fn reference(model: &str, version: VersionSpec<'_>) -> Result<ModelRef, ModelRefError> {
+        RawModelRef { model, version }.decode()
+    }
+
+    fn latest(model: &str) -> Result<ModelRef, ModelRefError> {
+        reference(model, VersionSpec::Latest)
     }
 
     #[test]
     fn every_path_of_the_api_is_known() {
-        let numbered = Place {
-            model: "m",
-            version: Wanted::Number("3"),
-        };
-        let labelled = Place {
-            model: "m",
-            version: Wanted::Label("stable"),
-        };
+        let numbered = || reference("m", VersionSpec::Number("3"));
+        let labelled = || reference("m", VersionSpec::Label("stable"));
         for (path, call) in [
             ("/v1/models/m:predict", Call::Run(Verb::Predict, latest("m"))),
             ("/V1/Models/M:Classify", Call::Run(Verb::Classify, latest("M"))),
-            ("/v1/models/m/versions/3:regress", Call::Run(Verb::Regress, numbered)),
-            ("/v1/models/m/labels/stable:predict", Call::Run(Verb::Predict, labelled)),
+            ("/v1/models/m/versions/3:regress", Call::Run(Verb::Regress, numbered())),
+            (
+                "/v1/models/m/labels/stable:predict",
+                Call::Run(Verb::Predict, labelled()),
+            ),
             ("/v1/models/m", Call::Status(latest("m"))),
             ("/v1/models/metadata", Call::Status(latest("metadata"))),
-            ("/v1/models/m/versions/3", Call::Status(numbered)),
-            ("/v1/models/m/labels/stable/METADATA", Call::Metadata(labelled)),
+            ("/v1/models/m/versions/3", Call::Status(numbered())),
+            ("/v1/models/m/labels/stable/METADATA", Call::Metadata(labelled())),
             ("/v1/models/m/metadata", Call::Metadata(latest("m"))),
             ("/v1/models/m/versions/0/metadata", Call::Metadata(latest("m"))),
             ("/v1/models", Call::NoModel),

@@ -22,16 +22,16 @@ pub enum Form {
 }
 
 #[derive(Debug, PartialEq)]
-pub struct Question {
+pub struct PredictRequest {
     pub form: Form,
     /// In the order of the signature, which they need not fit otherwise.
     pub inputs: Vec<Tensor>,
 }
 
 /// Reads a body whose elements take at most `most_bytes` in memory. What follows the object is ignored.
-pub fn parse_predict(body: &Bytes, signature: &Signature, most_bytes: usize) -> Result<Question, Error> {
+pub fn parse_predict(body: &Bytes, signature: &Signature, most_bytes: usize) -> Result<PredictRequest, Error> {
     let mut reader = open(body, most_bytes)?;
-    let mut question = None;
+    let mut request = None;
     let mut member = reader.scanner.open_object()?;
     while let Some(name) = member {
         let form = match name.as_ref() {
@@ -40,7 +40,7 @@ pub fn parse_predict(body: &Bytes, signature: &Signature, most_bytes: usize) -> 
             _ => None,
         };
         match form {
-            Some(_) if question.is_some() => {
+            Some(_) if request.is_some() => {
                 let problem =
                     format!("Not formatted correctly expecting only one of '{INPUTS}' or '{INSTANCES}' keys to exist ");
                 return Err(misformed(body, &problem));
@@ -50,7 +50,7 @@ pub fn parse_predict(body: &Bytes, signature: &Signature, most_bytes: usize) -> 
                     Form::Row => rows(&mut reader, body, signature)?,
                     Form::Column => columns(&mut reader, signature)?,
                 };
-                question = Some(Question { form, inputs });
+                request = Some(PredictRequest { form, inputs });
             }
             None if name == SIGNATURE_NAME => check_signature_name(&mut reader)?,
             None => {
@@ -59,7 +59,7 @@ pub fn parse_predict(body: &Bytes, signature: &Signature, most_bytes: usize) -> 
         }
         member = reader.scanner.next_member()?;
     }
-    question.ok_or_else(|| Error::argument(format!("Missing '{INPUTS}' or '{INSTANCES}' key")))
+    request.ok_or_else(|| Error::argument(format!("Missing '{INPUTS}' or '{INSTANCES}' key")))
 }
 
 pub(super) fn misformed(body: &[u8], problem: &str) -> Error {

@@ -8,8 +8,7 @@ use shared::test_util::Scratch;
 use super::*;
 use crate::catalog::VersionPolicy;
 use crate::metrics::Metrics;
-use crate::model::ModelVersion;
-use crate::model::{BuiltIn, Model};
+use crate::model::{BuiltIn, Model, ModelVersion};
 use crate::repository::scan::scan;
 
 /// Loads files that say "good", and keeps what it was told.
@@ -31,23 +30,27 @@ impl Fake {
     fn take_loads(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.loads)
     }
+
+    /// Does what the tracker orders, as the watcher does.
+    fn carry_out(&mut self, tracker: &mut Tracker) {
+        while let Some(order) = tracker.next() {
+            self.stages.push(states(&tracker.servable()));
+            self.loads.push(order.version);
+            let text = fs::read_to_string(&order.path).expect("is there");
+            let loaded = text.starts_with("good").then(|| loaded(order.version, &self.metrics));
+            tracker.done(order.version, loaded.ok_or_else(|| format!("{text} cannot be loaded")));
+            self.stages.push(states(&tracker.servable()));
+        }
+        tracker.let_go();
+        self.stages.push(states(&tracker.servable()));
+    }
 }
 
-impl Load for Fake {
-    fn load(&mut self, name: &str, number: u64, file: &Seen, _config: &ModelConfig) -> Result<LoadedModel, String> {
-        self.loads.push(number);
-        let text = fs::read_to_string(&file.path).expect("is there");
-        if !text.starts_with("good") {
-            return Err(format!("{text} cannot be loaded"));
-        }
-        let mut model = Model::built_in(BuiltIn::Sum, ModelVersion::of_repository(number));
-        model.name = name.to_owned();
-        Ok(LoadedModel::new(model, &self.metrics))
-    }
-
-    fn progress(&mut self, _name: &str, servable: Servable) {
-        self.stages.push(states(&servable));
-    }
+fn loaded(number: u64, metrics: &Metrics) -> LoadedModel {
+    LoadedModel::new(
+        Model::built_in(BuiltIn::Sum, ModelVersion::of_repository(number)),
+        metrics,
+    )
 }
 
 fn states(servable: &Servable) -> Vec<(u64, State)> {
@@ -91,7 +94,8 @@ impl Scene {
     fn look_once(&mut self) -> Vec<(u64, State)> {
         let listing = scan(self.scratch.path()).expect("can be seen");
         let trust = if self.looks == 0 { Trust::All } else { Trust::Steady };
-        self.tracker.look(listing.models.get("m"), trust, &mut self.fake);
+        self.tracker.look(listing.models.get("m"), trust);
+        self.fake.carry_out(&mut self.tracker);
         self.looks += 1;
         states(&self.tracker.servable())
     }
@@ -105,7 +109,10 @@ impl Scene {
     /// As somebody asks for it.
     fn load(&mut self) -> Result<(), String> {
         let listing = scan(self.scratch.path()).expect("can be seen");
-        self.tracker.load(&listing.models["m"], &mut self.fake)
+        let found = &listing.models["m"];
+        self.tracker.load(found);
+        self.fake.carry_out(&mut self.tracker);
+        self.tracker.outcome(found)
     }
 
     fn problem(&self, number: u64) -> Option<String> {
@@ -349,7 +356,7 @@ fn what_is_unloaded_stays_so_until_it_is_asked_for() {
     model.put(1, "good 1");
     model.look();
     let in_use = model.loaded(1);
-    model.tracker.unload(&mut model.fake);
+    model.tracker.unload();
     assert_eq!(states(&model.tracker.servable()), [(1, Unloading)]);
     drop(in_use);
     assert_eq!(model.look(), [(1, End)]);
@@ -406,25 +413,16 @@ fn policy() -> impl Strategy<Value = VersionPolicy> {
     ]
 }
 
-/// Loads files whose path says "good".
-struct ByName {
-    metrics: Metrics,
-    loads: usize,
-}
-
-impl Load for ByName {
-    fn load(&mut self, _name: &str, number: u64, file: &Seen, _config: &ModelConfig) -> Result<LoadedModel, String> {
-        self.loads += 1;
-        match file.path.starts_with("good") {
-            true => {
-                let model = Model::built_in(BuiltIn::Sum, ModelVersion::of_repository(number));
-                Ok(LoadedModel::new(model, &self.metrics))
-            }
-            false => Err("broken".to_owned()),
-        }
+/// Does what the tracker orders: loads files whose path says "good". Gives how many it was.
+fn carry_out(tracker: &mut Tracker, metrics: &Metrics) -> usize {
+    let mut loads = 0;
+    while let Some(order) = tracker.next() {
+        loads += 1;
+        let loaded = order.path.starts_with("good").then(|| loaded(order.version, metrics));
+        tracker.done(order.version, loaded.ok_or_else(|| "broken".to_owned()));
     }
-
-    fn progress(&mut self, _name: &str, _servable: Servable) {}
+    tracker.let_go();
+    loads
 }
 
 proptest! {
@@ -436,14 +434,14 @@ proptest! {
         let mut tracker = Tracker::new("m");
         tracker.config.policy = policy.clone();
         (tracker.config_print, tracker.config_tried) = (Some(config.print), Some(config.print));
-        let mut load = ByName { metrics: Metrics::new().expect("registers"), loads: 0 };
+        let metrics = Metrics::new().expect("registers");
         let mut found = Found { config: Some(config), ..Found::default() };
         let serving = |tracker: &Tracker| -> BTreeSet<u64> {
             let versions = tracker.servable().versions;
             versions.iter().filter(|version| version.loaded.is_some()).map(|version| version.number).collect()
         };
         for (at, step) in steps.into_iter().enumerate() {
-            let (before, loads) = (serving(&tracker), load.loads);
+            let (before, mut loads) = (serving(&tracker), 0);
             match step {
                 Step::Put(number, is_good) => {
                     let path = if is_good { "good" } else { "broken" }.into();
@@ -452,9 +450,14 @@ proptest! {
                 Step::Remove(number) => {
                     found.versions.remove(&number);
                 }
-                Step::Look => tracker.look(Some(&found), Trust::Steady, &mut load),
+                Step::Look => {
+                    tracker.look(Some(&found), Trust::Steady);
+                    loads = carry_out(&mut tracker, &metrics);
+                }
                 Step::Load => {
-                    let outcome = tracker.load(&found, &mut load);
+                    tracker.load(&found);
+                    loads = carry_out(&mut tracker, &metrics);
+                    let outcome = tracker.outcome(&found);
                     prop_assert!(!tracker.is_unloaded());
                     let kept = found.versions.keys().filter(|number| !tracker.withdrawn.contains(number));
                     let mut wanted = policy.choose(kept.copied());
@@ -468,14 +471,14 @@ proptest! {
                     }
                 }
                 Step::Unload => {
-                    tracker.unload(&mut load);
+                    tracker.unload();
                     prop_assert!(serving(&tracker).is_empty());
                 }
                 Step::Withdraw(versions) => tracker.withdraw(versions),
             }
             if tracker.is_unloaded() {
                 prop_assert!(serving(&tracker).is_empty());
-                prop_assert_eq!(load.loads, loads);
+                prop_assert_eq!(loads, 0);
             } else if before.iter().any(|number| found.versions.contains_key(number)) {
                 prop_assert!(!serving(&tracker).is_empty(), "{before:?} served");
             }

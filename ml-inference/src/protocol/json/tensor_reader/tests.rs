@@ -5,6 +5,9 @@ use super::*;
 const EXACT: Rules = Rules {
     type_name: DataType::name,
     rounds_whole_numbers: false,
+    takes_words: true,
+    takes_empty_lists: true,
+    most_lists: MAX_RANK,
 };
 const NEAREST: Rules = Rules {
     rounds_whole_numbers: true,

@@ -1,5 +1,5 @@
-//! `X-Request-ID`: kept when the client's is sane, else made here; on the request for everything below, and
-//! on the response.
+//! The request's id and the meaning of its path: found out once, for everything below. The id is on the response as
+//! `X-Request-ID`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,58 +7,58 @@ use std::task::{Context, Poll, ready};
 
 use http::{HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
-use shared::request_id::{RequestId, X_REQUEST_ID};
+use shared::request_id::X_REQUEST_ID;
 use tower::{Layer, Service};
 
-#[derive(Debug, Clone, Copy)]
-pub struct RequestIdLayer;
+use crate::http::ParsedRequest;
 
-impl<S> Layer<S> for RequestIdLayer {
-    type Service = SetRequestId<S>;
+#[derive(Debug, Clone, Copy)]
+pub struct ContextLayer;
+
+impl<S> Layer<S> for ContextLayer {
+    type Service = Contextual<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        SetRequestId { inner }
+        Contextual { inner }
     }
 }
 
 #[derive(Debug, Clone)]
-pub struct SetRequestId<S> {
+pub struct Contextual<S> {
     inner: S,
 }
 
-impl<S, B, C> Service<Request<B>> for SetRequestId<S>
+impl<S, B, C> Service<Request<B>> for Contextual<S>
 where
-    S: Service<Request<B>, Response = Response<C>>,
+    S: Service<ParsedRequest<B>, Response = Response<C>>,
 {
     type Response = Response<C>;
     type Error = S::Error;
-    type Future = SetRequestIdFuture<S::Future>;
+    type Future = ContextFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let sent = request.headers().get(X_REQUEST_ID).and_then(RequestId::from_client);
-        let id = sent.unwrap_or_else(|| RequestId::generate(fastrand::u128(..)));
-        let id = id.header_value().clone();
-        request.headers_mut().insert(X_REQUEST_ID, id.clone());
-        SetRequestIdFuture {
-            inner: self.inner.call(request),
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let parsed = ParsedRequest::new(request);
+        let id = parsed.id.header_value().clone();
+        ContextFuture {
+            inner: self.inner.call(parsed),
             id: Some(id),
         }
     }
 }
 
 pin_project! {
-    pub struct SetRequestIdFuture<F> {
+    pub struct ContextFuture<F> {
         #[pin]
         inner: F,
         id: Option<HeaderValue>,
     }
 }
 
-impl<F, C, E> Future for SetRequestIdFuture<F>
+impl<F, C, E> Future for ContextFuture<F>
 where
     F: Future<Output = Result<Response<C>, E>>,
 {
