@@ -35,12 +35,12 @@ use crate::config::{self, Config};
 use crate::engine::Compute;
 use crate::engine::{Engine, LoadedModel};
 use crate::http::admin::{self, Admin, Followed};
-use crate::http::{self, State};
+use crate::http::{self, ServiceState};
 use crate::metrics::Metrics;
 use crate::middleware::Identity;
 use crate::model::{BuiltIn, Model};
 use crate::registry::{self, Registry};
-use crate::repository::{Loader, Publisher, Served, Settings, Watcher, WatcherGone};
+use crate::repository::{Loader, Publisher, Served, Watcher, WatcherGone, WatcherSettings};
 use crate::stack;
 
 /// Why the service could not start or go on.
@@ -93,7 +93,7 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
     let threads = config.threads_per_run;
     let compute = Compute::start(config.workers, threads, metrics.waiting.clone()).map_err(AppError::Spawn)?;
     let catalog = Arc::new(Published::default());
-    let state = State::new(
+    let state = ServiceState::new(
         &config,
         lifecycle.watch(),
         Arc::clone(&metrics),
@@ -138,7 +138,7 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
     let reloads = Arc::new(Progress::default());
     let admin = Admin {
         state: Arc::clone(&state),
-        control: watcher.as_ref().map(Watcher::control),
+        commands: watcher.as_ref().map(Watcher::commands),
         registry: followed,
         reloads: Arc::clone(&reloads),
         pod_name: config.pod_name.clone(),
@@ -146,11 +146,11 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
         workers: config.workers,
         started,
     };
-    let administered = admin_listener.map(|listener| administer(admin, listener, &config, identity));
+    let admin_lifecycle = admin_listener.map(|listener| serve_admin(admin, listener, &config, identity));
     // Its end would be the listener's.
-    let _admin_lifecycle = administered.transpose()?;
+    let _admin_lifecycle = admin_lifecycle.transpose()?;
     let drain_times = Rc::new(Cell::new(config.drain));
-    let apply = take_up(
+    let apply = apply_settings(
         config.logging.level,
         Arc::clone(&state),
         Rc::clone(&drain_times),
@@ -193,7 +193,7 @@ fn load_models(config: &Config, metrics: &Arc<Metrics>, publisher: Publisher) ->
         threads_per_run: config.threads_per_run,
     };
     let runtimes = Runtimes::find(models.onnxruntime.as_deref(), parallelism)?;
-    let watcher = Watcher::start(Settings {
+    let watcher = Watcher::start(WatcherSettings {
         directory: models.directory.clone(),
         interval: models.interval,
         load_timeout: models.load_timeout,
@@ -205,22 +205,22 @@ fn load_models(config: &Config, metrics: &Arc<Metrics>, publisher: Publisher) ->
 }
 
 /// Ready when the model that MODEL_NAME names is loaded and all others were tried; returns when models are watched no more.
-async fn become_ready(lifecycle: &Lifecycle, state: &State, watcher: Option<&Watcher>) -> WatcherGone {
+async fn become_ready(lifecycle: &Lifecycle, state: &ServiceState, watcher: Option<&Watcher>) -> WatcherGone {
     let Some(watcher) = watcher else {
         lifecycle.enter(Phase::Serving);
         return pending().await;
     };
-    if let Err(gone) = watcher.looked().await {
+    if let Err(gone) = watcher.first_scan().await {
         return gone;
     }
     if !state.is_loaded() {
         warn!(
             model = state.served_name(),
-            "not ready: no version of the model that MODEL_NAME names is loaded yet"
+            "not ready: no version of the MODEL_NAME model is loaded"
         );
     }
     while !state.is_loaded() {
-        if let Err(gone) = watcher.next_look().await {
+        if let Err(gone) = watcher.next_scan().await {
             return gone;
         }
     }
@@ -234,26 +234,26 @@ fn follow_registry(
     metrics: &Metrics,
     catalog: Arc<Published>,
     watcher: Option<&Watcher>,
-) -> Option<(watch::Sender<registry::Settings>, Followed)> {
+) -> Option<(watch::Sender<registry::RegistrySettings>, Followed)> {
     let (settings, models) = config.registry.clone().zip(config.models.as_ref())?;
     let metrics = metrics.pulls.clone();
     let policy = Served {
         model: config.served.clone(),
         catalog,
-        control: watcher?.control(),
+        commands: watcher?.commands(),
     };
     let registry = Registry::new(models.directory.join(&config.served), Arc::new(policy), metrics);
     let followed = Followed {
         location: settings.location.clone(),
         status: registry.status(),
     };
-    let (held, settings) = watch::channel(settings);
+    let (settings_sender, settings) = watch::channel(settings);
     tokio::task::spawn_local(registry.follow(settings));
-    Some((held, followed))
+    Some((settings_sender, followed))
 }
 
 /// Has the control thread answer at the admin listener for as long as the process lives: a pod that drains can be looked into.
-fn administer(
+fn serve_admin(
     admin: Admin,
     listeners: Listeners,
     config: &Config,
@@ -276,17 +276,17 @@ fn administer(
 }
 
 /// What is done with settings that changed.
-fn take_up(
+fn apply_settings(
     mut level: LevelFilter,
-    state: Arc<State>,
+    state: Arc<ServiceState>,
     drain_times: Rc<Cell<DrainTimes>>,
-    registry: Option<watch::Sender<registry::Settings>>,
+    registry: Option<watch::Sender<registry::RegistrySettings>>,
 ) -> impl AsyncFnMut(Config) -> Result<(), Infallible> {
     async move |config| {
         state.limit(config.limits);
         drain_times.set(config.drain);
-        if let (Some(held), Some(settings)) = (&registry, config.registry) {
-            registry::Settings::renew(held, settings);
+        if let (Some(settings_sender), Some(settings)) = (&registry, config.registry) {
+            registry::RegistrySettings::renew(settings_sender, settings);
         }
         if std::mem::replace(&mut level, config.logging.level) != level {
             logging::set_level(level);

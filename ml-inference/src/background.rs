@@ -22,8 +22,8 @@ use std::{io, thread};
 use tracing::{info, warn};
 
 use model_runtime::RunThreads;
-pub(crate) use task::give_way;
-use task::{Seen, Task};
+pub(crate) use task::lower_priority;
+use task::{Task, ThreadSample};
 
 /// How often a thread that works is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -39,45 +39,45 @@ pub(crate) struct Panicked;
 
 /// One piece of work, which two threads may be at. A clone is the same.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Attempt {
-    is_over: Arc<AtomicBool>,
+pub(crate) struct CancelFlag {
+    is_cancelled: Arc<AtomicBool>,
 }
 
-impl Attempt {
+impl CancelFlag {
     /// Another thread was faster, so that nobody wants this one's outcome.
-    pub(crate) fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::Relaxed)
     }
 }
 
 /// What works one after the other in the background.
 #[derive(Debug, Default)]
-pub(crate) struct Background {
+pub(crate) struct LowPriority {
     /// An idle thread has one while it works. When another has done that work it may need long to notice, and keeps its memory until
     /// then: there is never a second.
     idle: Arc<()>,
 }
 
-impl Background {
+impl LowPriority {
     /// Waits for `work`. It may be begun a second time while the first goes on: one outcome is given back and the other dropped.
     pub(crate) fn run<T, W>(&self, work: W) -> Result<T, Panicked>
     where
         T: Send + 'static,
-        W: Fn(&Attempt) -> T + Send + Sync + 'static,
+        W: Fn(&CancelFlag) -> T + Send + Sync + 'static,
     {
         let (outcome, outcomes) = mpsc::channel();
-        let race = Race {
+        let hedge = Hedge {
             work: Arc::new(work),
-            attempt: Attempt::default(),
+            cancel: CancelFlag::default(),
             outcome,
         };
         let task = Arc::new(Task::default());
-        let mut is_helped = !self.start_idle(&race, &task);
-        if is_helped && let Err(error) = race.start("load-low", || {}) {
-            warn!(%error, "a model is loaded by the thread that looks for models: no other can be started");
-            return Ok((race.work)(&race.attempt));
+        let mut is_helped = !self.start_idle(&hedge, &task);
+        if is_helped && let Err(error) = hedge.start("load-low", || {}) {
+            warn!(%error, "cannot start a low-priority thread; loading the model on the repository thread");
+            return Ok((hedge.work)(&hedge.cancel));
         }
-        let mut starving = Starving::default();
+        let mut starving = StarvationDetector::default();
         let outcome = loop {
             match outcomes.recv_timeout(LOOK) {
                 Ok(outcome) => break outcome,
@@ -85,25 +85,25 @@ impl Background {
                 Err(RecvTimeoutError::Disconnected) => break Err(Panicked),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if starving.look(task.seen()) && !is_helped {
+            if starving.look(task.sample()) && !is_helped {
                 is_helped = true;
-                match race.start("load-low", || {}) {
-                    Ok(()) => info!(
-                        "requests leave nothing to a model that is loaded: a thread with a share of its own begins too"
-                    ),
-                    Err(error) => warn!(%error, "a model that is loaded has to wait for requests"),
+                match hedge.start("load-low", || {}) {
+                    Ok(()) => {
+                        info!("model load starved by requests; starting a second thread with a small share of CPU")
+                    }
+                    Err(error) => warn!(%error, "cannot start a second load thread; the model load waits for idle CPU"),
                 }
             }
         };
-        race.attempt.is_over.store(true, Ordering::Relaxed);
+        hedge.cancel.is_cancelled.store(true, Ordering::Relaxed);
         outcome
     }
 
     /// Not while there is one whose work another thread has done.
-    fn start_idle<T, W>(&self, race: &Race<T, W>, task: &Arc<Task>) -> bool
+    fn start_idle<T, W>(&self, hedge: &Hedge<T, W>, task: &Arc<Task>) -> bool
     where
         T: Send + 'static,
-        W: Fn(&Attempt) -> T + Send + Sync + 'static,
+        W: Fn(&CancelFlag) -> T + Send + Sync + 'static,
     {
         if Arc::strong_count(&self.idle) > 1 {
             return false;
@@ -113,31 +113,31 @@ impl Background {
             task.become_idle();
             idle
         };
-        race.start("load-idle", begin).is_ok()
+        hedge.start("load-idle", begin).is_ok()
     }
 }
 
 /// What the threads that work have in common.
-struct Race<T, W> {
+struct Hedge<T, W> {
     work: Arc<W>,
-    attempt: Attempt,
+    cancel: CancelFlag,
     outcome: Sender<Result<T, Panicked>>,
 }
 
-impl<T, W> Race<T, W>
+impl<T, W> Hedge<T, W>
 where
     T: Send + 'static,
-    W: Fn(&Attempt) -> T + Send + Sync + 'static,
+    W: Fn(&CancelFlag) -> T + Send + Sync + 'static,
 {
     /// Has a thread begin and work; until it has worked it keeps what it began with.
     fn start<K: Send>(&self, name: &str, begin: impl FnOnce() -> K + Send + 'static) -> io::Result<()> {
-        let (work, attempt, outcome) = (Arc::clone(&self.work), self.attempt.clone(), self.outcome.clone());
+        let (work, cancel, outcome) = (Arc::clone(&self.work), self.cancel.clone(), self.outcome.clone());
         let run = move || {
             // Both on the thread that models are run on.
             let run = || {
                 RunThreads::new(1).within(|| {
                     let _kept = begin();
-                    work(&attempt)
+                    work(&cancel)
                 })
             };
             let done = catch_unwind(AssertUnwindSafe(run)).map_err(|_told_by_the_hook| Panicked);
@@ -151,16 +151,16 @@ where
 
 /// Whether a thread is kept from running, from look to look.
 #[derive(Debug, Default)]
-struct Starving {
-    before: Option<Seen>,
+struct StarvationDetector {
+    before: Option<ThreadSample>,
     looks: u32,
 }
 
-impl Starving {
-    fn look(&mut self, seen: Option<Seen>) -> bool {
-        let before = std::mem::replace(&mut self.before, seen);
-        let is_kept = before.zip(seen).is_some_and(|(before, seen)| {
-            before.is_runnable && seen.is_runnable && seen.used.saturating_sub(before.used) < LITTLE
+impl StarvationDetector {
+    fn look(&mut self, sample: Option<ThreadSample>) -> bool {
+        let before = std::mem::replace(&mut self.before, sample);
+        let is_kept = before.zip(sample).is_some_and(|(before, sample)| {
+            before.is_runnable && sample.is_runnable && sample.used.saturating_sub(before.used) < LITTLE
         });
         self.looks = if is_kept { self.looks + 1 } else { 0 };
         self.looks >= PATIENCE
@@ -176,8 +176,8 @@ mod tests {
     #[test]
     fn work_that_panics_has_no_outcome() {
         // Without the hook, whose backtrace takes long where every processor is busy.
-        let work = |_: &Attempt| -> u8 { std::panic::resume_unwind(Box::new("as the test wants it")) };
-        let background = Background::default();
+        let work = |_: &CancelFlag| -> u8 { std::panic::resume_unwind(Box::new("as the test wants it")) };
+        let background = LowPriority::default();
         assert!(background.run(work).is_err());
         assert_eq!(background.run(|_| 7).expect("an outcome"), 7);
     }
@@ -188,15 +188,15 @@ mod tests {
         fn only_what_is_kept_from_running_all_the_time_starves(
             looks in prop::collection::vec((any::<bool>(), 0..4_u64), 0..40),
         ) {
-            let (mut starving, mut used, mut seen) = (Starving::default(), 0, Vec::new());
+            let (mut starving, mut used, mut sample) = (StarvationDetector::default(), 0, Vec::new());
             for (is_runnable, more) in looks {
                 used += more;
-                seen.push(Seen { is_runnable, used });
-                let recent = &seen[seen.len().saturating_sub(PATIENCE as usize + 1)..];
+                sample.push(ThreadSample { is_runnable, used });
+                let recent = &sample[sample.len().saturating_sub(PATIENCE as usize + 1)..];
                 let is_kept = recent.len() > PATIENCE as usize
-                    && recent.iter().all(|seen| seen.is_runnable)
+                    && recent.iter().all(|sample| sample.is_runnable)
                     && recent.windows(2).all(|two| two[1].used - two[0].used < LITTLE);
-                prop_assert_eq!(starving.look(Some(Seen { is_runnable, used })), is_kept);
+                prop_assert_eq!(starving.look(Some(ThreadSample { is_runnable, used })), is_kept);
             }
         }
     }
@@ -231,7 +231,7 @@ mod tests_of_linux {
                 own.effective.remove(CapabilitySet::SYS_NICE);
                 own.permitted.remove(CapabilitySet::SYS_NICE);
                 set_capabilities(None, own).expect("fewer are allowed");
-                give_way();
+                lower_priority();
                 work()
             });
             thread.join().expect("no panic")
@@ -240,7 +240,7 @@ mod tests_of_linux {
 
     #[test]
     fn work_is_done_by_threads_of_the_idle_class_one_after_the_other() {
-        let background = Background::default();
+        let background = LowPriority::default();
         let (did, waits) = as_in_a_pod(|| ([(); 20].map(|()| background.run(|_| class())), class()));
         for class in did {
             assert_eq!(class.expect("an outcome"), SCHED_IDLE);
@@ -262,7 +262,7 @@ mod tests_of_linux {
         let is_released = Arc::new(AtomicBool::new(false));
         let was_over = Arc::new(AtomicBool::new(false));
         let begun = Arc::new(AtomicUsize::new(0));
-        let background = Background::default();
+        let background = LowPriority::default();
         let classes = as_in_a_pod(|| {
             // Threads keep to the one processor of the one that starts them.
             let mut one = CpuSet::new();
@@ -272,11 +272,11 @@ mod tests_of_linux {
             let busy = thread::spawn(move || while !ending.load(Ordering::Relaxed) {});
             let run = || {
                 let (begun, released, over) = (Arc::clone(&begun), Arc::clone(&is_released), Arc::clone(&was_over));
-                background.run(move |attempt| {
+                background.run(move |cancel| {
                     begun.fetch_add(1, Ordering::Relaxed);
                     if class() == SCHED_IDLE {
                         while !released.load(Ordering::Relaxed) {}
-                        over.store(attempt.is_over(), Ordering::Relaxed);
+                        over.store(cancel.is_cancelled(), Ordering::Relaxed);
                     } else {
                         compute();
                     }

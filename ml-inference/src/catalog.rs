@@ -5,5 +5,5 @@ mod snapshot;
 mod version_policy;
 
 pub use published::Published;
-pub use snapshot::{Catalog, Choice, FindError, Servable, State, Version};
+pub use snapshot::{Catalog, Choice, FindError, Servable, Version, VersionState};
 pub use version_policy::VersionPolicy;

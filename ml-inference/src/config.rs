@@ -223,7 +223,7 @@ pub struct Config {
     pub drain: DrainTimes,
     pub logging: Logging,
     /// Without MODEL_URI there is none.
-    pub registry: Option<registry::Settings>,
+    pub registry: Option<registry::RegistrySettings>,
 }
 
 /// The directory that models are loaded from.
@@ -351,9 +351,13 @@ fn onnxruntime(settings: &mut Settings) -> Option<PathBuf> {
 }
 
 /// Where the model that MODEL_NAME names is pulled from. It must be one that is loaded from MODELS_DIR then.
-fn registry(settings: &mut Settings, served: &str, models: Option<&ModelsConfig>) -> Option<registry::Settings> {
+fn registry(
+    settings: &mut Settings,
+    served: &str,
+    models: Option<&ModelsConfig>,
+) -> Option<registry::RegistrySettings> {
     let largest_file = settings.get(&MAX_MODEL_BYTES, units::bytes);
-    let registry = registry::Settings::from_settings(settings, largest_file)?;
+    let registry = registry::RegistrySettings::from_settings(settings, largest_file)?;
     if models.is_none() {
         settings.refuse_value(&settings::MODEL_URI, "needs a MODELS_DIR to put the model into");
     }

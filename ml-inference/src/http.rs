@@ -4,7 +4,6 @@
 //! means is the protocol's.
 
 pub mod admin;
-mod answer;
 mod body;
 mod context;
 mod error;
@@ -14,11 +13,12 @@ mod offload;
 mod open_inference;
 mod path;
 mod probes;
+mod response;
 mod router;
 mod state;
 mod tf_serving;
 
-pub use answer::Answer;
 pub use context::ParsedRequest;
+pub use response::ResponseBody;
 pub use router::answer;
-pub use state::State;
+pub use state::ServiceState;

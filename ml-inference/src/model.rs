@@ -3,7 +3,9 @@
 mod version;
 
 use model_runtime::tensor::{Tensor, TensorError};
-use model_runtime::{HalfPlusTwo, LoadError, MLP_INPUTS, Mlp, ModelRuntime, RuntimeChoice, Runtimes, Sum, stand_alone};
+use model_runtime::{
+    HalfPlusTwo, LoadError, MLP_INPUTS, Mlp, ModelRuntime, RuntimeChoice, Runtimes, Sum, probe_row_independence,
+};
 
 pub use version::ModelVersion;
 
@@ -58,8 +60,8 @@ pub struct Model {
     pub version: ModelVersion,
     pub example: Vec<Tensor>,
     pub runtime: Box<dyn ModelRuntime>,
-    /// Whether a row has the same result in any company ([`stand_alone`]), so that requests may be cut.
-    pub rows_stand_alone: bool,
+    /// Whether a row has the same result in any company ([`probe_row_independence`]), so that requests may be cut.
+    pub rows_independent: bool,
 }
 
 impl Model {
@@ -71,7 +73,7 @@ impl Model {
             version,
             example: vec![model.example().expect("the examples of built-in models are tensors")],
             runtime: model.runtime(),
-            rows_stand_alone: true,
+            rows_independent: true,
         }
     }
 
@@ -83,7 +85,7 @@ impl Model {
             name: name.into(),
             version,
             example: example.map_err(|error| LoadError::Graph(error.to_string()))?,
-            rows_stand_alone: stand_alone(runtime.as_ref(), &[]),
+            rows_independent: probe_row_independence(runtime.as_ref(), &[]),
             runtime,
         })
     }

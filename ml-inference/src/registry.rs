@@ -36,8 +36,8 @@ pub use error::RegistryError;
 pub use location::Location;
 pub use policy::Policy;
 use pull::{Pulled, Puller};
-pub use settings::Settings;
-pub use status::{Progress, State, Status};
+pub use settings::RegistrySettings;
+pub use status::{DownloadProgress, PullState, PullStatus};
 
 use crate::metrics::PullMetrics;
 
@@ -45,13 +45,13 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// For a registry that is only asked until it has answered.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Problems that are remembered as told; then all are forgotten.
-const MOST_TOLD: usize = 64;
+const MOST_LOGGED: usize = 64;
 
 /// Follows one model's directory at a registry.
 pub struct Registry {
     puller: Puller,
     /// What was logged since the last success.
-    told: BTreeSet<String>,
+    logged: BTreeSet<String>,
     /// What the repository heard last.
     withdrawn: BTreeSet<u64>,
 }
@@ -60,26 +60,26 @@ impl Registry {
     pub fn new(directory: PathBuf, policy: Arc<dyn Policy>, metrics: PullMetrics) -> Self {
         Self {
             puller: Puller::new(directory, policy, metrics),
-            told: BTreeSet::new(),
+            logged: BTreeSet::new(),
             withdrawn: BTreeSet::new(),
         }
     }
 
-    pub fn status(&self) -> watch::Receiver<Status> {
+    pub fn status(&self) -> watch::Receiver<PullStatus> {
         self.puller.status.subscribe()
     }
 
     /// Pulls for as long as the process runs. New `settings` are taken up at the next pull, and end the wait for it.
-    pub async fn follow(mut self, mut settings: watch::Receiver<Settings>) {
+    pub async fn follow(mut self, mut settings: watch::Receiver<RegistrySettings>) {
         let mut failures = 0;
         let mut warned = false;
         loop {
             let current = settings.borrow_and_update().clone();
             if current.shows_password() && !warned {
                 warned = true;
-                warn!(registry = %current.location, "REGISTRY_PASSWORD travels over http://, where others can read it");
+                warn!(registry = %current.location, "REGISTRY_PASSWORD is sent unencrypted over http://");
             }
-            let pause = match self.pull_and_tell(&current).await {
+            let pause = match self.pull_and_report(&current).await {
                 End::Current => {
                     failures = 0;
                     (!current.interval.is_zero()).then(|| jittered(current.interval, 0.9))
@@ -97,19 +97,21 @@ impl Registry {
         }
     }
 
-    async fn pull_and_tell(&mut self, settings: &Settings) -> End {
+    async fn pull_and_report(&mut self, settings: &RegistrySettings) -> End {
         let bytes_before = self.puller.metrics.bytes.get();
-        self.puller.status.send_modify(|status| status.state = State::Pulling);
+        self.puller
+            .status
+            .send_modify(|status| status.state = PullState::Pulling);
         let pulled = self.puller.pull(settings).await.unwrap_or_else(|problem| Pulled {
             problems: vec![problem],
             ..Pulled::default()
         });
-        self.tell_repository(&pulled);
+        self.notify_repository(&pulled);
         let problems: Vec<String> = pulled.problems.iter().map(RegistryError::to_string).collect();
         if problems.is_empty() {
-            if !self.told.is_empty() {
-                self.told.clear();
-                info!(registry = %settings.location, "the registry has given what was wanted");
+            if !self.logged.is_empty() {
+                self.logged.clear();
+                info!(registry = %settings.location, "registry pull succeeded again");
             }
             self.puller.metrics.succeeded(pulled.changed);
         } else {
@@ -117,19 +119,19 @@ impl Registry {
                 .metrics
                 .failed(pulled.problems.iter().map(RegistryError::kind));
         }
-        if self.told.len() > MOST_TOLD {
-            self.told.clear();
+        if self.logged.len() > MOST_LOGGED {
+            self.logged.clear();
         }
         for problem in &problems {
-            if self.told.insert(problem.clone()) {
-                warn!(registry = %settings.location, problem, "cannot pull, and tries again");
+            if self.logged.insert(problem.clone()) {
+                warn!(registry = %settings.location, problem, "registry pull failed; retrying");
             }
         }
         self.puller.status.send_modify(|status| {
             status.progress = None;
             status.state = match problems.is_empty() {
-                true => State::Current,
-                false => State::Failing,
+                true => PullState::Current,
+                false => PullState::Failing,
             };
             if problems.is_empty() {
                 status.last_success = Some(SystemTime::now());
@@ -145,7 +147,7 @@ impl Registry {
     }
 
     /// So that what was pulled is loaded at once, and what was withdrawn makes way for it.
-    fn tell_repository(&mut self, pulled: &Pulled) {
+    fn notify_repository(&mut self, pulled: &Pulled) {
         let withdrawn = pulled.withdrawn.as_ref();
         let is_other = withdrawn.is_some_and(|withdrawn| *withdrawn != self.withdrawn);
         if (pulled.changed || is_other)
@@ -167,7 +169,7 @@ enum End {
 }
 
 /// Until the pause is over, if there is an end to it, or there are new settings.
-async fn wait(pause: Option<Duration>, settings: &mut watch::Receiver<Settings>) {
+async fn wait(pause: Option<Duration>, settings: &mut watch::Receiver<RegistrySettings>) {
     let over = async {
         match pause {
             Some(pause) => sleep(pause).await,

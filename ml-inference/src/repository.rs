@@ -16,10 +16,10 @@ mod scan;
 mod tracker;
 mod watcher;
 
-pub use commands::{Control, ControlError};
+pub use commands::{CommandError, Commands};
 pub use loader::Loader;
 pub use model_config::{Golden, ModelConfig};
 pub use publisher::Publisher;
 pub use pull_policy::Served;
 pub use scan::check_name;
-pub use watcher::{Settings, Watcher, WatcherGone};
+pub use watcher::{Watcher, WatcherGone, WatcherSettings};

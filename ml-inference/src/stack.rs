@@ -13,12 +13,12 @@ use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
 use tower::{ServiceBuilder, service_fn};
 
-use crate::http::{Answer, ParsedRequest, State};
+use crate::http::{ParsedRequest, ResponseBody, ServiceState};
 use crate::middleware::{AccessLogLayer, CatchPanicLayer, ContextLayer, Identity};
 
 /// The service of one connection, whose requests `answer` answers.
 pub fn service<A>(
-    state: Arc<State>,
+    state: Arc<ServiceState>,
     identity: Identity,
     peer: SocketAddr,
     answer: impl Fn(ParsedRequest<Incoming>) -> A + Clone + 'static,
@@ -28,7 +28,7 @@ pub fn service<A>(
     Error = Infallible,
 > + 'static
 where
-    A: Future<Output = Response<Answer>> + 'static,
+    A: Future<Output = Response<ResponseBody>> + 'static,
 {
     let access_log = AccessLogLayer {
         state: Arc::clone(&state),

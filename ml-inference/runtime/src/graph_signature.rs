@@ -1,7 +1,7 @@
 //! The signature that a graph declares.
 
 use crate::error::LoadError;
-use crate::onnx::{self, Attribute, Graph, Kind};
+use crate::onnx::{self, Attribute, Graph, ValueKind};
 use crate::signature::{Signature, TensorSpec};
 
 /// What the graph declares. Older files list their constants among the inputs.
@@ -22,17 +22,20 @@ pub(crate) fn graph_signature(graph: &Graph<'_>) -> Result<Signature, LoadError>
 }
 
 /// An output as the signature has it; that of a ZipMap is its probabilities.
-pub(crate) fn output_spec(output: &onnx::ValueInfo<'_>, nodes: &[onnx::Node<'_>]) -> Result<TensorSpec, LoadError> {
-    if output.kind != Kind::SequenceOfMaps {
+pub(crate) fn output_spec(
+    output: &onnx::ValueInfo<'_>,
+    nodes: &[onnx::NodeProto<'_>],
+) -> Result<TensorSpec, LoadError> {
+    if output.kind != ValueKind::SequenceOfMaps {
         return Ok(output.spec()?);
     }
-    let makes = |node: &&onnx::Node<'_>| node.operator == "ZipMap" && node.outputs.contains(&output.name);
+    let makes = |node: &&onnx::NodeProto<'_>| node.operator == "ZipMap" && node.outputs.contains(&output.name);
     let labels = nodes.iter().find(makes).map(zip_map_labels);
     let labels = labels.ok_or_else(|| LoadError::Graph(format!("nothing known makes the maps `{}`", output.name)))?;
     Ok(output.probabilities(labels))
 }
 
-fn zip_map_labels(node: &onnx::Node<'_>) -> Vec<String> {
+fn zip_map_labels(node: &onnx::NodeProto<'_>) -> Vec<String> {
     let labels = node.attributes.iter().map(|(_, attribute)| match attribute {
         Attribute::Ints(labels) => labels.iter().map(i64::to_string).collect(),
         Attribute::Texts(labels) => labels

@@ -43,6 +43,6 @@ pub use mlp::{INPUTS as MLP_INPUTS, Mlp};
 pub use onnx_ml::OnnxMl;
 pub use onnxruntime::OnnxRuntime;
 pub use open::{RuntimeChoice, Runtimes};
-pub use rows::stand_alone;
-pub use signature::{Dim, Misfit, Signature, TensorSpec};
+pub use rows::probe_row_independence;
+pub use signature::{Dim, InputMismatch, Signature, TensorSpec};
 pub use threads::{Parallelism, RunThreads, start_shared as start_shared_threads};

@@ -11,7 +11,7 @@ mod protobuf;
 mod tensor;
 
 pub use error::OnnxError;
-pub use graph::{Attribute, Graph, Kind, Node, OnnxModel, ValueInfo};
+pub use graph::{Attribute, Graph, NodeProto, OnnxModel, ValueInfo, ValueKind};
 pub use tensor::{TensorProto, data_type};
 
 /// Protobuf's own limit; larger models keep their weights beside the file.

@@ -17,7 +17,7 @@ use tracing::info;
 use crate::error::{LoadError, OnnxRuntimeError};
 use crate::graph_signature::graph_signature;
 use crate::interface::ModelRuntime;
-use crate::onnx::{self, Attribute, Graph, Node, OnnxModel};
+use crate::onnx::{self, Attribute, Graph, NodeProto, OnnxModel};
 use crate::onnx_ml::OnnxMl;
 use crate::onnxruntime::{self, OnnxRuntime};
 use crate::rten::Rten;
@@ -93,9 +93,9 @@ impl Runtimes {
             None => OnnxRuntime::load(Path::new(onnxruntime::DEFAULT_LIBRARY), parallelism),
         };
         match &found {
-            Ok(loaded) => info!(path = %loaded.path().display(), "onnxruntime is loaded"),
+            Ok(loaded) => info!(path = %loaded.path().display(), "onnxruntime loaded"),
             Err(OnnxRuntimeError::NotBuilt) => {}
-            Err(why) => info!(%why, "models are run without onnxruntime"),
+            Err(why) => info!(%why, "running models without onnxruntime"),
         }
         Ok(Self { onnxruntime: found })
     }
@@ -167,7 +167,7 @@ fn on_rten(file: Vec<u8>, signature: Signature) -> Result<Box<dyn ModelRuntime>,
 
 /// Whether the model takes, gives or makes 64-bit integers as values, and not just as shapes.
 fn has_int64(model: &OnnxModel<'_>) -> bool {
-    let makes = |node: &Node<'_>| {
+    let makes = |node: &NodeProto<'_>| {
         let to_int64 = |(name, to): &(&str, Attribute<'_>)| match to {
             Attribute::Int(to) => *name == "to" && onnx::data_type(*to) == Some(DataType::Int64),
             _ => false,

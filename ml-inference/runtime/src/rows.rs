@@ -20,7 +20,7 @@ const TOLERANCE: f64 = 1e-4;
 
 /// Whether that was seen, with what the owner of the model gave (`samples`) or else with made-up values. A model that takes
 /// neither has not shown it.
-pub fn stand_alone(runtime: &dyn ModelRuntime, samples: &[Vec<Tensor>]) -> bool {
+pub fn probe_row_independence(runtime: &dyn ModelRuntime, samples: &[Vec<Tensor>]) -> bool {
     if !runtime.signature().has_free_rows() {
         return false;
     }
@@ -192,9 +192,9 @@ mod tests {
 
     #[test]
     fn rows_that_have_nothing_to_do_with_each_other_are_seen_to() {
-        assert!(stand_alone(&model(Dim::Fixed(4), twice), &[]));
-        assert!(stand_alone(&model(Dim::Free(None), twice), &[]));
-        assert!(!stand_alone(&model(Dim::Fixed(1), less_the_mean), &[]));
+        assert!(probe_row_independence(&model(Dim::Fixed(4), twice), &[]));
+        assert!(probe_row_independence(&model(Dim::Free(None), twice), &[]));
+        assert!(!probe_row_independence(&model(Dim::Fixed(1), less_the_mean), &[]));
     }
 
     #[test]
@@ -216,7 +216,7 @@ mod tests {
     fn a_long_row_does_not_hide_what_its_company_does() {
         for columns in [3, 999, 1000, 1001] {
             assert!(
-                !stand_alone(&model(Dim::Fixed(columns), less_the_mean_of_columns), &[]),
+                !probe_row_independence(&model(Dim::Fixed(columns), less_the_mean_of_columns), &[]),
                 "{columns}"
             );
         }
@@ -228,13 +228,13 @@ mod tests {
             let sum = |row: &[f32]| vec![row.iter().sum(); row.len()];
             Some(values.chunks(columns).flat_map(sum).collect())
         };
-        assert!(stand_alone(&model(Dim::Fixed(3), sums), &[]));
+        assert!(probe_row_independence(&model(Dim::Fixed(3), sums), &[]));
     }
 
     #[test]
     fn a_model_that_takes_only_certain_lengths_gets_one_of_them() {
         let whole = |values: &[f32], columns: usize| (columns >= 16).then(|| values.to_vec());
-        assert!(stand_alone(&model(Dim::Free(None), whole), &[]));
+        assert!(probe_row_independence(&model(Dim::Free(None), whole), &[]));
     }
 
     #[test]
@@ -244,13 +244,16 @@ mod tests {
             fits.then(|| values.to_vec())
         };
         let demanding = model(Dim::Fixed(1), only_whole);
-        assert!(!stand_alone(&demanding, &[]), "nothing was seen");
+        assert!(!probe_row_independence(&demanding, &[]), "nothing was seen");
         let sample = |values: &[f32]| vec![Tensor::of(vec![values.len(), 1], values.to_vec()).expect("a tensor")];
-        assert!(stand_alone(&demanding, &[sample(&[11.0, 12.0, 13.0])]));
-        assert!(!stand_alone(&demanding, &[sample(&[11.0])]), "one row shows nothing");
+        assert!(probe_row_independence(&demanding, &[sample(&[11.0, 12.0, 13.0])]));
+        assert!(
+            !probe_row_independence(&demanding, &[sample(&[11.0])]),
+            "one row shows nothing"
+        );
         let centred = model(Dim::Fixed(1), less_the_mean);
         assert!(
-            !stand_alone(&centred, &[sample(&[1.0, 1.0]), sample(&[1.0, 2.0])]),
+            !probe_row_independence(&centred, &[sample(&[1.0, 1.0]), sample(&[1.0, 2.0])]),
             "every sample counts"
         );
     }
@@ -259,6 +262,6 @@ mod tests {
     fn a_fixed_number_of_rows_is_never_cut() {
         let mut fixed = model(Dim::Fixed(1), twice);
         fixed.signature.inputs[0].shape[0] = Dim::Fixed(2);
-        assert!(!stand_alone(&fixed, &[]));
+        assert!(!probe_row_independence(&fixed, &[]));
     }
 }

@@ -80,7 +80,7 @@ pub struct Signature {
 
 /// Why tensors do not fit a signature. The input is the one at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Misfit {
+pub enum InputMismatch {
     #[error("{input}: no such input; the model has {known}")]
     Unknown { input: String, known: String },
     #[error("{input}: missing; the model needs {expected}")]
@@ -102,7 +102,7 @@ pub enum Misfit {
     },
 }
 
-impl Misfit {
+impl InputMismatch {
     pub fn input(&self) -> &str {
         match self {
             Self::Unknown { input, .. }
@@ -116,15 +116,15 @@ impl Misfit {
 
 impl Signature {
     /// Puts named tensors into the order of the inputs. Their types and shapes are [`Signature::check`]'s business.
-    pub fn arrange(&self, named: Vec<(String, Tensor)>) -> Result<Vec<Tensor>, Misfit> {
+    pub fn arrange(&self, named: Vec<(String, Tensor)>) -> Result<Vec<Tensor>, InputMismatch> {
         let mut places: Vec<Option<Tensor>> = vec![None; self.inputs.len()];
         for (input, tensor) in named {
             let Some(place) = self.inputs.iter().position(|spec| spec.name == input) else {
                 let known = self.input_names();
-                return Err(Misfit::Unknown { input, known });
+                return Err(InputMismatch::Unknown { input, known });
             };
             if places[place].replace(tensor).is_some() {
-                return Err(Misfit::Twice { input });
+                return Err(InputMismatch::Twice { input });
             }
         }
         let placed = places.into_iter().zip(&self.inputs);
@@ -134,12 +134,12 @@ impl Signature {
     }
 
     /// Whether `inputs`, in the signature's order, are what the model takes.
-    pub fn check(&self, inputs: &[Tensor]) -> Result<(), Misfit> {
+    pub fn check(&self, inputs: &[Tensor]) -> Result<(), InputMismatch> {
         if let Some(spec) = self.inputs.get(inputs.len()) {
             return Err(missing(spec));
         }
         if inputs.len() > self.inputs.len() {
-            return Err(Misfit::Unknown {
+            return Err(InputMismatch::Unknown {
                 input: format!("input {}", self.inputs.len()),
                 known: self.input_names(),
             });
@@ -193,35 +193,39 @@ impl Signature {
     }
 }
 
-fn missing(spec: &TensorSpec) -> Misfit {
-    Misfit::Missing {
+fn missing(spec: &TensorSpec) -> InputMismatch {
+    InputMismatch::Missing {
         input: spec.name.clone(),
         expected: spec.to_string(),
     }
 }
 
-fn check_one<'a>(spec: &'a TensorSpec, tensor: &Tensor, named: &mut Vec<(&'a str, usize)>) -> Result<(), Misfit> {
-    let misfit = || Misfit::Kind {
+fn check_one<'a>(
+    spec: &'a TensorSpec,
+    tensor: &Tensor,
+    named: &mut Vec<(&'a str, usize)>,
+) -> Result<(), InputMismatch> {
+    let mismatch = || InputMismatch::Kind {
         input: spec.name.clone(),
         expected: spec.to_string(),
         found: tensor.describe(),
     };
     if !spec.takes(tensor.data_type()) {
-        return Err(misfit());
+        return Err(mismatch());
     }
     if spec.any_shape {
         return Ok(());
     }
     if spec.shape.len() != tensor.shape().len() {
-        return Err(misfit());
+        return Err(mismatch());
     }
     for (dim, length) in spec.shape.iter().zip(tensor.shape()) {
         match dim {
-            Dim::Fixed(fixed) if fixed != length => return Err(misfit()),
+            Dim::Fixed(fixed) if fixed != length => return Err(mismatch()),
             Dim::Fixed(_) | Dim::Free(None) => {}
             Dim::Free(Some(name)) => match named.iter().find(|(known, _)| known == name) {
                 Some((_, before)) if before != length => {
-                    return Err(Misfit::Dim {
+                    return Err(InputMismatch::Dim {
                         input: spec.name.clone(),
                         dim: name.clone(),
                         found: *length,

@@ -2,7 +2,7 @@
 
 /// A thread at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct ThreadSample {
     /// It runs or could: it does not wait for a disk, a lock or for time to pass.
     pub(super) is_runnable: bool,
     /// What it had of a processor, in hundredths of a second.
@@ -10,7 +10,7 @@ pub(super) struct Seen {
 }
 
 pub(super) use system::Task;
-pub(crate) use system::give_way;
+pub(crate) use system::lower_priority;
 
 #[cfg(target_os = "linux")]
 mod system {
@@ -25,18 +25,18 @@ mod system {
     };
     use tracing::warn;
 
-    use super::Seen;
+    use super::ThreadSample;
 
     const NICE: i32 = 10;
     const IDLE: ThreadSchedulePolicy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
 
     /// From here on this thread, and those that it starts, get about a tenth of a processor where all are busy.
-    pub(crate) fn give_way() {
+    pub(crate) fn lower_priority() {
         if getpriority_process(None).is_ok_and(|nice| nice >= NICE) {
             return;
         }
         if let Err(error) = setpriority_process(None, NICE) {
-            warn!(%error, "work of the repository will not give way to requests");
+            warn!(%error, "cannot lower the priority of model loading");
         }
     }
 
@@ -48,7 +48,7 @@ mod system {
         /// The thread that calls becomes this one: only where it can be seen whether it gets anything.
         pub(crate) fn become_idle(&self) {
             let task = gettid().as_raw_nonzero().get();
-            if Seen::of(task).is_none() {
+            if ThreadSample::of(task).is_none() {
                 return;
             }
             // From before, so that it is seen when it gets nothing from the first moment on.
@@ -57,19 +57,19 @@ mod system {
             let _of_both = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, IDLE);
             if !thread_schedule_policy().is_ok_and(|class| class == IDLE) {
                 self.0.store(0, Ordering::Relaxed);
-                warn!("loading models gives way to requests only by a low priority: the class SCHED_IDLE is refused");
+                warn!("SCHED_IDLE refused; loading models at low priority only");
             }
         }
 
-        pub(crate) fn seen(&self) -> Option<Seen> {
+        pub(crate) fn sample(&self) -> Option<ThreadSample> {
             match self.0.load(Ordering::Relaxed) {
                 0 => None,
-                task => Seen::of(task),
+                task => ThreadSample::of(task),
             }
         }
     }
 
-    impl Seen {
+    impl ThreadSample {
         fn of(task: i32) -> Option<Self> {
             Self::parse(&fs::read_to_string(format!("/proc/self/task/{task}/stat")).ok()?)
         }
@@ -95,22 +95,22 @@ mod system {
         #[test]
         fn a_line_of_the_kernel_is_read() {
             let line = "12 (a) R 1) R 1 2 3 4 5 6 7 8 9 10 30 12 0 0 20 0 1 0";
-            let expected = Seen {
+            let expected = ThreadSample {
                 is_runnable: true,
                 used: 42,
             };
-            assert_eq!(Seen::parse(line), Some(expected));
-            assert_eq!(Seen::parse("12 (a) S 1 2"), None);
-            assert_eq!(Seen::parse(""), None);
+            assert_eq!(ThreadSample::parse(line), Some(expected));
+            assert_eq!(ThreadSample::parse("12 (a) S 1 2"), None);
+            assert_eq!(ThreadSample::parse(""), None);
         }
     }
 }
 
 #[cfg(not(target_os = "linux"))]
 mod system {
-    use super::Seen;
+    use super::ThreadSample;
 
-    pub(crate) fn give_way() {}
+    pub(crate) fn lower_priority() {}
 
     #[derive(Debug, Default)]
     pub(crate) struct Task;
@@ -118,7 +118,7 @@ mod system {
     impl Task {
         pub(crate) fn become_idle(&self) {}
 
-        pub(crate) fn seen(&self) -> Option<Seen> {
+        pub(crate) fn sample(&self) -> Option<ThreadSample> {
             None
         }
     }

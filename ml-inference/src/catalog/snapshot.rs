@@ -8,7 +8,7 @@ use crate::engine::LoadedModel;
 
 /// Where a version stands, in TensorFlow Serving's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum VersionState {
     /// Known, and not begun with.
     Start,
     Loading,
@@ -20,7 +20,7 @@ pub enum State {
     End,
 }
 
-impl State {
+impl VersionState {
     pub fn name(self) -> &'static str {
         match self {
             Self::Start => "START",
@@ -36,7 +36,7 @@ impl State {
 #[derive(Debug, Clone)]
 pub struct Version {
     pub number: u64,
-    pub state: State,
+    pub state: VersionState,
     /// Why it is not available, or a later content of its file is not.
     pub problem: Option<String>,
     /// There while it is available.
@@ -47,7 +47,7 @@ impl Version {
     pub fn available(loaded: Arc<LoadedModel>) -> Self {
         Self {
             number: loaded.model.version.number(),
-            state: State::Available,
+            state: VersionState::Available,
             problem: None,
             loaded: Some(loaded),
         }
@@ -84,7 +84,11 @@ pub enum FindError {
     #[error("model `{model}` has no version {version}")]
     NoVersion { model: String, version: u64 },
     #[error("version {version} of model `{model}` is not available: it is {}", .state.name())]
-    NotAvailable { model: String, version: u64, state: State },
+    NotAvailable {
+        model: String,
+        version: u64,
+        state: VersionState,
+    },
     #[error("model `{model}` has no version with the label `{label}`")]
     NoLabel { model: String, label: String },
 }
@@ -175,7 +179,7 @@ mod tests {
         sum.labels.insert("old".to_owned(), 9);
         sum.versions.push(Version {
             number: 4,
-            state: State::Loading,
+            state: VersionState::Loading,
             problem: None,
             loaded: None,
         });

@@ -22,7 +22,7 @@ use tracing::error;
 
 use super::loaded_model::{EngineError, LoadedModel, RunLimits};
 
-pub(crate) type Outcome = Result<Vec<Tensor>, EngineError>;
+pub(crate) type RunResult = Result<Vec<Tensor>, EngineError>;
 
 /// One request's run of a model.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) struct Job {
     pub(crate) inputs: Vec<Tensor>,
     pub(crate) limits: RunLimits,
     pub(crate) queued: Instant,
-    pub(crate) answer: oneshot::Sender<Outcome>,
+    pub(crate) answer: oneshot::Sender<RunResult>,
 }
 
 /// The compute threads. They end with their owner.
@@ -136,10 +136,7 @@ impl Shared {
             let run = || model.run(inputs, limits, || answer.is_closed());
             let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_panic| {
                 // The panic hook has written what and where.
-                error!(
-                    model = model.model.name,
-                    "a model panicked and the request is answered 500"
-                );
+                error!(model = model.model.name, "model panicked; responding 500");
                 Err(EngineError::Panicked)
             });
             // A client that has left wants no answer.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use model_runtime::tensor::Tensor;
-use model_runtime::{Misfit, RuntimeError};
+use model_runtime::{InputMismatch, RuntimeError};
 use prometheus::Histogram;
 
 use super::statistics::Statistics;
@@ -31,7 +31,7 @@ pub struct RunLimits {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
     #[error(transparent)]
-    Input(#[from] Misfit),
+    Input(#[from] InputMismatch),
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     #[error("the model gave a result that is not what its signature says")]
@@ -91,7 +91,7 @@ impl LoadedModel {
             most_response_bytes: limit,
             ..
         } = limits;
-        let outputs = match self.rows_to_cut(inputs, batch_size) {
+        let outputs = match self.rows_to_split(inputs, batch_size) {
             None => self.model.runtime.run(inputs)?,
             Some(rows) => {
                 let mut whole: Option<Vec<Tensor>> = None;
@@ -126,8 +126,8 @@ impl LoadedModel {
     }
 
     /// The number of rows, when they are too many for one call and may be cut.
-    fn rows_to_cut(&self, inputs: &[Tensor], batch_size: usize) -> Option<usize> {
-        if !self.model.rows_stand_alone {
+    fn rows_to_split(&self, inputs: &[Tensor], batch_size: usize) -> Option<usize> {
+        if !self.model.rows_independent {
             return None;
         }
         let rows = inputs.first()?.rows();
@@ -139,7 +139,7 @@ impl LoadedModel {
 
     /// How many rows a request has, and how many calls of the runtime that takes.
     fn rows_and_runs(&self, inputs: &[Tensor], batch_size: usize) -> (usize, usize) {
-        match (self.rows_to_cut(inputs, batch_size), inputs.first()) {
+        match (self.rows_to_split(inputs, batch_size), inputs.first()) {
             (Some(rows), _) => (rows, rows.div_ceil(batch_size)),
             (None, Some(first)) if self.model.runtime.signature().has_free_rows() => (first.rows(), 1),
             (None, _) => (1, 1),

@@ -92,14 +92,14 @@ impl ModelRuntime for Recorder {
 }
 
 /// A recorder as a model, and what it notes.
-fn recording(rows_stand_alone: bool) -> (Arc<LoadedModel>, Arc<Mutex<Vec<usize>>>) {
+fn recording(rows_independent: bool) -> (Arc<LoadedModel>, Arc<Mutex<Vec<usize>>>) {
     let calls = Arc::default();
     let mut model = built_in(BuiltIn::HalfPlusTwo);
     model.runtime = Box::new(Recorder {
         signature: rows(DataType::Fp32, DataType::Fp32),
         calls: Arc::clone(&calls),
     });
-    model.rows_stand_alone = rows_stand_alone;
+    model.rows_independent = rows_independent;
     (load(model), calls)
 }
 
@@ -129,8 +129,8 @@ async fn an_answer_has_a_limit_that_is_seen_with_the_first_batch() {
         ..LIMITS
     };
     let input = tensor(&[100], &[1.0_f32; 100]);
-    for (rows_stand_alone, seen) in [(true, [32].as_slice()), (false, &[100])] {
-        let (engine, (model, calls)) = (engine(), recording(rows_stand_alone));
+    for (rows_independent, seen) in [(true, [32].as_slice()), (false, &[100])] {
+        let (engine, (model, calls)) = (engine(), recording(rows_independent));
         let run = async |limit| engine.run(&model, vec![input.clone()], limits(limit)).await;
         assert_eq!(run(399).await, Err(EngineError::TooLarge { limit: 399 }));
         assert_eq!(*calls.lock().unwrap(), seen);

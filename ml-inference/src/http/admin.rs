@@ -15,23 +15,23 @@ use shared::config::Progress;
 use tokio::sync::watch;
 use tracing::error;
 
-use super::answer::{Answer, json};
 use super::context::ParsedRequest;
 use super::error::{Dialect, RequestError, check};
 use super::path::{ParsedPath, Probe};
-use super::state::State;
+use super::response::{ResponseBody, json};
+use super::state::ServiceState;
 use super::{body, open_inference, probes};
 use crate::catalog::{Servable, Version};
 use crate::protocol::open_inference::{self as protocol, Call};
 use crate::registry::{self, Location};
-use crate::repository::{Control, ControlError};
+use crate::repository::{CommandError, Commands};
 
 /// What the admin listener asks and shows.
 #[derive(Debug)]
 pub struct Admin {
-    pub state: Arc<State>,
+    pub state: Arc<ServiceState>,
     /// Without MODELS_DIR there is none.
-    pub control: Option<Control>,
+    pub commands: Option<Commands>,
     pub registry: Option<Followed>,
     pub reloads: Arc<Progress>,
     pub pod_name: String,
@@ -44,11 +44,11 @@ pub struct Admin {
 #[derive(Debug)]
 pub struct Followed {
     pub location: Location,
-    pub status: watch::Receiver<registry::Status>,
+    pub status: watch::Receiver<registry::PullStatus>,
 }
 
 /// Answers one request; what goes wrong is an answer too.
-pub async fn answer<B>(admin: &Admin, parsed: ParsedRequest<B>) -> Response<Answer>
+pub async fn answer<B>(admin: &Admin, parsed: ParsedRequest<B>) -> Response<ResponseBody>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
@@ -67,7 +67,7 @@ where
 }
 
 impl Admin {
-    async fn answer<B>(&self, path: ParsedPath, head: &Parts, body: B) -> Result<Response<Answer>, RequestError>
+    async fn answer<B>(&self, path: ParsedPath, head: &Parts, body: B) -> Result<Response<ResponseBody>, RequestError>
     where
         B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
     {
@@ -101,25 +101,25 @@ impl Admin {
         Ok(body::read_decoded(&head.headers, body, limits.into()).await?)
     }
 
-    async fn load(&self, model: String) -> Result<Response<Answer>, RequestError> {
-        match &self.control {
-            Some(control) => control.load(&model).await?,
+    async fn load(&self, model: String) -> Result<Response<ResponseBody>, RequestError> {
+        match &self.commands {
+            Some(commands) => commands.load(&model).await?,
             // Only built-in models are there, and they stay.
             None if self.state.catalog.load().model(&model).is_ok() => {}
-            None => return Err(ControlError::NoDirectory { model }.into()),
+            None => return Err(CommandError::NoDirectory { model }.into()),
         }
-        Ok(Response::new(Answer::default()))
+        Ok(Response::new(ResponseBody::default()))
     }
 
-    async fn unload(&self, model: String) -> Result<Response<Answer>, RequestError> {
-        match &self.control {
-            Some(control) => control.unload(&model).await?,
+    async fn unload(&self, model: String) -> Result<Response<ResponseBody>, RequestError> {
+        match &self.commands {
+            Some(commands) => commands.unload(&model).await?,
             None if self.state.catalog.load().model(&model).is_ok() => {
-                return Err(ControlError::BuiltIn { model }.into());
+                return Err(CommandError::BuiltIn { model }.into());
             }
-            None => return Err(ControlError::NoModel { model }.into()),
+            None => return Err(CommandError::NoModel { model }.into()),
         }
-        Ok(Response::new(Answer::default()))
+        Ok(Response::new(ResponseBody::default()))
     }
 
     fn status(&self) -> Value {
@@ -164,7 +164,7 @@ impl Followed {
         let status = self.status.borrow().clone();
         let last_success = status.last_success.map(Timestamp::try_from).transpose();
         let last_success = last_success.unwrap_or_else(|error| {
-            error!(%error, "the clock shows no time");
+            error!(%error, "system clock is out of range");
             None
         });
         let progress = status

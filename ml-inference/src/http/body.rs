@@ -17,7 +17,7 @@ use coding::{Coding, MOST_EXPANSION};
 
 pub(crate) use error::{ACCEPTED_CODINGS, BodyError};
 
-use super::offload::aside;
+use super::offload::offload_if_large;
 use crate::config::Limits;
 
 /// How much is set aside before the first byte came. A Content-Length is only a claim.
@@ -79,7 +79,7 @@ where
         return Ok(body);
     }
     let longest = body.len().saturating_mul(MOST_EXPANSION).min(limits.bytes);
-    aside(longest, move || coding.decode(body, limits.bytes)).await
+    offload_if_large(longest, move || coding.decode(body, limits.bytes)).await
 }
 
 enum Overrun {

@@ -8,12 +8,12 @@ use serde_json::json;
 use shared::problem::Problem;
 use tracing::error;
 
-use super::answer::Answer;
 use super::body::{ACCEPTED_CODINGS, BodyError};
+use super::response::ResponseBody;
 use crate::catalog::FindError;
 use crate::engine::EngineError;
 use crate::protocol::{InputError, open_inference, tf_serving};
-use crate::repository::ControlError;
+use crate::repository::CommandError;
 use crate::route::Route;
 
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub(crate) enum RequestError {
     #[error(transparent)]
     Find(FindError),
     #[error(transparent)]
-    Control(#[from] ControlError),
+    Control(#[from] CommandError),
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error("not ready: the model is still loading")]
@@ -68,13 +68,13 @@ impl RequestError {
             Self::UnknownPath | Self::UnknownAdminPath => StatusCode::NOT_FOUND,
             Self::AtAdminListener => StatusCode::FORBIDDEN,
             Self::Control(error) => match error {
-                ControlError::NoModel { .. } | ControlError::NoDirectory { .. } => StatusCode::NOT_FOUND,
-                ControlError::BuiltIn { .. } | ControlError::Refused { .. } => StatusCode::BAD_REQUEST,
-                ControlError::Unreadable { .. }
-                | ControlError::Busy { .. }
-                | ControlError::TooManyUnloaded { .. }
-                | ControlError::Late { .. }
-                | ControlError::Gone => StatusCode::SERVICE_UNAVAILABLE,
+                CommandError::NoModel { .. } | CommandError::NoDirectory { .. } => StatusCode::NOT_FOUND,
+                CommandError::BuiltIn { .. } | CommandError::Refused { .. } => StatusCode::BAD_REQUEST,
+                CommandError::Unreadable { .. }
+                | CommandError::Busy { .. }
+                | CommandError::TooManyUnloaded { .. }
+                | CommandError::Late { .. }
+                | CommandError::Gone => StatusCode::SERVICE_UNAVAILABLE,
             },
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Body(BodyError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -104,9 +104,9 @@ impl RequestError {
         }
     }
 
-    pub(super) fn into_response(self, dialect: Dialect) -> Response<Answer> {
+    pub(super) fn into_response(self, dialect: Dialect) -> Response<ResponseBody> {
         if self.status() == StatusCode::INTERNAL_SERVER_ERROR {
-            error!(error = %self, "a request could not be answered");
+            error!(error = %self, "request failed with an internal error");
         }
         let mut response = match dialect {
             Dialect::Problem => self.problem().into_response(),
@@ -127,9 +127,9 @@ impl RequestError {
         response
     }
 
-    fn protocol_response(&self) -> Response<Answer> {
+    fn protocol_response(&self) -> Response<ResponseBody> {
         let body = format!("{}\n", json!({ "error": self.to_string() }));
-        let mut response = Response::new(Answer::from(Bytes::from(body)));
+        let mut response = Response::new(ResponseBody::from(Bytes::from(body)));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -163,7 +163,7 @@ impl RequestError {
     fn field(&self) -> Option<&str> {
         match self {
             Self::Input(InputError::TooMany { field, .. } | InputError::Member { field, .. }) => Some(field),
-            Self::Engine(EngineError::Input(misfit)) => Some(misfit.input()),
+            Self::Engine(EngineError::Input(mismatch)) => Some(mismatch.input()),
             _ => None,
         }
     }
@@ -176,7 +176,7 @@ impl RequestError {
             | Self::Engine(EngineError::TooLarge { limit } | EngineError::Busy { limit })
             | Self::TfServing(tf_serving::Error::TooLarge { limit })
             | Self::OpenInference(open_inference::Error::TooLarge { limit, .. })
-            | Self::Control(ControlError::Busy { limit }) => Some(*limit),
+            | Self::Control(CommandError::Busy { limit }) => Some(*limit),
             _ => None,
         }
     }
@@ -184,7 +184,7 @@ impl RequestError {
     fn retry_after_seconds(&self) -> Option<u32> {
         let passes = matches!(
             self,
-            Self::Engine(EngineError::Busy { .. }) | Self::Control(ControlError::Busy { .. }) | Self::Loading
+            Self::Engine(EngineError::Busy { .. }) | Self::Control(CommandError::Busy { .. }) | Self::Loading
         );
         passes.then_some(RETRY_AFTER_SECONDS)
     }

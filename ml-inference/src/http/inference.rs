@@ -10,10 +10,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use model_runtime::tensor::Tensor;
 
-use super::answer::written_bytes;
 use super::error::RequestError;
-use super::offload::aside;
-use super::state::State;
+use super::offload::offload_if_large;
+use super::response::written_bytes;
+use super::state::ServiceState;
 use crate::engine::LoadedModel;
 use crate::model::Model;
 
@@ -28,7 +28,7 @@ pub(super) struct Parsed<F> {
 
 /// Reads `body` with `parse`, runs the model that it is for, and writes the outputs with `write`. Gives the model back too.
 pub(super) async fn infer<F, A>(
-    state: &State,
+    state: &ServiceState,
     body: Bytes,
     parse: impl FnOnce(&Bytes) -> Result<Parsed<F>, RequestError> + Send + 'static,
     write: impl FnOnce(F, &[Tensor], &Model) -> Result<A, RequestError> + Send + 'static,
@@ -38,12 +38,12 @@ where
     A: Send + 'static,
 {
     let started = Instant::now();
-    let Parsed { loaded, inputs, form } = aside(body.len(), move || parse(&body)).await?;
+    let Parsed { loaded, inputs, form } = offload_if_large(body.len(), move || parse(&body)).await?;
     loaded.statistics.input.add(started.elapsed());
     let outputs = state.run(&loaded, inputs).await?;
     let (started, writing) = (Instant::now(), Arc::clone(&loaded));
     let bytes = written_bytes(&outputs);
-    let answer = aside(bytes, move || write(form, &outputs, &writing.model)).await?;
+    let answer = offload_if_large(bytes, move || write(form, &outputs, &writing.model)).await?;
     loaded.statistics.output.add(started.elapsed());
     Ok((loaded, answer))
 }

@@ -7,11 +7,11 @@ use http::request::Parts;
 use http::{Method, Response};
 use http_body::Body;
 
-use super::answer::{Answer, answered_by, json};
 use super::body;
 use super::error::RequestError;
 use super::inference::{Parsed, infer};
-use super::state::State;
+use super::response::{ResponseBody, answered_by, json};
+use super::state::ServiceState;
 use crate::engine::EngineError;
 use crate::protocol::lab;
 
@@ -23,7 +23,11 @@ enum Form {
 }
 
 /// Answers one request.
-pub(super) async fn answer<B>(state: &State, head: &Parts, body: B) -> Result<Response<Answer>, RequestError>
+pub(super) async fn answer<B>(
+    state: &ServiceState,
+    head: &Parts,
+    body: B,
+) -> Result<Response<ResponseBody>, RequestError>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
@@ -35,7 +39,7 @@ where
 }
 
 /// GET: the model run on its example inputs.
-async fn predict_example(state: &State) -> Result<Response<Answer>, RequestError> {
+async fn predict_example(state: &ServiceState) -> Result<Response<ResponseBody>, RequestError> {
     let loaded = state.served()?;
     let parse = |_no_body: &Bytes| {
         Ok(Parsed {
@@ -48,7 +52,7 @@ async fn predict_example(state: &State) -> Result<Response<Answer>, RequestError
 }
 
 /// POST: the model run on what the client sent, whatever its Content-Type says (`curl -d` says a form).
-async fn predict<B>(state: &State, head: &Parts, body: B) -> Result<Response<Answer>, RequestError>
+async fn predict<B>(state: &ServiceState, head: &Parts, body: B) -> Result<Response<ResponseBody>, RequestError>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
@@ -78,10 +82,10 @@ where
 }
 
 async fn run_predict(
-    state: &State,
+    state: &ServiceState,
     body: Bytes,
     parse: impl FnOnce(&Bytes) -> Result<Parsed<Form>, RequestError> + Send + 'static,
-) -> Result<Response<Answer>, RequestError> {
+) -> Result<Response<ResponseBody>, RequestError> {
     let (loaded, answer) = infer(state, body, parse, |form, outputs, model| {
         let output = outputs.first().ok_or(EngineError::BadOutput)?;
         Ok(match form {

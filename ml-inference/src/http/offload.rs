@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 const LARGE: usize = 64 * 1024;
 
 /// Does `work`, which has so many bytes to read or to write. A panic of it is this task's.
-pub(super) async fn aside<R: Send + 'static>(bytes: usize, work: impl FnOnce() -> R + Send + 'static) -> R {
+pub(super) async fn offload_if_large<R: Send + 'static>(bytes: usize, work: impl FnOnce() -> R + Send + 'static) -> R {
     if bytes < LARGE {
         return work();
     }
@@ -36,13 +36,13 @@ mod tests {
     #[tokio::test]
     async fn only_large_work_goes_to_another_thread() {
         let here = thread::current().id();
-        assert_eq!(aside(LARGE - 1, || thread::current().id()).await, here);
-        assert_ne!(aside(LARGE, || thread::current().id()).await, here);
+        assert_eq!(offload_if_large(LARGE - 1, || thread::current().id()).await, here);
+        assert_ne!(offload_if_large(LARGE, || thread::current().id()).await, here);
     }
 
     #[tokio::test]
     async fn a_panic_is_the_tasks_own() {
-        let panics = tokio::spawn(aside(LARGE, || panic!("of the work")));
+        let panics = tokio::spawn(offload_if_large(LARGE, || panic!("of the work")));
         let panic = panics.await.expect_err("it panicked").into_panic();
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"of the work"));
     }

@@ -8,26 +8,26 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response};
 use http_body::Body;
 
-use super::answer::{Answer, answered_by, json};
 use super::error::RequestError;
 use super::inference::{Parsed, infer};
-use super::state::State;
+use super::response::{ResponseBody, answered_by, json};
+use super::state::ServiceState;
 use super::{body, probes};
 use crate::catalog::{Choice, Servable};
 use crate::engine::LoadedModel;
 use crate::protocol::model_ref::{ModelRef, ModelRefError};
-use crate::protocol::open_inference::{self as protocol, Call, Counted, Error as ProtocolError, Signed};
+use crate::protocol::open_inference::{self as protocol, Call, Error as ProtocolError, ModelStatistics, Signed};
 
 const HEADER_LENGTH: HeaderName = HeaderName::from_static(protocol::HEADER_LENGTH);
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// Answers a call that is made with the right method.
 pub(super) async fn answer<B>(
-    state: &State,
+    state: &ServiceState,
     call: Call,
     head: &Parts,
     body: B,
-) -> Result<Response<Answer>, RequestError>
+) -> Result<Response<ResponseBody>, RequestError>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
@@ -46,7 +46,7 @@ where
     }
 }
 
-pub(super) fn server(state: &State, is_admin: bool) -> Response<Answer> {
+pub(super) fn server(state: &ServiceState, is_admin: bool) -> Response<ResponseBody> {
     json(protocol::server(
         &state.service_name,
         env!("CARGO_PKG_VERSION"),
@@ -58,7 +58,7 @@ pub(super) fn named(model: Result<ModelRef, ModelRefError>) -> Result<ModelRef, 
     model.map_err(|_broken| ProtocolError::Path.into())
 }
 
-fn metadata(state: &State, model: &ModelRef) -> Result<Response<Answer>, RequestError> {
+fn metadata(state: &ServiceState, model: &ModelRef) -> Result<Response<ResponseBody>, RequestError> {
     let loaded = state.find(model)?;
     let catalog = state.catalog.load();
     let servable = catalog.model(&model.model).map_err(RequestError::Find)?;
@@ -66,7 +66,7 @@ fn metadata(state: &State, model: &ModelRef) -> Result<Response<Answer>, Request
     Ok(answered_by(&loaded, json(described)))
 }
 
-fn config(state: &State, model: &ModelRef) -> Result<Response<Answer>, RequestError> {
+fn config(state: &ServiceState, model: &ModelRef) -> Result<Response<ResponseBody>, RequestError> {
     let loaded = state.find(model)?;
     let catalog = state.catalog.load();
     let servable = catalog.model(&model.model).map_err(RequestError::Find)?;
@@ -74,13 +74,13 @@ fn config(state: &State, model: &ModelRef) -> Result<Response<Answer>, RequestEr
     Ok(answered_by(&loaded, json(described)))
 }
 
-fn model_ready(state: &State, model: &ModelRef) -> Result<Response<Answer>, RequestError> {
+fn model_ready(state: &ServiceState, model: &ModelRef) -> Result<Response<ResponseBody>, RequestError> {
     let loaded = state.find(model)?;
     Ok(answered_by(&loaded, json(protocol::model_ready(&model.model))))
 }
 
 /// Of one version, or of all that are available of one model or of all.
-fn statistics(state: &State, model: Option<&ModelRef>) -> Result<Response<Answer>, RequestError> {
+fn statistics(state: &ServiceState, model: Option<&ModelRef>) -> Result<Response<ResponseBody>, RequestError> {
     let catalog = state.catalog.load();
     let servables: Vec<&Servable> = match model {
         Some(model) if model.choice() != Choice::Latest => {
@@ -91,22 +91,27 @@ fn statistics(state: &State, model: Option<&ModelRef>) -> Result<Response<Answer
         None => catalog.models.values().collect(),
     };
     let versions = servables.into_iter().flat_map(|servable| &servable.versions);
-    let counted: Vec<Counted<'_>> = versions
+    let counted: Vec<ModelStatistics<'_>> = versions
         .filter_map(|version| version.loaded.as_deref())
         .map(counted)
         .collect();
     Ok(json(protocol::statistics(&counted)))
 }
 
-fn counted(loaded: &LoadedModel) -> Counted<'_> {
-    Counted {
+fn counted(loaded: &LoadedModel) -> ModelStatistics<'_> {
+    ModelStatistics {
         model: &loaded.model.name,
         version: loaded.model.version.number(),
         statistics: &loaded.statistics,
     }
 }
 
-async fn run<B>(state: &State, model: &ModelRef, head: &Parts, body: B) -> Result<Response<Answer>, RequestError>
+async fn run<B>(
+    state: &ServiceState,
+    model: &ModelRef,
+    head: &Parts,
+    body: B,
+) -> Result<Response<ResponseBody>, RequestError>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
@@ -150,7 +155,7 @@ where
     Ok(answered_by(&loaded, response))
 }
 
-async fn index<B>(state: &State, head: &Parts, body: B) -> Result<Response<Answer>, RequestError>
+async fn index<B>(state: &ServiceState, head: &Parts, body: B) -> Result<Response<ResponseBody>, RequestError>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {

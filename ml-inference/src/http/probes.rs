@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use shared::telemetry::metrics;
 
-use super::answer::{Answer, answer_with, json};
 use super::error::RequestError;
 use super::path::Probe;
-use super::state::State;
+use super::response::{ResponseBody, answer_with, json};
+use super::state::ServiceState;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const EXPOSITION: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE);
@@ -23,7 +23,7 @@ struct Health<'a> {
 }
 
 /// Answers one of them.
-pub(super) fn answer(state: &State, probe: Probe) -> Result<Response<Answer>, RequestError> {
+pub(super) fn answer(state: &ServiceState, probe: Probe) -> Result<Response<ResponseBody>, RequestError> {
     match probe {
         Probe::Health => Ok(health(state)),
         Probe::Livez => Ok(livez()),
@@ -33,7 +33,7 @@ pub(super) fn answer(state: &State, probe: Probe) -> Result<Response<Answer>, Re
 }
 
 /// The service's self-portrait. It stays healthy while it drains: that is readiness's business.
-fn health(state: &State) -> Response<Answer> {
+fn health(state: &ServiceState) -> Response<ResponseBody> {
     let health = Health {
         status: "healthy",
         service: &state.service_name,
@@ -47,11 +47,11 @@ fn health(state: &State) -> Response<Answer> {
 }
 
 /// Alive as long as a worker can say so.
-fn livez() -> Response<Answer> {
+fn livez() -> Response<ResponseBody> {
     answer_with(TEXT, "ok\n")
 }
 
-pub(super) fn readyz(state: &State) -> Result<Response<Answer>, RequestError> {
+pub(super) fn readyz(state: &ServiceState) -> Result<Response<ResponseBody>, RequestError> {
     if state.phase.is_draining() {
         return Err(RequestError::Draining);
     }
@@ -64,11 +64,11 @@ pub(super) fn readyz(state: &State) -> Result<Response<Answer>, RequestError> {
     }
 }
 
-pub(super) fn is_ready(state: &State) -> bool {
+pub(super) fn is_ready(state: &ServiceState) -> bool {
     state.phase.is_serving() && !state.is_unloaded()
 }
 
-fn scrape(state: &State) -> Result<Response<Answer>, RequestError> {
+fn scrape(state: &ServiceState) -> Result<Response<ResponseBody>, RequestError> {
     let text = metrics::render(&state.metrics.registry).map_err(RequestError::Metrics)?;
     Ok(answer_with(EXPOSITION, text))
 }

@@ -6,15 +6,15 @@ use bytes::Bytes;
 use http::Response;
 use http_body::Body;
 
-use super::answer::Answer;
 use super::context::ParsedRequest;
 use super::error::{Dialect, RequestError, check};
 use super::path::ParsedPath;
-use super::state::State;
+use super::response::ResponseBody;
+use super::state::ServiceState;
 use super::{lab, open_inference, probes, tf_serving};
 
 /// Answers one request; what goes wrong is an answer too.
-pub async fn answer<B>(state: &State, parsed: ParsedRequest<B>) -> Response<Answer>
+pub async fn answer<B>(state: &ServiceState, parsed: ParsedRequest<B>) -> Response<ResponseBody>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {

@@ -7,7 +7,7 @@ use model_runtime::tensor::Tensor;
 use shared::lifecycle::PhaseWatch;
 
 use super::error::RequestError;
-use crate::catalog::{Catalog, Choice, FindError, Published, State as VersionState};
+use crate::catalog::{Catalog, Choice, FindError, Published, VersionState};
 use crate::config::{Config, Limits};
 use crate::engine::{Engine, LoadedModel};
 use crate::metrics::Metrics;
@@ -16,7 +16,7 @@ use crate::protocol::model_ref::ModelRef;
 
 /// What the workers share. All of it only ever changes by atomics.
 #[derive(Debug)]
-pub struct State {
+pub struct ServiceState {
     pub metrics: Arc<Metrics>,
     /// `1.0`, as headers and log lines name it.
     pub model_version: String,
@@ -29,7 +29,7 @@ pub struct State {
     pub(super) limits: ArcSwap<Limits>,
 }
 
-impl State {
+impl ServiceState {
     pub fn new(
         config: &Config,
         phase: PhaseWatch,

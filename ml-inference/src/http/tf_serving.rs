@@ -9,21 +9,21 @@ use http::{Method, Response};
 use http_body::Body;
 use model_runtime::tensor::Tensor;
 
-use super::answer::{Answer, answered_by, json};
 use super::body;
 use super::error::RequestError;
 use super::inference::{Parsed, infer};
-use super::state::State;
+use super::response::{ResponseBody, answered_by, json};
+use super::state::ServiceState;
 use crate::engine::LoadedModel;
 use crate::protocol::model_ref::{ModelRef, ModelRefError};
 use crate::protocol::tf_serving::{self as protocol, Call, Error as ProtocolError, Task, Verb};
 
 pub(super) async fn answer<B>(
-    state: &State,
+    state: &ServiceState,
     call: Call,
     head: &Parts,
     body: B,
-) -> Result<Response<Answer>, RequestError>
+) -> Result<Response<ResponseBody>, RequestError>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
@@ -45,7 +45,7 @@ where
     }
 }
 
-fn find(state: &State, model: &ModelRef) -> Result<Arc<LoadedModel>, RequestError> {
+fn find(state: &ServiceState, model: &ModelRef) -> Result<Arc<LoadedModel>, RequestError> {
     state.find(model).map_err(|error| match error {
         RequestError::Find(error) => ProtocolError::not_found(model, &error).into(),
         other => other,
@@ -53,12 +53,12 @@ fn find(state: &State, model: &ModelRef) -> Result<Arc<LoadedModel>, RequestErro
 }
 
 async fn run<B>(
-    state: &State,
+    state: &ServiceState,
     verb: Verb,
     model: &ModelRef,
     head: &Parts,
     body: B,
-) -> Result<Response<Answer>, RequestError>
+) -> Result<Response<ResponseBody>, RequestError>
 where
     B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
 {
@@ -101,7 +101,7 @@ where
     Ok(answered_by(&loaded, json(answer)))
 }
 
-fn status(state: &State, model: &ModelRef) -> Result<Response<Answer>, RequestError> {
+fn status(state: &ServiceState, model: &ModelRef) -> Result<Response<ResponseBody>, RequestError> {
     let catalog = state.catalog.load();
     let servable = catalog.models.get(&model.model);
     if servable.is_none() && state.is_starting() {
@@ -110,7 +110,7 @@ fn status(state: &State, model: &ModelRef) -> Result<Response<Answer>, RequestEr
     Ok(json(protocol::status(model, servable)?))
 }
 
-fn metadata(state: &State, model: &ModelRef) -> Result<Response<Answer>, RequestError> {
+fn metadata(state: &ServiceState, model: &ModelRef) -> Result<Response<ResponseBody>, RequestError> {
     let loaded = find(state, model)?;
     let model = &loaded.model;
     let described = protocol::metadata(&model.name, model.version.number(), model.runtime.signature());

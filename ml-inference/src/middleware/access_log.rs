@@ -19,7 +19,7 @@ use shared::telemetry::logging::{is_probe, without_query_values};
 use tower::{Layer, Service};
 use tracing::Level;
 
-use crate::http::{Answer, ParsedRequest, State};
+use crate::http::{ParsedRequest, ResponseBody, ServiceState};
 use crate::route::Route;
 
 /// Logged for a request whose client left before there was an answer, as nginx does.
@@ -27,7 +27,7 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 #[derive(Debug, Clone)]
 pub struct AccessLogLayer {
-    pub state: Arc<State>,
+    pub state: Arc<ServiceState>,
     pub peer: SocketAddr,
 }
 
@@ -46,13 +46,13 @@ impl<S> Layer<S> for AccessLogLayer {
 #[derive(Debug, Clone)]
 pub struct AccessLog<S> {
     inner: S,
-    state: Arc<State>,
+    state: Arc<ServiceState>,
     peer: SocketAddr,
 }
 
 impl<S, B> Service<ParsedRequest<B>> for AccessLog<S>
 where
-    S: Service<ParsedRequest<B>, Response = Response<Answer>>,
+    S: Service<ParsedRequest<B>, Response = Response<ResponseBody>>,
 {
     type Response = Response<LoggedBody>;
     type Error = S::Error;
@@ -81,7 +81,7 @@ pin_project! {
 
 impl<F, E> Future for AccessLogFuture<F>
 where
-    F: Future<Output = Result<Response<Answer>, E>>,
+    F: Future<Output = Result<Response<ResponseBody>, E>>,
 {
     type Output = Result<Response<LoggedBody>, E>;
 
@@ -101,7 +101,7 @@ pin_project! {
     /// An answer's body that counts its bytes and ends the record with itself.
     pub struct LoggedBody {
         #[pin]
-        inner: Answer,
+        inner: ResponseBody,
         record: Option<AccessRecord>,
     }
 }
@@ -130,7 +130,7 @@ impl Body for LoggedBody {
 
 /// A request from its head to the end of its answer; dropping it is the end.
 struct AccessRecord {
-    state: Arc<State>,
+    state: Arc<ServiceState>,
     peer: SocketAddr,
     started: Instant,
     route: Route,
@@ -150,7 +150,7 @@ struct LogLine {
 }
 
 impl AccessRecord {
-    fn start<B>(state: &Arc<State>, peer: SocketAddr, parsed: &ParsedRequest<B>) -> Self {
+    fn start<B>(state: &Arc<ServiceState>, peer: SocketAddr, parsed: &ParsedRequest<B>) -> Self {
         state.metrics.in_flight.inc();
         let ParsedRequest { id, path, request } = parsed;
         let route = path.route();

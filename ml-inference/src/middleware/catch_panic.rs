@@ -67,7 +67,7 @@ where
         // Nothing that the panic left half done is looked at again: the future is dropped after this.
         catch_unwind(AssertUnwindSafe(|| inner.poll(cx))).unwrap_or_else(|_panic| {
             // The panic hook has written what and where; its text may hold what a client must not see.
-            error!("a request panicked and is answered 500");
+            error!("request handler panicked; responding 500");
             let problem = Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed at this request");
             Poll::Ready(Ok(problem.into_response()))
         })

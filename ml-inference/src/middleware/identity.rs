@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, Response};
 
 use crate::config::Config;
-use crate::http::Answer;
+use crate::http::ResponseBody;
 
 const X_SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 /// The version of the model that answered; of the one that MODEL_NAME names, when none did.
@@ -27,7 +27,7 @@ impl Identity {
         }
     }
 
-    pub fn sign(&self, mut response: Response<Answer>) -> Response<Answer> {
+    pub fn sign(&self, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
         let version = response.body().model_version.as_ref().unwrap_or(&self.model_version);
         let version = version.clone();
         let headers = response.headers_mut();

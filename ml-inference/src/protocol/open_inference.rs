@@ -23,9 +23,9 @@ mod path;
 mod repository_api;
 mod request;
 
-pub use answer::{Answer, Signed, answer};
+pub use answer::{InferResponse, Signed, answer};
 pub use binary::HEADER_LENGTH;
-pub use describe::{Counted, config, index, live, metadata, model_ready, ready, server, statistics};
+pub use describe::{ModelStatistics, config, index, live, metadata, model_ready, ready, server, statistics};
 pub use error::Error;
 pub(crate) use path::Call;
 pub use repository_api::{parse_index, parse_load, parse_unload};

@@ -11,23 +11,23 @@ use rustls::pki_types::pem::PemObject;
 use shared::http_client;
 
 use super::error::{RegistryError, root_cause};
-use super::settings::Settings;
+use super::settings::RegistrySettings;
 
 /// More is a loop.
 const MOST_REDIRECTS: usize = 5;
 const LARGEST_CA_FILE: u64 = 1 << 20;
 
 /// A client that follows redirects to encrypted places, where it does not take the credentials along.
-pub(super) fn following(settings: &Settings) -> Result<reqwest::Client, RegistryError> {
+pub(super) fn following(settings: &RegistrySettings) -> Result<reqwest::Client, RegistryError> {
     build(settings, Policy::custom(redirect))
 }
 
 /// A client that follows none: another host would not accept a signature made for this one.
-pub(super) fn staying(settings: &Settings) -> Result<reqwest::Client, RegistryError> {
+pub(super) fn staying(settings: &RegistrySettings) -> Result<reqwest::Client, RegistryError> {
     build(settings, Policy::none())
 }
 
-fn build(settings: &Settings, redirects: Policy) -> Result<reqwest::Client, RegistryError> {
+fn build(settings: &RegistrySettings, redirects: Policy) -> Result<reqwest::Client, RegistryError> {
     let mut roots = http_client::public_roots();
     if let Some(path) = &settings.ca_file {
         let unusable = |problem: String| RegistryError::Authority {

@@ -19,7 +19,7 @@ use super::directory::{Directory, exists};
 use super::error::RegistryError;
 use super::partial::Partial;
 use super::source::{Got, Object, Source, Want};
-use super::status::{Progress, Status};
+use super::status::{DownloadProgress, PullStatus};
 use crate::background;
 use crate::metrics::PullMetrics;
 
@@ -33,7 +33,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) struct Downloads<'a> {
     pub(super) source: &'a Source,
     pub(super) directory: &'a Directory,
-    pub(super) status: &'a watch::Sender<Status>,
+    pub(super) status: &'a watch::Sender<PullStatus>,
     pub(super) metrics: &'a PullMetrics,
     pub(super) rejected: &'a mut Rejected,
 }
@@ -164,7 +164,7 @@ impl Downloads<'_> {
                 .await?;
             if let Got::Object(object) = got {
                 if object.offset == offset {
-                    info!(file = wanted.path, bytes = offset, "going on where it broke off");
+                    info!(file = wanted.path, bytes = offset, "resuming the download");
                     return Ok((partial, object));
                 }
                 return self.restart(partial, object).await;
@@ -231,7 +231,7 @@ impl<'a> Writer<'a> {
 
 /// Tells how far a file is.
 struct Meter<'a> {
-    status: &'a watch::Sender<Status>,
+    status: &'a watch::Sender<PullStatus>,
     metrics: &'a PullMetrics,
     path: &'a str,
     bytes: u64,
@@ -277,7 +277,7 @@ impl<'a> Meter<'a> {
     }
 
     fn tell(&self) {
-        let progress = Progress {
+        let progress = DownloadProgress {
             file: self.path.to_owned(),
             bytes: self.bytes,
             size: self.size,
@@ -304,7 +304,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 /// Has a thread that may block do `work`, after requests.
 fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     spawn_blocking(|| {
-        background::give_way();
+        background::lower_priority();
         work()
     })
 }

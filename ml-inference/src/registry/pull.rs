@@ -22,9 +22,9 @@ use super::download::{Downloads, Rejected, Wanted, blocking};
 use super::error::RegistryError;
 use super::index::{CONFIG, INDEX, Index, LARGEST_INDEX};
 use super::policy::{Policy, superfluous};
-use super::settings::Settings;
+use super::settings::RegistrySettings;
 use super::source::{Got, Source, Want};
-use super::status::Status;
+use super::status::PullStatus;
 use crate::metrics::PullMetrics;
 
 /// How a pull ended.
@@ -76,7 +76,7 @@ pub(super) struct Puller {
     /// Of the model: MODELS_DIR/NAME. Made when it is missing.
     directory: PathBuf,
     pub(super) policy: Arc<dyn Policy>,
-    pub(super) status: watch::Sender<Status>,
+    pub(super) status: watch::Sender<PullStatus>,
     pub(super) metrics: PullMetrics,
     known: Option<Known>,
     rejected: Rejected,
@@ -94,7 +94,7 @@ impl Puller {
         }
     }
 
-    pub(super) async fn pull(&mut self, settings: &Settings) -> Result<Pulled, RegistryError> {
+    pub(super) async fn pull(&mut self, settings: &RegistrySettings) -> Result<Pulled, RegistryError> {
         let source = Source::open(settings)?;
         let directory = Directory::new(self.directory.clone());
         let locked = directory.clone();
@@ -153,7 +153,7 @@ impl Puller {
     }
 
     /// The index, anew or as it is known when it did not change.
-    async fn index(&mut self, source: &Source, settings: &Settings) -> Result<Arc<Index>, RegistryError> {
+    async fn index(&mut self, source: &Source, settings: &RegistrySettings) -> Result<Arc<Index>, RegistryError> {
         let name = settings.location.name(INDEX);
         let etag = self.known.as_ref().and_then(|known| known.etag.as_deref());
         let want = etag.map_or(Want::Whole, |etag| Want::Unless { etag });
@@ -198,7 +198,7 @@ impl Puller {
 /// The versions that the policy wants, of those that the index has.
 fn wanted(
     policy: &dyn Policy,
-    settings: &Settings,
+    settings: &RegistrySettings,
     index: &Index,
     config: Option<&str>,
 ) -> Result<Vec<u64>, RegistryError> {
@@ -216,7 +216,7 @@ fn wanted(
 /// What is to be done with `config.yaml`, and the text that it has then.
 async fn config(
     downloads: &mut Downloads<'_>,
-    settings: &Settings,
+    settings: &RegistrySettings,
     index: &Index,
 ) -> Result<(ConfigStep, Option<String>), RegistryError> {
     let directory = downloads.directory;
@@ -269,7 +269,7 @@ async fn config(
 /// Has all files of a version among the parts, unless the version is in its place: whether it is to be placed.
 async fn fetch_version(
     downloads: &mut Downloads<'_>,
-    settings: &Settings,
+    settings: &RegistrySettings,
     index: &Index,
     number: u64,
 ) -> Result<bool, RegistryError> {
@@ -326,7 +326,7 @@ impl Placing {
             }
             ConfigStep::Remove => {
                 directory.remove_config()?;
-                warn!(path = %directory.path().display(), "removed {CONFIG}: the registry has none any more");
+                warn!(path = %directory.path().display(), "removed {CONFIG}: no longer in the registry");
                 changed = true;
             }
         }

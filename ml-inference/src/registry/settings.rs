@@ -68,7 +68,7 @@ pub const REGISTRY_PASSWORD: Setting = Setting::secret(
 const LONGEST_REGION: usize = 63;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
+pub struct RegistrySettings {
     pub location: Location,
     /// Zero: not again after the first success.
     pub interval: Duration,
@@ -83,7 +83,7 @@ pub struct Settings {
     pub password: Option<Secret>,
 }
 
-impl Settings {
+impl RegistrySettings {
     /// `None` without a MODEL_URI. The rest is checked all the same.
     pub fn from_settings(settings: &mut config::Settings, largest_file: u64) -> Option<Self> {
         let uri = settings.get(&MODEL_URI, |text| Some(text.to_owned()));

@@ -11,7 +11,7 @@ pub(super) use self::object::{Got, Object, Want};
 use self::s3::S3Source;
 use super::error::RegistryError;
 use super::location::Location;
-use super::settings::Settings;
+use super::settings::RegistrySettings;
 
 /// One pull's way to the registry, with the credentials of now.
 pub(super) enum Source {
@@ -21,7 +21,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    pub(super) fn open(settings: &Settings) -> Result<Self, RegistryError> {
+    pub(super) fn open(settings: &RegistrySettings) -> Result<Self, RegistryError> {
         Ok(match &settings.location {
             Location::Http(url) => Self::Http(HttpSource::open(settings, url.clone())?),
             Location::S3 { bucket, prefix } => Self::S3(S3Source::open(settings, bucket, prefix)?),

@@ -3,18 +3,18 @@
 use std::time::SystemTime;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Status {
-    pub state: State,
+pub struct PullStatus {
+    pub state: PullState,
     /// Why the last pull failed, until one succeeds.
     pub problem: Option<String>,
     /// When all that is wanted was last known to be there.
     pub last_success: Option<SystemTime>,
     /// The file that is being pulled.
-    pub progress: Option<Progress>,
+    pub progress: Option<DownloadProgress>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum State {
+pub enum PullState {
     #[default]
     Starting,
     Pulling,
@@ -24,7 +24,7 @@ pub enum State {
     Failing,
 }
 
-impl State {
+impl PullState {
     pub fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -36,7 +36,7 @@ impl State {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
+pub struct DownloadProgress {
     /// As the index calls it.
     pub file: String,
     pub bytes: u64,

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 /// Commands that wait for the thread.
 pub(super) const MOST_WAITING: usize = 16;
 
-pub(super) type Reply = oneshot::Sender<Result<(), ControlError>>;
+pub(super) type Reply = oneshot::Sender<Result<(), CommandError>>;
 
 #[derive(Debug)]
 pub(super) enum Command {
@@ -27,7 +27,7 @@ pub(super) enum Command {
 
 /// Why a model is not as somebody asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ControlError {
+pub enum CommandError {
     #[error("there is no model `{model}` in MODELS_DIR")]
     NoModel { model: String },
     #[error("there is no model `{model}`, and no MODELS_DIR to load it from")]
@@ -42,10 +42,10 @@ pub enum ControlError {
     Busy { limit: usize },
     #[error("{limit} models are unloaded already")]
     TooManyUnloaded { limit: usize },
-    #[error("`{model}` is not {} after {} seconds (MODELS_LOAD_TIMEOUT); it will be, or the index says why not", .asked.done(), .limit.as_secs_f64())]
+    #[error("`{model}` is not {} after {} seconds (MODELS_LOAD_TIMEOUT); it will be, or the index says why not", .kind.done(), .limit.as_secs_f64())]
     Late {
         model: String,
-        asked: Asked,
+        kind: CommandKind,
         limit: Duration,
     },
     #[error("the thread that loads models has ended")]
@@ -53,12 +53,12 @@ pub enum ControlError {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum CommandKind {
     Load,
     Unload,
 }
 
-impl Asked {
+impl CommandKind {
     fn done(self) -> &'static str {
         match self {
             Self::Load => "loaded",
@@ -69,26 +69,26 @@ impl Asked {
 
 /// Gives commands to the thread.
 #[derive(Debug, Clone)]
-pub struct Control {
+pub struct Commands {
     commands: SyncSender<Command>,
     /// The longest wait for an answer.
     limit: Duration,
 }
 
-impl Control {
+impl Commands {
     pub(super) fn new(limit: Duration) -> (Self, Receiver<Command>) {
         let (commands, taken) = sync_channel(MOST_WAITING);
         (Self { commands, limit }, taken)
     }
 
     /// Waits until the versions that are wanted of the model serve.
-    pub async fn load(&self, model: &str) -> Result<(), ControlError> {
-        self.ask(model, Asked::Load).await
+    pub async fn load(&self, model: &str) -> Result<(), CommandError> {
+        self.ask(model, CommandKind::Load).await
     }
 
     /// Waits until no new request finds the model.
-    pub async fn unload(&self, model: &str) -> Result<(), ControlError> {
-        self.ask(model, Asked::Unload).await
+    pub async fn unload(&self, model: &str) -> Result<(), CommandError> {
+        self.ask(model, CommandKind::Unload).await
     }
 
     /// Has a model looked at now that something was pulled for. `withdrawn` are those of its versions that the registry has no
@@ -98,21 +98,21 @@ impl Control {
         self.commands.try_send(command).is_ok()
     }
 
-    async fn ask(&self, model: &str, asked: Asked) -> Result<(), ControlError> {
+    async fn ask(&self, model: &str, kind: CommandKind) -> Result<(), CommandError> {
         let (reply, replied) = oneshot::channel();
-        let command = match asked {
-            Asked::Load => Command::Load(model.to_owned(), reply),
-            Asked::Unload => Command::Unload(model.to_owned(), reply),
+        let command = match kind {
+            CommandKind::Load => Command::Load(model.to_owned(), reply),
+            CommandKind::Unload => Command::Unload(model.to_owned(), reply),
         };
         self.commands.try_send(command).map_err(|error| match error {
-            TrySendError::Full(_) => ControlError::Busy { limit: MOST_WAITING },
-            TrySendError::Disconnected(_) => ControlError::Gone,
+            TrySendError::Full(_) => CommandError::Busy { limit: MOST_WAITING },
+            TrySendError::Disconnected(_) => CommandError::Gone,
         })?;
         match timeout(self.limit, replied).await {
-            Ok(answer) => answer.unwrap_or(Err(ControlError::Gone)),
-            Err(_elapsed) => Err(ControlError::Late {
+            Ok(answer) => answer.unwrap_or(Err(CommandError::Gone)),
+            Err(_elapsed) => Err(CommandError::Late {
                 model: model.to_owned(),
-                asked,
+                kind,
                 limit: self.limit,
             }),
         }

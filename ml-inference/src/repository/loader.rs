@@ -9,14 +9,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use model_runtime::tensor::Tensor;
-use model_runtime::{Runtimes, stand_alone};
+use model_runtime::{Runtimes, probe_row_independence};
 use serde_json::Value;
 use tracing::{error, info};
 
 use super::golden;
 use super::model_config::{Golden, ModelConfig};
 use super::tracker::Order;
-use crate::background::{Attempt, Background};
+use crate::background::{CancelFlag, LowPriority};
 use crate::engine::{EngineError, LoadedModel};
 use crate::metrics::Metrics;
 use crate::model::Model;
@@ -34,7 +34,7 @@ const PIECE: u64 = 128 * 1024;
 pub struct Loader {
     opener: Arc<Opener>,
     /// From when on requests are answered, which are not to feel that a model is loaded.
-    background: Option<Background>,
+    low_priority: Option<LowPriority>,
 }
 
 /// What every load has in common.
@@ -55,14 +55,14 @@ impl Loader {
         });
         Self {
             opener,
-            background: None,
+            low_priority: None,
         }
     }
 
     /// From here on loads take only what requests leave; whether that is new. What is loaded before is waited for.
     pub(super) fn defer_to_requests(&mut self) -> bool {
-        let is_new = self.background.is_none();
-        self.background.get_or_insert_default();
+        let is_new = self.low_priority.is_none();
+        self.low_priority.get_or_insert_default();
         is_new
     }
 
@@ -71,12 +71,12 @@ impl Loader {
         let (started, memory) = (Instant::now(), resident_bytes());
         let opener = Arc::clone(&self.opener);
         let ordered = order.clone();
-        let outcome = match &self.background {
-            Some(background) => {
-                let loaded = background.run(move |attempt| opener.load(&ordered, attempt));
+        let outcome = match &self.low_priority {
+            Some(low_priority) => {
+                let loaded = low_priority.run(move |cancel| opener.load(&ordered, cancel));
                 loaded.unwrap_or_else(|panicked| Err(panicked.to_string()))
             }
-            None => opener.load(&ordered, &Attempt::default()),
+            None => opener.load(&ordered, &CancelFlag::default()),
         };
         let seconds = started.elapsed().as_secs_f64();
         self.opener.metrics.load(&order.model, outcome.is_ok(), seconds);
@@ -88,7 +88,7 @@ impl Loader {
                 runtime = loaded.model.runtime.name(),
                 %path,
                 milliseconds = seconds * 1e3,
-                rows_stand_alone = loaded.model.rows_stand_alone,
+                rows_independent = loaded.model.rows_independent,
                 resident_bytes_more = resident_bytes().saturating_sub(memory),
                 "model loaded"
             ),
@@ -97,7 +97,7 @@ impl Loader {
                 version,
                 %path,
                 problem,
-                "the model is refused; what serves stays"
+                "model rejected; keeping the loaded version"
             ),
         }
         outcome
@@ -106,9 +106,9 @@ impl Loader {
 
 impl Opener {
     /// Between its steps it looks whether it is still wanted.
-    fn load(&self, order: &Order, attempt: &Attempt) -> Result<LoadedModel, String> {
+    fn load(&self, order: &Order, cancel: &CancelFlag) -> Result<LoadedModel, String> {
         let config = &order.config;
-        let wanted = || match attempt.is_over() {
+        let wanted = || match cancel.is_cancelled() {
             true => Err("another thread has loaded it".to_owned()),
             false => Ok(()),
         };
@@ -127,7 +127,7 @@ impl Opener {
             version: ModelVersion::of_repository(order.version),
             example,
             runtime,
-            rows_stand_alone: false,
+            rows_independent: false,
         };
         let mut loaded = LoadedModel::new(model, &self.metrics);
         let mut samples = warm_up(&loaded, config)?;
@@ -137,9 +137,9 @@ impl Opener {
             let sample = check(&loaded, golden).map_err(|problem| format!("golden request {at}: {problem}"))?;
             samples.push(sample);
         }
-        let try_rows = AssertUnwindSafe(|| stand_alone(loaded.model.runtime.as_ref(), &samples));
+        let try_rows = AssertUnwindSafe(|| probe_row_independence(loaded.model.runtime.as_ref(), &samples));
         // A model that panics at two rows serves single ones; it is never cut.
-        loaded.model.rows_stand_alone = catch_unwind(try_rows).unwrap_or(false);
+        loaded.model.rows_independent = catch_unwind(try_rows).unwrap_or(false);
         Ok(loaded)
     }
 }
@@ -148,7 +148,8 @@ impl Opener {
 fn warm_up(loaded: &LoadedModel, config: &ModelConfig) -> Result<Vec<Vec<Tensor>>, String> {
     let mut samples = Vec::new();
     for (at, body) in config.warm_up.iter().enumerate() {
-        let (sample, _answer) = ask(loaded, body).map_err(|problem| format!("warm-up request {at}: {problem}"))?;
+        let (sample, _answer) =
+            run_predict(loaded, body).map_err(|problem| format!("warm-up request {at}: {problem}"))?;
         samples.push(sample);
     }
     if config.warm_up.is_empty() {
@@ -159,7 +160,7 @@ fn warm_up(loaded: &LoadedModel, config: &ModelConfig) -> Result<Vec<Vec<Tensor>
 }
 
 fn check(loaded: &LoadedModel, golden: &Golden) -> Result<Vec<Tensor>, String> {
-    let (sample, answer) = ask(loaded, &golden.request)?;
+    let (sample, answer) = run_predict(loaded, &golden.request)?;
     let found: Value = serde_json::from_slice(&answer).map_err(|error| format!("the answer is no JSON: {error}"))?;
     match golden::difference(&golden.response, &found, golden.tolerance) {
         None => Ok(sample),
@@ -168,7 +169,7 @@ fn check(loaded: &LoadedModel, golden: &Golden) -> Result<Vec<Tensor>, String> {
 }
 
 /// Answers a body as the predict API does; and what the model was asked.
-fn ask(loaded: &LoadedModel, body: &str) -> Result<(Vec<Tensor>, Bytes), String> {
+fn run_predict(loaded: &LoadedModel, body: &str) -> Result<(Vec<Tensor>, Bytes), String> {
     let signature = loaded.model.runtime.signature();
     let body = Bytes::copy_from_slice(body.as_bytes());
     let question = tf_serving::parse_predict(&body, signature, MOST_TENSOR_BYTES).map_err(|error| error.to_string())?;

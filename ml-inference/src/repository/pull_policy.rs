@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::commands::Control;
+use super::commands::Commands;
 use super::model_config::ModelConfig;
 use super::scan::CONFIG_FILE;
-use crate::catalog::{Published, Servable, State};
+use crate::catalog::{Published, Servable, VersionState};
 use crate::registry::Policy;
 
 /// The model as this process serves it.
 pub struct Served {
     pub model: String,
     pub catalog: Arc<Published>,
-    pub control: Control,
+    pub commands: Commands,
 }
 
 impl Policy for Served {
@@ -34,13 +34,18 @@ impl Policy for Served {
     }
 
     fn pulled(&self, withdrawn: Option<&BTreeSet<u64>>) -> bool {
-        self.control.pulled(&self.model, withdrawn.cloned())
+        self.commands.pulled(&self.model, withdrawn.cloned())
     }
 }
 
 /// Whether a version is out of use while another serves: so the last that works is never one.
 fn is_needless(servable: &Servable, version: u64) -> bool {
-    let in_use = |state: State| matches!(state, State::Loading | State::Available | State::Unloading);
+    let in_use = |state: VersionState| {
+        matches!(
+            state,
+            VersionState::Loading | VersionState::Available | VersionState::Unloading
+        )
+    };
     let mut serves_another = false;
     for known in &servable.versions {
         if known.number == version && in_use(known.state) {
@@ -66,23 +71,23 @@ mod tests {
         fn what_serves_or_may_soon_is_never_needless_and_one_always_serves(states in prop::collection::vec(0_usize..5, 0..6)) {
             let metrics = Metrics::new().expect("registers");
             let loaded = || Arc::new(LoadedModel::new(Model::built_in(BuiltIn::Sum, ModelVersion::of_repository(1)), &metrics));
-            let all = [State::Start, State::Loading, State::Available, State::Unloading, State::End];
+            let all = [VersionState::Start, VersionState::Loading, VersionState::Available, VersionState::Unloading, VersionState::End];
             let versions = states.iter().zip(1_u64..).map(|(state, number)| Version {
                 number,
                 state: all[*state],
                 problem: None,
-                loaded: (all[*state] == State::Available).then(loaded),
+                loaded: (all[*state] == VersionState::Available).then(loaded),
             });
             let servable = Servable { versions: versions.collect(), ..Servable::default() };
             let stays = servable.versions.iter().filter(|version| !is_needless(&servable, version.number));
             let stays: Vec<&Version> = stays.collect();
-            let serves = |version: &&Version| version.state == State::Available;
+            let serves = |version: &&Version| version.state == VersionState::Available;
             prop_assert_eq!(stays.iter().filter(|version| serves(version)).count(), servable.versions.iter().filter(serves).count());
             if !servable.versions.iter().any(|version| serves(&version)) {
                 prop_assert_eq!(stays.len(), servable.versions.len());
             }
             for version in &servable.versions {
-                if matches!(version.state, State::Loading | State::Unloading) {
+                if matches!(version.state, VersionState::Loading | VersionState::Unloading) {
                     prop_assert!(!is_needless(&servable, version.number));
                 }
             }

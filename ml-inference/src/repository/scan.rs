@@ -26,13 +26,13 @@ const MOST_VERSIONS: usize = 1024;
 
 /// Tells one content of a file from another without reading it: size, time of the last change, and which file it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fingerprint {
+pub(super) struct FileStamp {
     bytes: u64,
     changed: (i64, i64),
     file: (u64, u64),
 }
 
-impl Fingerprint {
+impl FileStamp {
     /// One that no other number gives.
     #[cfg(test)]
     pub(super) fn numbered(number: u64) -> Self {
@@ -54,33 +54,33 @@ impl Fingerprint {
 
 /// A file as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct ScannedFile {
     pub path: PathBuf,
-    pub print: Fingerprint,
+    pub stamp: FileStamp,
 }
 
 /// One model's directory, or its file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Found {
-    pub config: Option<Seen>,
-    pub versions: BTreeMap<u64, Seen>,
+pub(super) struct ModelDir {
+    pub config: Option<ScannedFile>,
+    pub versions: BTreeMap<u64, ScannedFile>,
     /// What lies there and is no version, with the reason.
-    pub oddities: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 /// What was found, by the models' names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Listing {
-    pub models: BTreeMap<String, Found>,
+pub(super) struct Scan {
+    pub models: BTreeMap<String, ModelDir>,
     /// Models that could not be looked at, with the reason: that says nothing about what is there.
-    pub unseen: BTreeMap<String, String>,
+    pub unreadable: BTreeMap<String, String>,
     /// What lies there and is no model, with the reason.
-    pub oddities: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 /// Looks at the whole directory. An error means that it could not be listed, and says nothing about what is in it.
-pub(super) fn scan(root: &Path) -> io::Result<Listing> {
-    let mut listing = Listing::default();
+pub(super) fn scan(root: &Path) -> io::Result<Scan> {
+    let mut scan = Scan::default();
     for (name, path) in entries(root)? {
         let metadata = match fs::metadata(&path) {
             Ok(metadata) => metadata,
@@ -88,48 +88,48 @@ pub(super) fn scan(root: &Path) -> io::Result<Listing> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => {
                 let problem = format!("{}: {error}", path.display());
-                listing.unseen.insert(model_name(&path).to_owned(), problem);
+                scan.unreadable.insert(model_name(&path).to_owned(), problem);
                 continue;
             }
         };
         if metadata.is_dir() {
             if let Err(problem) = check_name(&name) {
-                listing.oddities.push(format!("{}: {problem}", path.display()));
+                scan.warnings.push(format!("{}: {problem}", path.display()));
                 continue;
             }
             match scan_model(&path) {
                 Ok(found) => {
-                    listing.models.insert(name, found);
+                    scan.models.insert(name, found);
                 }
                 Err(error) => {
-                    listing.unseen.insert(name, error.to_string());
+                    scan.unreadable.insert(name, error.to_string());
                 }
             }
         } else if is_model_file(&path) {
             let name = model_name(&path);
             if let Err(problem) = check_name(name) {
-                listing.oddities.push(format!("{}: {problem}", path.display()));
+                scan.warnings.push(format!("{}: {problem}", path.display()));
                 continue;
             }
-            let print = Fingerprint::of(&metadata);
+            let stamp = FileStamp::of(&metadata);
             let name = name.to_owned();
-            let found = Found {
-                versions: BTreeMap::from([(1, Seen { path, print })]),
-                ..Found::default()
+            let found = ModelDir {
+                versions: BTreeMap::from([(1, ScannedFile { path, stamp })]),
+                ..ModelDir::default()
             };
             // A directory of this name was, or will be, seen too: the directory wins, as it can say more.
-            if !listing.unseen.contains_key(&name) {
-                listing.models.entry(name).or_insert(found);
+            if !scan.unreadable.contains_key(&name) {
+                scan.models.entry(name).or_insert(found);
             }
         }
     }
-    while listing.models.len() > MOST_MODELS
-        && let Some((name, _)) = listing.models.pop_last()
+    while scan.models.len() > MOST_MODELS
+        && let Some((name, _)) = scan.models.pop_last()
     {
         let problem = format!("{name}: there are more than {MOST_MODELS} models");
-        listing.unseen.insert(name, problem);
+        scan.unreadable.insert(name, problem);
     }
-    Ok(listing)
+    Ok(scan)
 }
 
 fn is_model_file(path: &Path) -> bool {
@@ -146,8 +146,8 @@ fn model_name(path: &Path) -> &str {
     name.and_then(|name| name.to_str()).unwrap_or_default()
 }
 
-fn scan_model(directory: &Path) -> io::Result<Found> {
-    let mut found = Found::default();
+fn scan_model(directory: &Path) -> io::Result<ModelDir> {
+    let mut found = ModelDir::default();
     for (name, path) in entries(directory)? {
         if name == CONFIG_FILE {
             found.config = see(&path)?;
@@ -155,7 +155,7 @@ fn scan_model(directory: &Path) -> io::Result<Found> {
         }
         let Some(number) = version_number(&name) else {
             let problem = format!("{}: neither {CONFIG_FILE} nor a version such as 1", path.display());
-            found.oddities.push(problem);
+            found.warnings.push(problem);
             continue;
         };
         match see(&path.join(MODEL_FILE))? {
@@ -163,7 +163,7 @@ fn scan_model(directory: &Path) -> io::Result<Found> {
                 found.versions.insert(number, seen);
             }
             None => found
-                .oddities
+                .warnings
                 .push(format!("{}: there is no {MODEL_FILE}", path.display())),
         }
     }
@@ -172,7 +172,7 @@ fn scan_model(directory: &Path) -> io::Result<Found> {
     {
         let path = directory.join(number.to_string());
         let problem = format!("{}: there are {MOST_VERSIONS} newer versions", path.display());
-        found.oddities.push(problem);
+        found.warnings.push(problem);
     }
     Ok(found)
 }
@@ -191,11 +191,11 @@ fn entries(directory: &Path) -> io::Result<BTreeMap<String, PathBuf>> {
     Ok(entries)
 }
 
-fn see(path: &Path) -> io::Result<Option<Seen>> {
+fn see(path: &Path) -> io::Result<Option<ScannedFile>> {
     match fs::metadata(path) {
-        Ok(metadata) => Ok(Some(Seen {
+        Ok(metadata) => Ok(Some(ScannedFile {
             path: path.to_owned(),
-            print: Fingerprint::of(&metadata),
+            stamp: FileStamp::of(&metadata),
         })),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
@@ -247,18 +247,18 @@ mod tests {
         put(root, "a model/1/model.onnx", "");
         put(root, "..data/1/model.onnx", "");
 
-        let listing = scan(root).expect("can be seen");
-        let names: Vec<&str> = listing.models.keys().map(String::as_str).collect();
+        let scan = scan(root).expect("can be seen");
+        let names: Vec<&str> = scan.models.keys().map(String::as_str).collect();
         assert_eq!(names, ["iris", "wine"]);
-        let iris = &listing.models["iris"];
+        let iris = &scan.models["iris"];
         assert_eq!(iris.versions.keys().copied().collect::<Vec<u64>>(), [1, 20]);
         assert!(iris.config.is_some());
-        assert_eq!(iris.oddities.len(), 2, "{:?}", iris.oddities);
-        assert!(iris.oddities[0].ends_with("iris/03: neither config.yaml nor a version such as 1"));
-        assert!(iris.oddities[1].ends_with("iris/4: there is no model.onnx"));
-        assert_eq!(listing.models["wine"].versions[&1].path, root.join("wine.onnx"));
-        assert_eq!(listing.oddities.len(), 1);
-        assert!(listing.oddities[0].ends_with("a model: a model's name is made of letters, digits, '-', '_' and '.'"));
+        assert_eq!(iris.warnings.len(), 2, "{:?}", iris.warnings);
+        assert!(iris.warnings[0].ends_with("iris/03: neither config.yaml nor a version such as 1"));
+        assert!(iris.warnings[1].ends_with("iris/4: there is no model.onnx"));
+        assert_eq!(scan.models["wine"].versions[&1].path, root.join("wine.onnx"));
+        assert_eq!(scan.warnings.len(), 1);
+        assert!(scan.warnings[0].ends_with("a model: a model's name is made of letters, digits, '-', '_' and '.'"));
     }
 
     #[test]
@@ -268,8 +268,8 @@ mod tests {
             let scratch = Scratch::new("names");
             put(scratch.path(), &format!("{name}/1/model.onnx"), "");
             assert_eq!(check_name(name), Ok(()), "{name:?}");
-            let listing = scan(scratch.path()).expect("can be seen");
-            assert!(listing.models.contains_key(name), "{name:?}");
+            let scan = scan(scratch.path()).expect("can be seen");
+            assert!(scan.models.contains_key(name), "{name:?}");
         }
         let too_long = "a".repeat(LONGEST_NAME + 1);
         for name in ["", ".", "..", ".iris", "a/b", "a b", "m\u{fc}", &too_long] {
@@ -309,9 +309,9 @@ mod tests {
         for (link, target) in [("self", "self"), ("wine/2", "2"), ("file.onnx", "file.onnx")] {
             std::os::unix::fs::symlink(target, root.join(link)).expect("links");
         }
-        let listing = scan(root).expect("can be seen");
-        assert_eq!(listing.models.keys().collect::<Vec<_>>(), ["iris"]);
-        assert_eq!(listing.unseen.keys().collect::<Vec<_>>(), ["file", "self", "wine"]);
+        let scan = scan(root).expect("can be seen");
+        assert_eq!(scan.models.keys().collect::<Vec<_>>(), ["iris"]);
+        assert_eq!(scan.unreadable.keys().collect::<Vec<_>>(), ["file", "self", "wine"]);
     }
 
     #[test]
@@ -324,15 +324,15 @@ mod tests {
         for number in 1..=MOST_VERSIONS + 1 {
             put(root, &format!("a/{number}/model.onnx"), "");
         }
-        let listing = scan(root).expect("can be seen");
-        assert_eq!(listing.models.len(), MOST_MODELS);
-        assert_eq!(listing.unseen.keys().collect::<Vec<_>>(), ["m255", "m256"]);
-        let newest = &listing.models["a"];
+        let scan = scan(root).expect("can be seen");
+        assert_eq!(scan.models.len(), MOST_MODELS);
+        assert_eq!(scan.unreadable.keys().collect::<Vec<_>>(), ["m255", "m256"]);
+        let newest = &scan.models["a"];
         assert_eq!(
             (newest.versions.len(), newest.versions.contains_key(&1)),
             (MOST_VERSIONS, false)
         );
-        assert!(newest.oddities[0].ends_with("a/1: there are 1024 newer versions"));
+        assert!(newest.warnings[0].ends_with("a/1: there are 1024 newer versions"));
     }
 
     #[test]
@@ -340,10 +340,7 @@ mod tests {
         let scratch = Scratch::new("both");
         put(scratch.path(), "iris/2/model.onnx", "two");
         put(scratch.path(), "iris.onnx", "one");
-        let listing = scan(scratch.path()).expect("can be seen");
-        assert_eq!(
-            listing.models["iris"].versions.keys().copied().collect::<Vec<u64>>(),
-            [2]
-        );
+        let scan = scan(scratch.path()).expect("can be seen");
+        assert_eq!(scan.models["iris"].versions.keys().copied().collect::<Vec<u64>>(), [2]);
     }
 }

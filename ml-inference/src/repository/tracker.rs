@@ -16,8 +16,8 @@ use std::sync::Arc;
 use model_runtime::RuntimeChoice;
 
 use super::model_config::ModelConfig;
-use super::scan::{Fingerprint, Found, Seen};
-use crate::catalog::{Servable, State, Version};
+use super::scan::{FileStamp, ModelDir, ScannedFile};
+use crate::catalog::{Servable, Version, VersionState};
 use crate::engine::LoadedModel;
 
 #[cfg(test)]
@@ -41,21 +41,21 @@ pub(super) struct Order {
 pub(super) struct Tracker {
     name: String,
     /// What was found at the last look.
-    seen: Option<Found>,
+    seen: Option<ModelDir>,
     /// Those of its versions that may be loaded: their files are taken for complete.
-    loadable: BTreeMap<u64, Seen>,
+    loadable: BTreeMap<u64, ScannedFile>,
     config: ModelConfig,
     /// The configuration's file that `config` was read from, and the last one that was read.
-    config_print: Option<Fingerprint>,
-    config_tried: Option<Fingerprint>,
+    config_stamp: Option<FileStamp>,
+    config_attempted: Option<FileStamp>,
     /// Why a changed configuration does not hold.
     pub(super) config_problem: Option<String>,
-    tried: BTreeMap<u64, Tried>,
+    attempts: BTreeMap<u64, LoadAttempt>,
     /// The version that is being loaded, with its file as it is.
-    loading: Option<(u64, Fingerprint)>,
+    loading: Option<(u64, FileStamp)>,
     /// Versions that were let go. Kept until nothing else has them, so that none is taken apart in the middle of a request: a large
     /// one takes milliseconds.
-    leaving: Vec<(u64, Arc<LoadedModel>)>,
+    unloading: Vec<(u64, Arc<LoadedModel>)>,
     /// What the registry has no more: it serves only while nothing else can.
     withdrawn: BTreeSet<u64>,
     unloaded: bool,
@@ -63,18 +63,18 @@ pub(super) struct Tracker {
 
 /// Which files are taken for complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trust {
+pub(super) enum Stability {
     /// Those that two looks saw the same.
-    Steady,
+    SeenTwice,
     /// All of them: who put them there says so.
-    All,
+    Assumed,
 }
 
 /// A version's file as it was when it was loaded, and what came of it.
 #[derive(Debug)]
-struct Tried {
+struct LoadAttempt {
     /// `None` is none that there can be: it is to be tried again.
-    print: Option<Fingerprint>,
+    stamp: Option<FileStamp>,
     /// What the configuration had it run by.
     runtime: RuntimeChoice,
     /// Of the last try; a version that serves has one when a later content of its file could not be loaded.
@@ -93,35 +93,35 @@ impl Tracker {
             seen: None,
             loadable: BTreeMap::new(),
             config: ModelConfig::default(),
-            config_print: None,
-            config_tried: None,
+            config_stamp: None,
+            config_attempted: None,
             config_problem: None,
-            tried: BTreeMap::new(),
+            attempts: BTreeMap::new(),
             loading: None,
-            leaving: Vec::new(),
+            unloading: Vec::new(),
             withdrawn: BTreeSet::new(),
             unloaded: false,
         }
     }
 
     /// Wants what is found now, whatever came of it before. When there is no order any more, [`Tracker::outcome`] says what did.
-    pub(super) fn load(&mut self, found: &Found) {
+    pub(super) fn load(&mut self, found: &ModelDir) {
         self.unloaded = false;
         if self.config_problem.is_some() {
-            self.config_tried = None;
+            self.config_attempted = None;
         }
-        self.tried.retain(|_, tried| tried.loaded.is_some());
-        self.try_the_refused_again();
-        self.look(Some(found), Trust::All);
+        self.attempts.retain(|_, attempt| attempt.loaded.is_some());
+        self.retry_failed();
+        self.look(Some(found), Stability::Assumed);
     }
 
     /// Lets all versions go, and wants none until [`Tracker::load`]. Requests that have one finish.
     pub(super) fn unload(&mut self) {
         self.unloaded = true;
         self.loadable.clear();
-        for (number, tried) in std::mem::take(&mut self.tried) {
-            if let Some(loaded) = tried.loaded {
-                self.leaving.push((number, loaded));
+        for (number, attempt) in std::mem::take(&mut self.attempts) {
+            if let Some(loaded) = attempt.loaded {
+                self.unloading.push((number, loaded));
             }
         }
     }
@@ -136,10 +136,13 @@ impl Tracker {
     }
 
     /// Takes up what is found now; `None` when the model's directory is gone.
-    pub(super) fn look(&mut self, found: Option<&Found>, trust: Trust) {
+    pub(super) fn look(&mut self, found: Option<&ModelDir>, stability: Stability) {
         let found = found.cloned().unwrap_or_default();
         let before = self.seen.replace(found.clone());
-        let before = before.as_ref().filter(|_| trust == Trust::Steady).unwrap_or(&found);
+        let before = before
+            .as_ref()
+            .filter(|_| stability == Stability::SeenTwice)
+            .unwrap_or(&found);
         self.configure(
             found
                 .config
@@ -147,7 +150,7 @@ impl Tracker {
                 .filter(|config| before.config.as_ref() == Some(*config)),
             &found,
         );
-        let is_steady = |number: &u64, seen: &Seen| before.versions.get(number) == Some(seen);
+        let is_steady = |number: &u64, seen: &ScannedFile| before.versions.get(number) == Some(seen);
         self.loadable = match self.wants_nothing() {
             true => BTreeMap::new(),
             false => {
@@ -164,27 +167,27 @@ impl Tracker {
 
     /// Whether there is a configuration, and none was read yet that could be.
     fn is_unconfigured(&self) -> bool {
-        self.config_print.is_none() && self.seen.as_ref().is_some_and(|found| found.config.is_some())
+        self.config_stamp.is_none() && self.seen.as_ref().is_some_and(|found| found.config.is_some())
     }
 
-    fn configure(&mut self, steady: Option<&Seen>, found: &Found) {
+    fn configure(&mut self, steady: Option<&ScannedFile>, found: &ModelDir) {
         if found.config.is_none() {
-            if self.config_print.is_some() {
+            if self.config_stamp.is_some() {
                 self.config = ModelConfig::default();
-                self.try_the_refused_again();
+                self.retry_failed();
             }
-            (self.config_print, self.config_tried, self.config_problem) = (None, None, None);
+            (self.config_stamp, self.config_attempted, self.config_problem) = (None, None, None);
             return;
         }
-        let Some(seen) = steady.filter(|seen| Some(seen.print) != self.config_tried) else {
+        let Some(seen) = steady.filter(|seen| Some(seen.stamp) != self.config_attempted) else {
             return;
         };
-        self.config_tried = Some(seen.print);
+        self.config_attempted = Some(seen.stamp);
         match ModelConfig::read(&seen.path) {
             Ok(config) => {
                 self.config = config;
-                self.try_the_refused_again();
-                self.config_print = Some(seen.print);
+                self.retry_failed();
+                self.config_stamp = Some(seen.stamp);
                 self.config_problem = None;
             }
             Err(problem) => self.config_problem = Some(problem),
@@ -192,9 +195,9 @@ impl Tracker {
     }
 
     /// What was wrong may have been a golden request, or one to warm up with.
-    fn try_the_refused_again(&mut self) {
-        for tried in self.tried.values_mut().filter(|tried| tried.problem.is_some()) {
-            tried.print = None;
+    fn retry_failed(&mut self) {
+        for attempt in self.attempts.values_mut().filter(|attempt| attempt.problem.is_some()) {
+            attempt.stamp = None;
         }
     }
 
@@ -207,55 +210,55 @@ impl Tracker {
             path: file.path.clone(),
             config: self.config.clone(),
         };
-        self.loading = Some((number, file.print));
+        self.loading = Some((number, file.stamp));
         // Their memory may be what this one needs.
-        self.leaving.retain(is_used);
+        self.unloading.retain(is_used);
         Some(order)
     }
 
     /// Takes up what came of the last order.
     pub(super) fn done(&mut self, number: u64, outcome: Result<LoadedModel, String>) {
-        let print = self.loading.take().map(|(_, print)| print);
-        let tried = self.tried.entry(number).or_insert_with(|| Tried {
-            print: None,
+        let stamp = self.loading.take().map(|(_, stamp)| stamp);
+        let attempt = self.attempts.entry(number).or_insert_with(|| LoadAttempt {
+            stamp: None,
             runtime: self.config.runtime,
             problem: None,
             loaded: None,
         });
-        (tried.print, tried.runtime) = (print, self.config.runtime);
+        (attempt.stamp, attempt.runtime) = (stamp, self.config.runtime);
         match outcome {
             Ok(loaded) => {
-                tried.problem = None;
-                if let Some(before) = tried.loaded.replace(Arc::new(loaded)) {
-                    self.leaving.push((number, before));
+                attempt.problem = None;
+                if let Some(before) = attempt.loaded.replace(Arc::new(loaded)) {
+                    self.unloading.push((number, before));
                 }
             }
-            Err(problem) => tried.problem = Some(problem),
+            Err(problem) => attempt.problem = Some(problem),
         }
     }
 
     /// The highest version that is wanted and was not tried as it is.
-    fn next_to_load(&self) -> Option<(u64, &Seen)> {
-        let is_tried = |number: &u64, seen: &Seen| {
-            self.tried
+    fn next_to_load(&self) -> Option<(u64, &ScannedFile)> {
+        let is_attempted = |number: &u64, seen: &ScannedFile| {
+            self.attempts
                 .get(number)
-                .is_some_and(|tried| self.is_as_tried(tried, seen))
+                .is_some_and(|attempt| self.is_as_attempted(attempt, seen))
         };
         let mut wanted = self.wanted(&self.loadable).into_iter();
         wanted.find_map(|number| {
             let seen = self.loadable.get(&number)?;
-            (!is_tried(&number, seen)).then_some((number, seen))
+            (!is_attempted(&number, seen)).then_some((number, seen))
         })
     }
 
-    fn is_as_tried(&self, tried: &Tried, seen: &Seen) -> bool {
-        (tried.print, tried.runtime) == (Some(seen.print), self.config.runtime)
+    fn is_as_attempted(&self, attempt: &LoadAttempt, seen: &ScannedFile) -> bool {
+        (attempt.stamp, attempt.runtime) == (Some(seen.stamp), self.config.runtime)
     }
 
     /// What should serve, as far as it is known to load.
-    fn wanted(&self, there: &BTreeMap<u64, Seen>) -> Vec<u64> {
-        let may_serve = |number: &u64, seen: &Seen| match self.tried.get(number) {
-            Some(tried) => tried.loaded.is_some() || !self.is_as_tried(tried, seen),
+    fn wanted(&self, there: &BTreeMap<u64, ScannedFile>) -> Vec<u64> {
+        let may_serve = |number: &u64, seen: &ScannedFile| match self.attempts.get(number) {
+            Some(attempt) => attempt.loaded.is_some() || !self.is_as_attempted(attempt, seen),
             None => true,
         };
         let candidates = there.iter().filter(|(number, seen)| may_serve(number, seen));
@@ -273,7 +276,7 @@ impl Tracker {
     }
 
     /// Whether all that is wanted of what was found serves, as it lies there.
-    pub(super) fn outcome(&self, found: &Found) -> Result<(), String> {
+    pub(super) fn outcome(&self, found: &ModelDir) -> Result<(), String> {
         if let Some(problem) = &self.config_problem {
             return Err(problem.clone());
         }
@@ -285,9 +288,9 @@ impl Tracker {
             return Err("its version policy wants none of the versions that are there".to_owned());
         }
         for number in wanted {
-            let tried = self.tried.get(&number);
-            let problem = tried.and_then(|tried| tried.problem.as_deref());
-            match (problem, tried.and_then(|tried| tried.loaded.as_ref())) {
+            let attempt = self.attempts.get(&number);
+            let problem = attempt.and_then(|attempt| attempt.problem.as_deref());
+            match (problem, attempt.and_then(|attempt| attempt.loaded.as_ref())) {
                 (None, Some(_serves)) => {}
                 (problem, _) => return Err(format!("version {number}: {}", problem.unwrap_or("it was not loaded"))),
             }
@@ -296,39 +299,43 @@ impl Tracker {
     }
 
     /// Lets go what is gone, and what is not wanted once all that is wanted serves. To be called when there is no order any more.
-    pub(super) fn let_go(&mut self) {
+    pub(super) fn start_unload(&mut self) {
         if !self.wants_nothing() {
             let found = self.seen.take().unwrap_or_default();
             let wanted = self.wanted(&found.versions);
-            let is_loaded = |number: &u64| self.tried.get(number).is_some_and(|tried| tried.loaded.is_some());
+            let is_loaded = |number: &u64| {
+                self.attempts
+                    .get(number)
+                    .is_some_and(|attempt| attempt.loaded.is_some())
+            };
             let complete = !wanted.is_empty() && wanted.iter().all(is_loaded);
-            self.tried.retain(|number, tried| {
+            self.attempts.retain(|number, attempt| {
                 let is_gone = !found.versions.contains_key(number);
                 let is_unwanted = complete && !wanted.contains(number);
-                if let Some(loaded) = tried.loaded.take_if(|_| is_gone || is_unwanted) {
-                    self.leaving.push((*number, loaded));
+                if let Some(loaded) = attempt.loaded.take_if(|_| is_gone || is_unwanted) {
+                    self.unloading.push((*number, loaded));
                 }
                 // One that is still there and could not be loaded is remembered.
-                !is_gone && (tried.loaded.is_some() || tried.problem.is_some())
+                !is_gone && (attempt.loaded.is_some() || attempt.problem.is_some())
             });
             self.seen = Some(found);
         }
-        self.forget_those_that_left();
+        self.reap_unloaded();
     }
 
     /// Whether requests still have versions that were let go.
-    pub(super) fn is_letting_go(&self) -> bool {
-        !self.leaving.is_empty()
+    pub(super) fn is_unloading(&self) -> bool {
+        !self.unloading.is_empty()
     }
 
-    pub(super) fn forget_those_that_left(&mut self) {
-        self.leaving.retain(is_used);
+    pub(super) fn reap_unloaded(&mut self) {
+        self.unloading.retain(is_used);
     }
 
     /// How the model stands, for the catalog.
     pub(super) fn servable(&self) -> Servable {
         let mut versions: BTreeMap<u64, Version> = BTreeMap::new();
-        let mut add = |number: u64, state: State, problem: Option<String>, loaded: Option<Arc<LoadedModel>>| {
+        let mut add = |number: u64, state: VersionState, problem: Option<String>, loaded: Option<Arc<LoadedModel>>| {
             let version = Version {
                 number,
                 state,
@@ -342,33 +349,33 @@ impl Tracker {
         let wanted = self.wanted(there);
         for number in there.keys() {
             let (state, problem) = if self.unloaded {
-                (State::End, Some(UNLOADED.to_owned()))
-            } else if self.tried.contains_key(number) {
-                (State::End, None)
-            } else if let (Some(problem), None) = (&self.config_problem, self.config_print) {
+                (VersionState::End, Some(UNLOADED.to_owned()))
+            } else if self.attempts.contains_key(number) {
+                (VersionState::End, None)
+            } else if let (Some(problem), None) = (&self.config_problem, self.config_stamp) {
                 // None holds, so nothing is loaded.
-                (State::End, Some(problem.clone()))
+                (VersionState::End, Some(problem.clone()))
             } else if wanted.contains(number) || self.is_unconfigured() {
-                (State::Start, None)
+                (VersionState::Start, None)
             } else {
-                (State::End, Some(NOT_CHOSEN.to_owned()))
+                (VersionState::End, Some(NOT_CHOSEN.to_owned()))
             };
             add(*number, state, problem, None);
         }
-        for (number, _loaded) in &self.leaving {
-            add(*number, State::Unloading, None, None);
+        for (number, _loaded) in &self.unloading {
+            add(*number, VersionState::Unloading, None, None);
         }
-        for (number, tried) in &self.tried {
-            let state = match tried.loaded {
-                Some(_) => State::Available,
-                None => State::End,
+        for (number, attempt) in &self.attempts {
+            let state = match attempt.loaded {
+                Some(_) => VersionState::Available,
+                None => VersionState::End,
             };
-            add(*number, state, tried.problem.clone(), tried.loaded.clone());
+            add(*number, state, attempt.problem.clone(), attempt.loaded.clone());
         }
         if let Some((number, _)) = self.loading {
-            let serving = self.tried.get(&number).and_then(|tried| tried.loaded.clone());
+            let serving = self.attempts.get(&number).and_then(|attempt| attempt.loaded.clone());
             if serving.is_none() {
-                add(number, State::Loading, None, None);
+                add(number, VersionState::Loading, None, None);
             }
         }
         Servable {
@@ -381,8 +388,8 @@ impl Tracker {
 
     /// Whether nothing is left to say of it.
     pub(super) fn is_gone(&self) -> bool {
-        let nothing_found = self.seen.as_ref().is_none_or(|found| *found == Found::default());
-        nothing_found && self.tried.is_empty() && self.leaving.is_empty()
+        let nothing_found = self.seen.as_ref().is_none_or(|found| *found == ModelDir::default());
+        nothing_found && self.attempts.is_empty() && self.unloading.is_empty()
     }
 }
 

@@ -17,22 +17,22 @@ use model_runtime::{RunThreads, start_shared_threads};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use super::commands::{Command, Control, ControlError};
+use super::commands::{Command, CommandError, Commands};
 use super::loader::Loader;
 use super::publisher::Publisher;
-use super::scan::{self, Found, Listing};
-use super::tracker::{Tracker, Trust};
+use super::scan::{self, ModelDir, Scan};
+use super::tracker::{Stability, Tracker};
 use crate::background;
 use crate::catalog::{Catalog, Servable};
 use crate::engine::LoadedModel;
 
 /// How long it may take to notice that the last request of a version that was let go has ended.
-const LETTING_GO: Duration = Duration::from_millis(100);
+const REAP_INTERVAL: Duration = Duration::from_millis(100);
 /// Models that are unloaded and whose directories are gone are remembered too, until there are so many.
 const MOST_UNLOADED: usize = 256;
 
 /// What the thread needs.
-pub struct Settings {
+pub struct WatcherSettings {
     pub directory: PathBuf,
     /// From one look to the next.
     pub interval: Duration,
@@ -48,65 +48,65 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Watcher {
     /// How many looks and commands were finished.
-    looks: watch::Receiver<u64>,
-    control: Control,
+    scans: watch::Receiver<u64>,
+    commands: Commands,
     _thread: JoinHandle<()>,
 }
 
 impl Watcher {
-    pub fn start(settings: Settings) -> io::Result<Self> {
-        let (looked, looks) = watch::channel(0);
-        let (control, commands) = Control::new(settings.load_timeout);
+    pub fn start(settings: WatcherSettings) -> io::Result<Self> {
+        let (finished, scans) = watch::channel(0);
+        let (commands, receiver) = Commands::new(settings.load_timeout);
         let watching = Watching {
             catalog: settings.built_in.clone(),
             settings,
             trackers: BTreeMap::new(),
-            told: Told::default(),
+            logged: LoggedOnce::default(),
         };
         let thread = thread::Builder::new().name("repository".to_owned());
         let low = thread::Builder::new().name("repository".to_owned());
         let low = low.spawn(|| {
-            background::give_way();
+            background::lower_priority();
             start_shared_threads();
         })?;
         let thread = thread.spawn(move || {
             // Whether it has started the threads or not, models can be loaded.
             let _started = low.join();
             // Models are opened and warmed up with one thread: this one, or those of `background.rs`.
-            RunThreads::new(1).within(move || watching.run(&commands, &looked));
+            RunThreads::new(1).within(move || watching.run(&receiver, &finished));
         })?;
         Ok(Self {
-            looks,
-            control,
+            scans,
+            commands,
             _thread: thread,
         })
     }
 
-    pub fn control(&self) -> Control {
-        self.control.clone()
+    pub fn commands(&self) -> Commands {
+        self.commands.clone()
     }
 
     /// Waits until everything that was there at the start is loaded or refused.
-    pub async fn looked(&self) -> Result<(), WatcherGone> {
-        let mut looks = self.looks.clone();
-        looks
-            .wait_for(|looks| *looks > 0)
+    pub async fn first_scan(&self) -> Result<(), WatcherGone> {
+        let mut scans = self.scans.clone();
+        scans
+            .wait_for(|scans| *scans > 0)
             .await
-            .map(|_looks| ())
+            .map(|_scans| ())
             .map_err(|_ended| WatcherGone)
     }
 
     /// Waits for the end of a look or a command that is under way or comes next.
-    pub async fn next_look(&self) -> Result<(), WatcherGone> {
-        let mut looks = self.looks.clone();
-        let before = *looks.borrow();
-        let waited = looks.wait_for(|looks| *looks > before).await;
-        waited.map(|_looks| ()).map_err(|_ended| WatcherGone)
+    pub async fn next_scan(&self) -> Result<(), WatcherGone> {
+        let mut scans = self.scans.clone();
+        let before = *scans.borrow();
+        let waited = scans.wait_for(|scans| *scans > before).await;
+        waited.map(|_scans| ()).map_err(|_ended| WatcherGone)
     }
 
     /// Returns when the thread has ended although it should not.
     pub async fn gone(&self) -> WatcherGone {
-        while self.next_look().await.is_ok() {}
+        while self.next_scan().await.is_ok() {}
         WatcherGone
     }
 }
@@ -116,99 +116,99 @@ impl Watcher {
 pub struct WatcherGone;
 
 struct Watching {
-    settings: Settings,
+    settings: WatcherSettings,
     catalog: Catalog,
     trackers: BTreeMap<String, Tracker>,
-    told: Told,
+    logged: LoggedOnce,
 }
 
 /// What was logged already, so that each thing is logged once.
 #[derive(Debug, Default)]
-struct Told {
-    unseen: Option<String>,
-    oddities: Vec<String>,
+struct LoggedOnce {
+    unreadable: Option<String>,
+    warnings: Vec<String>,
     configs: BTreeMap<String, String>,
 }
 
 impl Watching {
-    fn run(mut self, commands: &Receiver<Command>, looked: &watch::Sender<u64>) {
+    fn run(mut self, commands: &Receiver<Command>, finished: &watch::Sender<u64>) {
         self.settings.publisher.publish(self.catalog.clone());
         // A volume is there before its pod.
-        let mut trust = Trust::All;
+        let mut stability = Stability::Assumed;
         loop {
-            self.look(std::mem::replace(&mut trust, Trust::Steady));
+            self.look(std::mem::replace(&mut stability, Stability::SeenTwice));
             if self.settings.loader.defer_to_requests() {
-                background::give_way();
+                background::lower_priority();
             }
-            looked.send_modify(|looks| *looks += 1);
+            finished.send_modify(|scans| *scans += 1);
             // Commands do not put the next look off, nor forward: two looks tell a file at rest by the time between them.
             let next = Instant::now() + self.settings.interval;
             while let Some(rest) = next.checked_duration_since(Instant::now()) {
-                let is_letting_go = self.trackers.values().any(Tracker::is_letting_go);
-                let wait = if is_letting_go { rest.min(LETTING_GO) } else { rest };
+                let is_unloading = self.trackers.values().any(Tracker::is_unloading);
+                let wait = if is_unloading { rest.min(REAP_INTERVAL) } else { rest };
                 match commands.recv_timeout(wait) {
-                    Ok(command) => self.obey(command),
-                    Err(RecvTimeoutError::Timeout) => self.forget_those_that_left(),
+                    Ok(command) => self.handle(command),
+                    Err(RecvTimeoutError::Timeout) => self.reap_unloaded(),
                     Err(RecvTimeoutError::Disconnected) => return,
                 }
-                looked.send_modify(|looks| *looks += 1);
+                finished.send_modify(|scans| *scans += 1);
             }
         }
     }
 
-    fn forget_those_that_left(&mut self) {
-        let letting_go = self.trackers.iter().filter(|(_, tracker)| tracker.is_letting_go());
+    fn reap_unloaded(&mut self) {
+        let letting_go = self.trackers.iter().filter(|(_, tracker)| tracker.is_unloading());
         let names: Vec<String> = letting_go.map(|(name, _)| name.clone()).collect();
         for name in names {
             let mut tracker = self.take_tracker(&name);
-            tracker.forget_those_that_left();
+            tracker.reap_unloaded();
             self.keep_tracker(tracker);
         }
     }
 
-    fn look(&mut self, trust: Trust) {
-        let mut listing = match scan::scan(&self.settings.directory) {
-            Ok(listing) => listing,
+    fn look(&mut self, stability: Stability) {
+        let mut scan = match scan::scan(&self.settings.directory) {
+            Ok(scan) => scan,
             Err(error) => {
                 let problem = error.to_string();
-                if self.told.unseen.as_ref() != Some(&problem) {
-                    error!(problem, "the models' directory cannot be read; what is loaded stays");
-                    self.told.unseen = Some(problem);
+                if self.logged.unreadable.as_ref() != Some(&problem) {
+                    error!(problem, "cannot read MODELS_DIR; keeping loaded models");
+                    self.logged.unreadable = Some(problem);
                 }
                 return;
             }
         };
-        if self.told.unseen.take().is_some() {
-            info!("the models' directory can be read again");
+        if self.logged.unreadable.take().is_some() {
+            info!("MODELS_DIR is readable again");
         }
         // Their memory may be what the next one needs.
-        self.forget_those_that_left();
-        self.keep_built_ins(&mut listing);
-        self.tell_oddities(&listing);
-        for name in listing.models.keys() {
+        self.reap_unloaded();
+        self.keep_built_ins(&mut scan);
+        self.log_warnings(&scan);
+        for name in scan.models.keys() {
             self.trackers.entry(name.clone()).or_insert_with(|| Tracker::new(name));
         }
         let names: Vec<String> = self.trackers.keys().cloned().collect();
         for name in names {
-            if listing.unseen.contains_key(&name) {
+            if scan.unreadable.contains_key(&name) {
                 // What serves stays.
                 continue;
             }
             let mut tracker = self.take_tracker(&name);
-            tracker.look(listing.models.get(&name), trust);
-            self.carry_out(&mut tracker);
+            tracker.look(scan.models.get(&name), stability);
+            self.load_ordered(&mut tracker);
             self.keep_tracker(tracker);
         }
     }
 
-    fn obey(&mut self, command: Command) {
-        self.forget_those_that_left();
+    fn handle(&mut self, command: Command) {
+        self.reap_unloaded();
         match command {
             Command::Load(model, reply) => {
                 let outcome = self.load(&model);
                 match &outcome {
-                    Ok(()) => info!(model, "the model serves as asked for"),
-                    Err(problem) => warn!(model, %problem, "the model cannot be loaded as asked for"),
+                    Ok(()) => info!(model, "model loaded on request"),
+                    Err(problem) => warn!(model, %problem, "requested model load failed"),
                 }
                 // Who asked may have left.
                 let _unheard = reply.send(outcome);
@@ -223,40 +223,40 @@ impl Watching {
                     if let Some(withdrawn) = withdrawn {
                         tracker.withdraw(withdrawn);
                     }
-                    tracker.look(Some(&found), Trust::All);
-                    self.carry_out(&mut tracker);
+                    tracker.look(Some(&found), Stability::Assumed);
+                    self.load_ordered(&mut tracker);
                     self.keep_tracker(tracker);
                 }
             }
         }
     }
 
-    fn load(&mut self, model: &str) -> Result<(), ControlError> {
+    fn load(&mut self, model: &str) -> Result<(), CommandError> {
         if self.settings.built_in.models.contains_key(model) {
             return Ok(());
         }
-        let no_model = || ControlError::NoModel {
+        let no_model = || CommandError::NoModel {
             model: model.to_owned(),
         };
         let found = self.find(model)?.ok_or_else(no_model)?;
         let mut tracker = self.take_tracker(model);
         tracker.load(&found);
-        self.carry_out(&mut tracker);
+        self.load_ordered(&mut tracker);
         let outcome = tracker.outcome(&found);
         self.keep_tracker(tracker);
-        outcome.map_err(|problem| ControlError::Refused {
+        outcome.map_err(|problem| CommandError::Refused {
             model: model.to_owned(),
             problem,
         })
     }
 
-    fn unload(&mut self, model: &str) -> Result<(), ControlError> {
+    fn unload(&mut self, model: &str) -> Result<(), CommandError> {
         let name = || model.to_owned();
         if self.settings.built_in.models.contains_key(model) {
-            return Err(ControlError::BuiltIn { model: name() });
+            return Err(CommandError::BuiltIn { model: name() });
         }
         match self.trackers.get(model) {
-            None if self.find(model)?.is_none() => return Err(ControlError::NoModel { model: name() }),
+            None if self.find(model)?.is_none() => return Err(CommandError::NoModel { model: name() }),
             Some(tracker) if tracker.is_unloaded() => return Ok(()),
             _ => {}
         }
@@ -266,12 +266,12 @@ impl Watching {
                 .retain(|_, tracker| !(tracker.is_unloaded() && tracker.is_gone()));
         }
         if self.unloaded() >= MOST_UNLOADED {
-            return Err(ControlError::TooManyUnloaded { limit: MOST_UNLOADED });
+            return Err(CommandError::TooManyUnloaded { limit: MOST_UNLOADED });
         }
         let mut tracker = self.take_tracker(model);
         tracker.unload();
         self.keep_tracker(tracker);
-        info!(model, "the model is unloaded as asked for");
+        info!(model, "model unloaded on request");
         Ok(())
     }
 
@@ -280,16 +280,16 @@ impl Watching {
     }
 
     /// What lies in the directory under a name that is not taken.
-    fn find(&self, model: &str) -> Result<Option<Found>, ControlError> {
-        let listing = scan::scan(&self.settings.directory);
-        let mut listing = listing.map_err(|error| ControlError::Unreadable {
+    fn find(&self, model: &str) -> Result<Option<ModelDir>, CommandError> {
+        let scan = scan::scan(&self.settings.directory);
+        let mut scan = scan.map_err(|error| CommandError::Unreadable {
             problem: error.to_string(),
         })?;
-        if let Some(problem) = listing.unseen.remove(model) {
-            return Err(ControlError::Unreadable { problem });
+        if let Some(problem) = scan.unreadable.remove(model) {
+            return Err(CommandError::Unreadable { problem });
         }
-        self.keep_built_ins(&mut listing);
-        Ok(listing.models.remove(model))
+        self.keep_built_ins(&mut scan);
+        Ok(scan.models.remove(model))
     }
 
     /// One model's tracker, to be given back with [`Watching::keep_tracker`].
@@ -298,7 +298,7 @@ impl Watching {
     }
 
     /// Loads what the tracker orders, one version after the other, and publishes each step.
-    fn carry_out(&mut self, tracker: &mut Tracker) {
+    fn load_ordered(&mut self, tracker: &mut Tracker) {
         while let Some(order) = tracker.next() {
             self.publish(tracker);
             let version = order.version;
@@ -306,12 +306,16 @@ impl Watching {
             tracker.done(version, outcome);
             self.publish(tracker);
         }
-        tracker.let_go();
+        tracker.start_unload();
     }
 
     /// Publishes what requests can see of a model, and remembers its tracker for as long as there is something to remember.
     fn keep_tracker(&mut self, tracker: Tracker) {
-        tell_config(&mut self.told.configs, tracker.name(), tracker.config_problem.as_ref());
+        log_config_problem(
+            &mut self.logged.configs,
+            tracker.name(),
+            tracker.config_problem.as_ref(),
+        );
         self.publish(&tracker);
         // That it was unloaded holds for a directory that comes back, too.
         if !tracker.is_gone() || tracker.is_unloaded() {
@@ -336,40 +340,37 @@ impl Watching {
         }
     }
 
-    fn keep_built_ins(&self, listing: &mut Listing) {
+    fn keep_built_ins(&self, scan: &mut Scan) {
         for name in self.settings.built_in.models.keys() {
-            if listing.models.remove(name).is_some() {
+            if scan.models.remove(name).is_some() {
                 let problem = format!("{name}: a model of this name is part of the program; give it another");
-                listing.oddities.push(problem);
+                scan.warnings.push(problem);
             }
         }
     }
 
-    fn tell_oddities(&mut self, listing: &Listing) {
-        let of_models = listing.models.values().flat_map(|found| &found.oddities);
-        let all = listing.oddities.iter().chain(listing.unseen.values()).chain(of_models);
-        let oddities: Vec<String> = all.cloned().collect();
-        for oddity in &oddities {
-            if !self.told.oddities.contains(oddity) {
-                warn!(problem = oddity, "not a model");
+    fn log_warnings(&mut self, scan: &Scan) {
+        let of_models = scan.models.values().flat_map(|found| &found.warnings);
+        let all = scan.warnings.iter().chain(scan.unreadable.values()).chain(of_models);
+        let warnings: Vec<String> = all.cloned().collect();
+        for warning in &warnings {
+            if !self.logged.warnings.contains(warning) {
+                warn!(problem = warning, "ignoring an entry of MODELS_DIR");
             }
         }
-        self.told.oddities = oddities;
+        self.logged.warnings = warnings;
     }
 }
 
-fn tell_config(told: &mut BTreeMap<String, String>, model: &str, problem: Option<&String>) {
+fn log_config_problem(logged: &mut BTreeMap<String, String>, model: &str, problem: Option<&String>) {
     match problem {
-        Some(problem) if told.get(model) != Some(problem) => {
-            error!(
-                model,
-                problem, "the model's configuration is refused; the one before holds"
-            );
-            told.insert(model.to_owned(), problem.clone());
+        Some(problem) if logged.get(model) != Some(problem) => {
+            error!(model, problem, "model configuration rejected; keeping the previous one");
+            logged.insert(model.to_owned(), problem.clone());
         }
         Some(_) => {}
         None => {
-            told.remove(model);
+            logged.remove(model);
         }
     }
 }

@@ -43,7 +43,7 @@ async fn state(server: &Server, model: &str) -> Value {
 async fn a_model_that_rten_lacks_is_served_and_the_log_stays_json() {
     let models = Scratch::new("onnxruntime");
     let server = serve(&models, "determinant", &only_onnxruntime().join("determinant.onnx")).await;
-    let line = server.process.log_line("onnxruntime is loaded").await;
+    let line = server.process.log_line("onnxruntime loaded").await;
     assert_eq!(line["path"], text(&library()));
     let line = server
         .process
@@ -75,7 +75,7 @@ async fn the_librarys_telemetry_is_off() {
     let environment = fs::read(format!("/proc/{}/environ", server.process.id())).expect("it runs");
     let mut variables = environment.split(|byte| *byte == 0);
     assert!(variables.any(|variable| variable == b"ORT_DISABLE_TELEMETRY=1"));
-    server.process.log_line("onnxruntime is loaded").await;
+    server.process.log_line("onnxruntime loaded").await;
     let output = server.process.output();
     let told = output.lines().find(|line| line.contains("telemetry"));
     assert_eq!(told, None);

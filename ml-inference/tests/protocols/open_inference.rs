@@ -1,7 +1,7 @@
 //! The Open Inference Protocol: its own examples, its extensions, and the mistakes that clients make.
 
 use bytes::Bytes;
-use ml_inference::catalog::{State, Version, VersionPolicy};
+use ml_inference::catalog::{Version, VersionPolicy, VersionState};
 use ml_inference::model::Model;
 use model_runtime::tensor::DataType;
 use model_runtime::{Dim, Signature, TensorSpec};
@@ -536,7 +536,7 @@ async fn the_index_tells_where_every_version_stands() {
     service.change(|catalog| {
         let servable = catalog.models.get_mut("m").expect("inserted");
         servable.labels.insert("stable".to_owned(), 2);
-        for (number, state, problem) in [(3, State::Loading, None), (4, State::End, Some("broken"))] {
+        for (number, state, problem) in [(3, VersionState::Loading, None), (4, VersionState::End, Some("broken"))] {
             servable.versions.push(Version {
                 number,
                 state,

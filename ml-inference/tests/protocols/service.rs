@@ -13,7 +13,7 @@ use ml_inference::catalog::{Catalog, Published};
 use ml_inference::config::{self, SETTINGS};
 use ml_inference::engine::Compute;
 use ml_inference::engine::{Engine, LoadedModel};
-use ml_inference::http::{ParsedRequest, State, answer};
+use ml_inference::http::{ParsedRequest, ServiceState, answer};
 use ml_inference::metrics::Metrics;
 use ml_inference::model::ModelVersion;
 use ml_inference::model::{BuiltIn, Model};
@@ -24,7 +24,7 @@ use shared::lifecycle::{Lifecycle, Phase};
 use tokio::task::LocalSet;
 
 pub(crate) struct Service {
-    state: State,
+    state: ServiceState,
     metrics: Arc<Metrics>,
     published: Arc<Published>,
     catalog: Catalog,
@@ -91,7 +91,7 @@ impl Service {
         let metrics = Arc::new(Metrics::new().expect("registers"));
         let engine = Engine::new(Compute::start(1, 1, metrics.waiting.clone()).expect("starts"));
         let published = Arc::new(Published::default());
-        let state = State::new(
+        let state = ServiceState::new(
             &config,
             lifecycle.watch(),
             Arc::clone(&metrics),
@@ -179,7 +179,7 @@ pub(crate) fn model(name: &str, number: u64, runtime: impl ModelRuntime + 'stati
         version: version(number),
         example: Vec::new(),
         runtime: Box::new(runtime),
-        rows_stand_alone: true,
+        rows_independent: true,
     }
 }
 

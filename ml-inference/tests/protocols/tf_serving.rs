@@ -1,6 +1,6 @@
 //! TensorFlow Serving's REST API: what its own tests ask, and what its users rely on.
 
-use ml_inference::catalog::{State, Version};
+use ml_inference::catalog::{Version, VersionState};
 use model_runtime::tensor::DataType;
 use model_runtime::{Dim, Signature, TensorSpec};
 use serde_json::{Value, json};
@@ -487,13 +487,13 @@ async fn a_version_is_chosen_by_its_number_or_its_label_and_each_has_its_state()
         servable.labels.insert("stable".to_owned(), 1);
         servable.versions.push(Version {
             number: 3,
-            state: State::Loading,
+            state: VersionState::Loading,
             problem: None,
             loaded: None,
         });
         servable.versions.push(Version {
             number: 4,
-            state: State::End,
+            state: VersionState::End,
             problem: Some("the file is broken".to_owned()),
             loaded: None,
         });

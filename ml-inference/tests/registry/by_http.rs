@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ml_inference::registry::{Settings, Sha256, State};
+use ml_inference::registry::{PullState, RegistrySettings, Sha256};
 use shared::config::Secret;
 use shared::test_util::{DEADLINE, Scratch, TlsFront, eventually};
 
@@ -74,7 +74,7 @@ async fn credentials_are_sent_and_wrong_ones_are_told() {
     assert!(problem.contains("/iris/SHA256SUMS: 401"), "{problem}");
     assert!(!problem.contains("wrong"), "{problem}");
 
-    follower.settings.send_replace(Settings {
+    follower.settings.send_replace(RegistrySettings {
         password: None,
         ..with_credentials(open.clone(), USER, "")
     });
@@ -198,7 +198,7 @@ async fn an_object_that_changed_meanwhile_is_not_spliced() {
     shelf.files.insert("/iris/1/model.onnx".to_owned(), before);
     shelf.cut_once = Some(CUT);
     let registry = Registry::start(shelf).await;
-    let follower = Follower::start(Settings {
+    let follower = Follower::start(RegistrySettings {
         interval: Duration::from_secs(3600),
         ..settings(&registry.url("iris"))
     });
@@ -275,7 +275,7 @@ async fn a_server_that_falls_silent_is_given_up() {
     let mut shelf = Shelf::with("iris", &[("1/model.onnx", &bytes(LARGE))]);
     shelf.stall_after = Some(CUT);
     let registry = Registry::start(shelf).await;
-    let follower = Follower::start(Settings {
+    let follower = Follower::start(RegistrySettings {
         timeout: Duration::from_millis(200),
         ..settings(&registry.url("iris"))
     });
@@ -321,7 +321,7 @@ async fn a_file_over_the_limit_is_not_read() {
         let mut shelf = Shelf::with("iris", &[("1/model.onnx", &bytes(LARGE))]);
         shelf.hides_length = hides_length;
         let registry = Registry::start(shelf).await;
-        let follower = Follower::start(Settings {
+        let follower = Follower::start(RegistrySettings {
             largest_file: 1 << 20,
             ..settings(&registry.url("iris"))
         });
@@ -381,7 +381,7 @@ async fn a_private_authority_is_trusted_when_it_is_given() {
         "{problem}"
     );
 
-    let trusting = |path: &str| Settings {
+    let trusting = |path: &str| RegistrySettings {
         ca_file: Some(scratch.path().join(path)),
         ..untrusting.clone()
     };
@@ -422,7 +422,7 @@ async fn a_redirect_in_a_circle_or_out_of_tls_is_told() {
 
     let tls = TlsFront::start(registry.address).await;
     let scratch = Scratch::new("authority");
-    let follower = Follower::start(Settings {
+    let follower = Follower::start(RegistrySettings {
         ca_file: Some(scratch.file("ca.pem", &tls.ca)),
         ..settings(&format!("https://{}/iris", tls.address))
     });
@@ -436,7 +436,7 @@ async fn a_redirect_in_a_circle_or_out_of_tls_is_told() {
 #[tokio::test]
 async fn without_an_interval_it_is_asked_until_it_has_answered_once() {
     let registry = Registry::start(Shelf::with("iris", &[("1/model.onnx", b"one")])).await;
-    let once = Settings {
+    let once = RegistrySettings {
         interval: Duration::ZERO,
         ..settings(&registry.url("iris"))
     };
@@ -445,11 +445,11 @@ async fn without_an_interval_it_is_asked_until_it_has_answered_once() {
     follower.problem("Connection refused").await;
     let registry = down.up().await;
     follower
-        .wait_for("current", |status| status.state == State::Current)
+        .wait_for("current", |status| status.state == PullState::Current)
         .await;
     let asked = registry.shelf().asked.len();
     // New settings are a reason to look again, as is nothing else.
-    follower.settings.send_replace(Settings {
+    follower.settings.send_replace(RegistrySettings {
         password: Some(Secret::new("p")),
         user: Some(Secret::new("u")),
         ..once

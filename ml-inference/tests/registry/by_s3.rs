@@ -1,14 +1,14 @@
 //! A registry that is a bucket, behind a server that checks signatures.
 
-use ml_inference::registry::Settings;
+use ml_inference::registry::RegistrySettings;
 use reqwest::Url;
 use shared::test_util::{Scratch, TlsFront};
 
 use crate::follower::{Follower, settings, with_credentials};
 use crate::server::{Access, PASSWORD, Registry, Shelf, USER, bytes};
 
-fn bucket(endpoint: &str) -> Settings {
-    Settings {
+fn bucket(endpoint: &str) -> RegistrySettings {
+    RegistrySettings {
         s3_endpoint: Some(Url::parse(endpoint).expect("a URL")),
         ..settings("s3://models/team-a/iris")
     }
@@ -112,7 +112,7 @@ async fn an_object_that_changed_meanwhile_is_not_spliced() {
         .insert("/models/team-a/iris/1/model.onnx".to_owned(), vec![7; LARGE]);
     shelf.cut_once = Some(CUT);
     let registry = Registry::start(shelf).await;
-    let follower = Follower::start(Settings {
+    let follower = Follower::start(RegistrySettings {
         interval: std::time::Duration::from_secs(3600),
         ..bucket(&registry.url(""))
     });
@@ -140,7 +140,7 @@ async fn the_endpoint_may_have_a_private_authority() {
     let untrusting = with_credentials(bucket(&format!("https://{}", tls.address)), USER, PASSWORD);
     let follower = Follower::start(untrusting.clone());
     follower.problem("UnknownIssuer").await;
-    follower.settings.send_replace(Settings {
+    follower.settings.send_replace(RegistrySettings {
         ca_file: Some(scratch.file("ca.pem", &tls.ca)),
         ..untrusting
     });

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use ml_inference::registry::{Policy, Settings, Sha256};
+use ml_inference::registry::{Policy, RegistrySettings, Sha256};
 use shared::test_util::{DEADLINE, Scratch, eventually};
 
 use crate::follower::{AllVersions, Follower, put, settings};
@@ -257,7 +257,7 @@ async fn so_many_that_are_not_wanted_stay_as_the_setting_says() {
         .collect();
     let folder = Folder::new(&files[..1]);
     let policy = Arc::new(Latest::default());
-    let keeping = |keep_versions| Settings {
+    let keeping = |keep_versions| RegistrySettings {
         keep_versions,
         ..settings(&folder.url())
     };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ml_inference::metrics::{Metrics, PullMetrics};
-use ml_inference::registry::{Location, Policy, Registry, Settings, State, Status};
+use ml_inference::registry::{Location, Policy, PullState, PullStatus, Registry, RegistrySettings};
 use shared::config::Secret;
 use shared::test_util::{DEADLINE, Scratch, eventually};
 use tokio::sync::watch;
@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub(crate) struct Follower {
-    pub(crate) settings: watch::Sender<Settings>,
+    pub(crate) settings: watch::Sender<RegistrySettings>,
     pub(crate) metrics: PullMetrics,
-    status: watch::Receiver<Status>,
+    status: watch::Receiver<PullStatus>,
     scratch: Scratch,
     task: JoinHandle<()>,
 }
@@ -40,8 +40,8 @@ impl Policy for AllVersions {
 }
 
 /// What a test begins with: often, and soon given up.
-pub(crate) fn settings(location: &str) -> Settings {
-    Settings {
+pub(crate) fn settings(location: &str) -> RegistrySettings {
+    RegistrySettings {
         location: Location::parse(location).expect("a location"),
         interval: Duration::from_millis(50),
         timeout: Duration::from_secs(10),
@@ -55,8 +55,8 @@ pub(crate) fn settings(location: &str) -> Settings {
     }
 }
 
-pub(crate) fn with_credentials(settings: Settings, user: &str, password: &str) -> Settings {
-    Settings {
+pub(crate) fn with_credentials(settings: RegistrySettings, user: &str, password: &str) -> RegistrySettings {
+    RegistrySettings {
         user: Some(Secret::new(user)),
         password: Some(Secret::new(password)),
         ..settings
@@ -64,11 +64,11 @@ pub(crate) fn with_credentials(settings: Settings, user: &str, password: &str) -
 }
 
 impl Follower {
-    pub(crate) fn start(settings: Settings) -> Self {
+    pub(crate) fn start(settings: RegistrySettings) -> Self {
         Self::start_in(Scratch::new("models"), settings, Arc::new(AllVersions))
     }
 
-    pub(crate) fn start_in(scratch: Scratch, settings: Settings, policy: Arc<dyn Policy>) -> Self {
+    pub(crate) fn start_in(scratch: Scratch, settings: RegistrySettings, policy: Arc<dyn Policy>) -> Self {
         let metrics = Metrics::new().expect("no metric is there twice").pulls;
         let registry = Registry::new(scratch.path().join("iris"), policy, metrics.clone());
         let status = registry.status();
@@ -122,13 +122,14 @@ impl Follower {
     pub(crate) async fn problem(&self, part: &str) -> String {
         let status = self
             .wait_for(part, |status| {
-                status.state == State::Failing && status.problem.as_ref().is_some_and(|problem| problem.contains(part))
+                status.state == PullState::Failing
+                    && status.problem.as_ref().is_some_and(|problem| problem.contains(part))
             })
             .await;
         status.problem.expect("it has one")
     }
 
-    pub(crate) async fn wait_for(&self, what: &str, is_so: impl Fn(&Status) -> bool) -> Status {
+    pub(crate) async fn wait_for(&self, what: &str, is_so: impl Fn(&PullStatus) -> bool) -> PullStatus {
         let mut status = self.status.clone();
         match timeout(DEADLINE, status.wait_for(|status| is_so(status))).await {
             Ok(status) => status.expect("it is followed").clone(),

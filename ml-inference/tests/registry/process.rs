@@ -139,7 +139,10 @@ async fn the_last_version_that_works_is_not_removed_though_the_registry_has_it_n
     let scene = Scene::start(&[("1/model.onnx", GOOD)], &[("REGISTRY_KEEP_VERSIONS", "0")]).await;
     scene.until_ready().await;
     scene.publish(&[("2/model.onnx", b"no model")]);
-    scene.process.log_line("the model is refused; what serves stays").await;
+    scene
+        .process
+        .log_line("model rejected; keeping the loaded version")
+        .await;
     let asked = scene.registry.asked_for("/SHA256SUMS").len();
     eventually("it was looked at again", DEADLINE, async || {
         scene.registry.asked_for("/SHA256SUMS").len() > asked + 2
@@ -184,7 +187,7 @@ async fn what_is_wrong_with_the_registry_is_in_the_status_and_counted_by_its_kin
         let answer = client.get(format!("http://{address}{path}")).send().await;
         answer.expect("it answers").text().await.expect("it is text")
     };
-    let line = process.log_line("cannot pull, and tries again").await;
+    let line = process.log_line("registry pull failed; retrying").await;
     let status = async || -> Value { serde_json::from_str(&text(admin, "/status.json").await).expect("JSON") };
     eventually("it waits", DEADLINE, async || {
         status().await["registry"]["state"] == "failing"
@@ -221,7 +224,7 @@ async fn a_rotated_secret_is_taken_up_and_no_problem_is_told_twice() {
     );
     let directory = secret.path().to_str().expect("a UTF-8 path").to_owned();
     let process = start(models.path(), &registry.url("iris"), &[("SECRET_DIRS", &directory)]);
-    let refused = "cannot pull, and tries again";
+    let refused = "registry pull failed; retrying";
     let line = process.log_line(refused).await;
     let problem = line["problem"].as_str().expect("is text");
     assert!(
@@ -239,7 +242,7 @@ async fn a_rotated_secret_is_taken_up_and_no_problem_is_told_twice() {
 
     secret.publish(&[("REGISTRY_USER", USER), ("REGISTRY_PASSWORD", PASSWORD)]);
     has(&models.path().join(MODEL).join("1/model.onnx"), b"one").await;
-    process.log_line("the registry has given what was wanted").await;
+    process.log_line("registry pull succeeded again").await;
     let warned = process
         .log()
         .into_iter()
@@ -279,7 +282,7 @@ async fn a_killed_process_leaves_what_the_next_one_goes_on_with() {
     registry.shelf().stall_after = None;
     let process = start(models.path(), &registry.url("iris"), &[]);
     has(&model.join("1/model.onnx"), &large).await;
-    process.log_line("going on where it broke off").await;
+    process.log_line("resuming the download").await;
     assert_eq!(registry.asked_for("/1/model.onnx")[1].status, 206);
 }
 
@@ -346,7 +349,7 @@ async fn a_pod_without_its_model_is_alive_and_becomes_ready_with_it() {
         let answer = client.get(format!("http://{address}{path}")).send().await;
         answer.expect("it answers").status().as_u16()
     };
-    process.log_line("cannot pull, and tries again").await;
+    process.log_line("registry pull failed; retrying").await;
     assert_eq!((status("/livez").await, status("/readyz").await), (200, 503));
     let registry = down.up().await;
     eventually("it is ready", DEADLINE, async || status("/readyz").await == 200).await;

@@ -147,7 +147,7 @@ async fn why_a_model_is_refused_is_the_same_everywhere_and_it_is_tried_again_whe
     let line = scene
         .server
         .process
-        .log_line("the model is refused; what serves stays")
+        .log_line("model rejected; keeping the loaded version")
         .await;
     assert_eq!(line["problem"], reason);
     assert_eq!(scene.predict("m").await.header("x-model-version"), "1");

@@ -247,7 +247,7 @@ async fn a_new_version_takes_over_and_a_bad_one_does_not() {
             .server
             .process
             .output()
-            .contains("the model is refused; what serves stays")
+            .contains("model rejected; keeping the loaded version")
     );
 
     scene.put("m/3/model.onnx", &zoo("boosting_regressor"));

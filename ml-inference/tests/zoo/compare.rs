@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use model_runtime::onnx::{self, TensorProto};
 use model_runtime::tensor::{Data, Tensor};
-use model_runtime::{LoadError, ModelRuntime, TensorSpec, stand_alone};
+use model_runtime::{LoadError, ModelRuntime, TensorSpec, probe_row_independence};
 
 /// Makes a model of a file's content.
 type Open<'a> = &'a dyn Fn(&[u8]) -> Result<Box<dyn ModelRuntime>, LoadError>;
@@ -75,9 +75,9 @@ fn compare(path: &Path, open: Open<'_>) -> Result<(), String> {
     let runtime = open(&read(path)?).map_err(|error| error.to_string())?;
     let signature = runtime.signature();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let stand_alone = stand_alone(&*runtime, &[]);
-    if signature.has_free_rows() && stand_alone == name.starts_with(TOGETHER) {
-        return Err(format!("that its rows stand alone is {stand_alone}"));
+    let rows_independent = probe_row_independence(&*runtime, &[]);
+    if signature.has_free_rows() && rows_independent == name.starts_with(TOGETHER) {
+        return Err(format!("rows_independent is {rows_independent}"));
     }
     let answers = read(&path.with_extension("answers.onnx"))?;
     let answers = onnx::parse(&answers)

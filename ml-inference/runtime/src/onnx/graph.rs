@@ -15,7 +15,7 @@ pub struct OnnxModel<'a> {
 
 #[derive(Debug, Default)]
 pub struct Graph<'a> {
-    pub nodes: Vec<Node<'a>>,
+    pub nodes: Vec<NodeProto<'a>>,
     pub initializers: Vec<TensorProto<'a>>,
     pub inputs: Vec<ValueInfo<'a>>,
     pub outputs: Vec<ValueInfo<'a>>,
@@ -23,7 +23,7 @@ pub struct Graph<'a> {
 }
 
 #[derive(Debug, Default)]
-pub struct Node<'a> {
+pub struct NodeProto<'a> {
     pub name: &'a str,
     /// Empty for ONNX's own.
     pub domain: &'a str,
@@ -51,11 +51,11 @@ pub enum Attribute<'a> {
 #[derive(Debug, Clone)]
 pub struct ValueInfo<'a> {
     pub name: &'a str,
-    pub kind: Kind<'a>,
+    pub kind: ValueKind<'a>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind<'a> {
+pub enum ValueKind<'a> {
     Tensor {
         element: i64,
         /// `None` when even the number of dimensions is not known. A length of `None` is not known.
@@ -81,7 +81,7 @@ impl ValueInfo<'_> {
             value: self.name.to_owned(),
             problem,
         };
-        let Kind::Tensor { element, shape } = &self.kind else {
+        let ValueKind::Tensor { element, shape } = &self.kind else {
             return Err(fault("is no tensor".to_owned()));
         };
         let Some(data_type) = data_type(*element) else {
@@ -157,8 +157,8 @@ fn read_graph(mut message: Message<'_>) -> Result<Graph<'_>, OnnxError> {
     Ok(graph)
 }
 
-fn node(mut message: Message<'_>) -> Result<Node<'_>, OnnxError> {
-    let mut node = Node::default();
+fn node(mut message: Message<'_>) -> Result<NodeProto<'_>, OnnxError> {
+    let mut node = NodeProto::default();
     while let Some(field) = message.next()? {
         match field.number {
             1 => node.inputs.push(field.text()?),
@@ -224,7 +224,7 @@ fn attribute(mut message: Message<'_>) -> Result<(&str, Attribute<'_>), OnnxErro
 fn value_info(mut message: Message<'_>) -> Result<ValueInfo<'_>, OnnxError> {
     let mut info = ValueInfo {
         name: "",
-        kind: Kind::Other,
+        kind: ValueKind::Other,
     };
     while let Some(field) = message.next()? {
         match field.number {
@@ -236,12 +236,12 @@ fn value_info(mut message: Message<'_>) -> Result<ValueInfo<'_>, OnnxError> {
     Ok(info)
 }
 
-fn kind(mut message: Message<'_>) -> Result<Kind<'_>, OnnxError> {
-    let mut kind = Kind::Other;
+fn kind(mut message: Message<'_>) -> Result<ValueKind<'_>, OnnxError> {
+    let mut kind = ValueKind::Other;
     while let Some(field) = message.next()? {
         match field.number {
             1 => kind = tensor_kind(field.message()?)?,
-            4 if is_sequence_of_maps(field.message()?)? => kind = Kind::SequenceOfMaps,
+            4 if is_sequence_of_maps(field.message()?)? => kind = ValueKind::SequenceOfMaps,
             _ => {}
         }
     }
@@ -262,7 +262,7 @@ fn is_sequence_of_maps(mut sequence: Message<'_>) -> Result<bool, OnnxError> {
     Ok(false)
 }
 
-fn tensor_kind(mut message: Message<'_>) -> Result<Kind<'_>, OnnxError> {
+fn tensor_kind(mut message: Message<'_>) -> Result<ValueKind<'_>, OnnxError> {
     let (mut element, mut shape) = (0, None);
     while let Some(field) = message.next()? {
         match field.number {
@@ -271,7 +271,7 @@ fn tensor_kind(mut message: Message<'_>) -> Result<Kind<'_>, OnnxError> {
             _ => {}
         }
     }
-    Ok(Kind::Tensor { element, shape })
+    Ok(ValueKind::Tensor { element, shape })
 }
 
 fn dims(mut message: Message<'_>) -> Result<Vec<(Option<i64>, &str)>, OnnxError> {

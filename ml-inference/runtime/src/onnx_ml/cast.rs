@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-use super::node::{Fault, Node, Operator, input, one};
+use super::node::{OpError, Operator, OperatorNode, input, one};
 use crate::error::LoadError;
 use crate::onnx::data_type;
 use crate::tensor::{Data, DataType, Element, Tensor};
 
-pub(super) fn cast(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn cast(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     node.ignore(&["saturate", "round_mode"]);
     let to = node.int("to")?.unwrap_or(0);
     let to = data_type(to).ok_or_else(|| node.fault(format!("a cast to the element type {to} is not supported")))?;
@@ -26,7 +26,7 @@ enum Number {
     Float(f64),
 }
 
-fn convert(data: &Data, to: DataType) -> Result<Data, Fault> {
+fn convert(data: &Data, to: DataType) -> Result<Data, OpError> {
     // The most usual ones do not take the long way.
     match (data, to) {
         (Data::Int64(values), DataType::Fp32) => return Ok(Data::Fp32(values.iter().map(|x| *x as f32).collect())),
@@ -40,7 +40,7 @@ fn convert(data: &Data, to: DataType) -> Result<Data, Fault> {
         _ => {}
     }
     let count = data.len();
-    let number = |index: usize| -> Result<Number, Fault> {
+    let number = |index: usize| -> Result<Number, OpError> {
         Ok(match data {
             Data::Bool(values) => Number::Whole(values[index].into()),
             Data::Uint8(values) => Number::Whole(values[index].into()),
@@ -56,8 +56,11 @@ fn convert(data: &Data, to: DataType) -> Result<Data, Fault> {
             Data::Bytes(texts) => parse(&texts[index], to)?,
         })
     };
-    fn each<T: Element>(count: usize, convert: impl Fn(usize) -> Result<T, Fault>) -> Result<Data, Fault> {
-        (0..count).map(convert).collect::<Result<Vec<T>, Fault>>().map(T::wrap)
+    fn each<T: Element>(count: usize, convert: impl Fn(usize) -> Result<T, OpError>) -> Result<Data, OpError> {
+        (0..count)
+            .map(convert)
+            .collect::<Result<Vec<T>, OpError>>()
+            .map(T::wrap)
     }
     macro_rules! whole {
         ($type:ty) => {
@@ -123,12 +126,12 @@ fn float_text(value: f64) -> String {
     }
 }
 
-fn parse(text: &[u8], to: DataType) -> Result<Number, Fault> {
+fn parse(text: &[u8], to: DataType) -> Result<Number, OpError> {
     let parsed = std::str::from_utf8(text).ok().map(str::trim).and_then(|text| match to {
         DataType::Fp32 | DataType::Fp64 | DataType::Bool => text.parse().ok().map(Number::Float),
         _ => text.parse().ok().map(Number::Whole),
     });
-    parsed.ok_or_else(|| Fault::Value(format!("{:?} is no {to}", String::from_utf8_lossy(text))))
+    parsed.ok_or_else(|| OpError::Value(format!("{:?} is no {to}", String::from_utf8_lossy(text))))
 }
 
 #[cfg(test)]
@@ -188,6 +191,6 @@ mod tests {
         );
         let word = tensor(&[1], &[Bytes::from_static(b"x")]);
         let cast = TestNode::own("Cast").int("to", INT64).make().expect("is known");
-        assert!(matches!(cast(&[Some(&word)]), Err(Fault::Value(_))));
+        assert!(matches!(cast(&[Some(&word)]), Err(OpError::Value(_))));
     }
 }

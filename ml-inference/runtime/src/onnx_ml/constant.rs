@@ -2,16 +2,16 @@
 
 use super::elementwise::allowed;
 use super::gather::at;
-use super::node::{Fault, Node, Operator, input};
+use super::node::{OpError, Operator, OperatorNode, input};
 use super::shape::indices;
 use crate::error::LoadError;
 use crate::tensor::{Tensor, TensorError};
 
-pub(super) fn identity(_node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn identity(_node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     Ok(Box::new(|inputs| Ok(vec![input(inputs, 0)?.clone()])))
 }
 
-pub(super) fn constant(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn constant(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let scalar = |value: Result<Tensor, _>| value.map_err(|error: TensorError| node.fault(error.to_string()));
     let value = if let Some(value) = node.tensor("value")? {
         value
@@ -31,7 +31,7 @@ pub(super) fn constant(node: &Node<'_>) -> Result<Operator, LoadError> {
     Ok(Box::new(move |_inputs| Ok(vec![value.clone()])))
 }
 
-pub(super) fn constant_of_shape(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn constant_of_shape(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let value = match node.tensor("value")? {
         Some(value) => value,
         None => Tensor::of(vec![1], vec![0.0_f32]).map_err(|error| node.fault(error.to_string()))?,
@@ -44,7 +44,7 @@ pub(super) fn constant_of_shape(node: &Node<'_>) -> Result<Operator, LoadError> 
         let lengths = wanted.iter().map(|length| usize::try_from(*length));
         let shape: Vec<usize> = lengths
             .collect::<Result<_, _>>()
-            .map_err(|_negative| Fault::Value(format!("there is no shape {wanted:?}")))?;
+            .map_err(|_negative| OpError::Value(format!("there is no shape {wanted:?}")))?;
         let count = allowed(&shape)?;
         at(&value, shape, std::iter::repeat_n(0, count))
     }))

@@ -1,6 +1,6 @@
 //! Operators that work on one element at a time, and the broadcasting of shapes that those with several inputs do.
 
-use super::node::{Fault, Node, Operator, Outputs, input, one, unsupported};
+use super::node::{OpError, Operator, OperatorNode, Outputs, input, one, unsupported};
 use crate::error::LoadError;
 use crate::tensor::{Data, Element, Tensor, element_count};
 
@@ -8,16 +8,16 @@ use crate::tensor::{Data, Element, Tensor, element_count};
 const MOST_ELEMENTS: usize = 1 << 26;
 
 /// How many elements a result of this shape has, if it may be made.
-pub(super) fn allowed(shape: &[usize]) -> Result<usize, Fault> {
+pub(super) fn allowed(shape: &[usize]) -> Result<usize, OpError> {
     let count = element_count(shape)?;
     if count > MOST_ELEMENTS {
-        return Err(Fault::Kind(format!("a result of the shape {shape:?} is too large")));
+        return Err(OpError::Kind(format!("a result of the shape {shape:?} is too large")));
     }
     Ok(count)
 }
 
 /// The shape that both go onto: lengths are aligned at the end, and a length of one goes onto any.
-pub(super) fn broadcast_shape(a: &[usize], b: &[usize]) -> Result<Vec<usize>, Fault> {
+pub(super) fn broadcast_shape(a: &[usize], b: &[usize]) -> Result<Vec<usize>, OpError> {
     let rank = a.len().max(b.len());
     let length = |shape: &[usize], index: usize| match (index + shape.len()).checked_sub(rank) {
         Some(index) => shape[index],
@@ -26,7 +26,7 @@ pub(super) fn broadcast_shape(a: &[usize], b: &[usize]) -> Result<Vec<usize>, Fa
     let lengths = (0..rank).map(|index| match (length(a, index), length(b, index)) {
         (one, other) if one == other || other == 1 => Ok(one),
         (1, other) => Ok(other),
-        _ => Err(Fault::Kind(format!("the shapes {a:?} and {b:?} do not go together"))),
+        _ => Err(OpError::Kind(format!("the shapes {a:?} and {b:?} do not go together"))),
     });
     lengths.collect()
 }
@@ -66,7 +66,7 @@ pub(super) fn zip<A: Copy, B: Copy, C: Element>(
     (a_shape, a): (&[usize], &[A]),
     (b_shape, b): (&[usize], &[B]),
     f: impl Fn(A, B) -> C,
-) -> Result<Tensor, Fault> {
+) -> Result<Tensor, OpError> {
     let shape = broadcast_shape(a_shape, b_shape)?;
     let count = allowed(&shape)?;
     let values = if a_shape == b_shape {
@@ -101,15 +101,15 @@ fn without_leading_ones(shape: &[usize]) -> &[usize] {
     &shape[first.unwrap_or(shape.len())..]
 }
 
-fn pair(a: &Tensor, b: &Tensor) -> Fault {
-    Fault::Kind(format!(
+fn pair(a: &Tensor, b: &Tensor) -> OpError {
+    OpError::Kind(format!(
         "{} and {} are not supported together",
         a.describe(),
         b.describe()
     ))
 }
 
-pub(super) fn unary(operator: &str, _node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn unary(operator: &str, _node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     macro_rules! float {
         ($f:expr) => {
             Box::new(|inputs: &[Option<&Tensor>]| {
@@ -155,7 +155,7 @@ pub(super) fn unary(operator: &str, _node: &Node<'_>) -> Result<Operator, LoadEr
     })
 }
 
-pub(super) fn arithmetic(operator: &str, node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn arithmetic(operator: &str, node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     macro_rules! numbers {
         ($float:expr, $int:expr) => {
             Box::new(|inputs: &[Option<&Tensor>]| {
@@ -185,7 +185,7 @@ pub(super) fn arithmetic(operator: &str, node: &Node<'_>) -> Result<Operator, Lo
 fn divide(inputs: &[Option<&Tensor>]) -> Outputs {
     let (a, b) = (input(inputs, 0)?, input(inputs, 1)?);
     let (sa, sb) = (a.shape(), b.shape());
-    let by_zero = || Fault::Value("a whole number is divided by zero".to_owned());
+    let by_zero = || OpError::Value("a whole number is divided by zero".to_owned());
     let result = match (a.data(), b.data()) {
         (Data::Fp32(a), Data::Fp32(b)) => zip((sa, a), (sb, b), |a, b| a / b),
         (Data::Fp64(a), Data::Fp64(b)) => zip((sa, a), (sb, b), |a, b| a / b),
@@ -213,7 +213,7 @@ fn power(inputs: &[Option<&Tensor>]) -> Outputs {
 }
 
 /// Operators of any number of inputs.
-pub(super) fn many(operator: &str, node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn many(operator: &str, node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     if node.input_count() == 0 {
         return Err(node.fault("has no input"));
     }
@@ -249,7 +249,7 @@ pub(super) fn many(operator: &str, node: &Node<'_>) -> Result<Operator, LoadErro
     }))
 }
 
-pub(super) fn comparison(operator: &str, node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn comparison(operator: &str, node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     macro_rules! compare {
         ($f:expr) => {
             Box::new(|inputs: &[Option<&Tensor>]| {
@@ -295,7 +295,7 @@ fn equal(inputs: &[Option<&Tensor>]) -> Outputs {
     Ok(vec![result?])
 }
 
-pub(super) fn logic(operator: &str, _node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn logic(operator: &str, _node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let f: fn(bool, bool) -> bool = match operator {
         "And" => |a, b| a && b,
         "Or" => |a, b| a || b,
@@ -310,7 +310,7 @@ pub(super) fn logic(operator: &str, _node: &Node<'_>) -> Result<Operator, LoadEr
     }))
 }
 
-pub(super) fn not(_node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn not(_node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     Ok(Box::new(|inputs| {
         let x = input(inputs, 0)?;
         let values = x.values::<bool>().ok_or_else(|| unsupported(x))?;
@@ -321,7 +321,7 @@ pub(super) fn not(_node: &Node<'_>) -> Result<Operator, LoadError> {
     }))
 }
 
-pub(super) fn is_nan(_node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn is_nan(_node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     Ok(Box::new(|inputs| {
         let x = input(inputs, 0)?;
         let values = match x.data() {
@@ -334,7 +334,7 @@ pub(super) fn is_nan(_node: &Node<'_>) -> Result<Operator, LoadError> {
 }
 
 /// Where: of two tensors, element by element, the one that a third says.
-pub(super) fn choose(_node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn choose(_node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     fn pick<T: Element>(condition: &Tensor, a: (&Tensor, &[T]), b: (&Tensor, &[T])) -> Outputs {
         let flags = condition.values::<bool>().ok_or_else(|| unsupported(condition))?;
         let shape = broadcast_shape(condition.shape(), &broadcast_shape(a.0.shape(), b.0.shape())?)?;
@@ -400,7 +400,7 @@ mod tests {
         );
         let divide = TestNode::own("Div").make().expect("is known");
         let (a, b) = (tensor(&[1], &[1_i64]), tensor(&[1], &[0_i64]));
-        assert!(matches!(divide(&[Some(&a), Some(&b)]), Err(Fault::Value(_))));
+        assert!(matches!(divide(&[Some(&a), Some(&b)]), Err(OpError::Value(_))));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::elementwise::allowed;
-use super::node::{Fault, Node, Operator, input, one, unsupported};
+use super::node::{OpError, Operator, OperatorNode, input, one, unsupported};
 use crate::error::LoadError;
 use crate::tensor::{Data, DataType, Element, Tensor};
 
@@ -48,7 +48,7 @@ fn index(categories: &Data) -> Option<HashMap<Key, usize>> {
     Some(places)
 }
 
-pub(super) fn label_encoder(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn label_encoder(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     if node.opset < KEYS_AND_VALUES {
         return positions(node);
     }
@@ -62,7 +62,7 @@ pub(super) fn label_encoder(node: &Node<'_>) -> Result<Operator, LoadError> {
     Ok(Box::new(move |inputs| {
         let x = input(inputs, 0)?;
         if x.data_type() != key_type {
-            return Err(Fault::Kind(format!("expected {key_type}, found {}", x.describe())));
+            return Err(OpError::Kind(format!("expected {key_type}, found {}", x.describe())));
         }
         let found: Vec<Option<usize>> = self::keys(x.data())
             .ok_or_else(|| unsupported(x))?
@@ -90,7 +90,7 @@ pub(super) fn label_encoder(node: &Node<'_>) -> Result<Operator, LoadError> {
 const KEYS: [&str; 4] = ["keys_strings", "keys_int64s", "keys_floats", "keys_tensor"];
 const VALUES: [&str; 4] = ["values_strings", "values_int64s", "values_floats", "values_tensor"];
 
-fn one_of(node: &Node<'_>, [texts, ints, floats, tensor]: &[&'static str; 4]) -> Result<Data, LoadError> {
+fn one_of(node: &OperatorNode<'_>, [texts, ints, floats, tensor]: &[&'static str; 4]) -> Result<Data, LoadError> {
     let given = [
         Some(Data::Bytes(node.texts(texts)?)),
         Some(Data::Int64(node.ints(ints)?)),
@@ -107,7 +107,7 @@ fn one_of(node: &Node<'_>, [texts, ints, floats, tensor]: &[&'static str; 4]) ->
 }
 
 /// What an unknown category becomes.
-fn default(node: &Node<'_>, data_type: DataType) -> Result<Data, LoadError> {
+fn default(node: &OperatorNode<'_>, data_type: DataType) -> Result<Data, LoadError> {
     let text = Bytes::copy_from_slice(node.text("default_string", "_Unused")?.as_bytes());
     let (int, float) = (
         node.int("default_int64")?.unwrap_or(-1),
@@ -130,7 +130,7 @@ fn default(node: &Node<'_>, data_type: DataType) -> Result<Data, LoadError> {
 }
 
 /// Texts become their position among the classes, and positions their text.
-fn positions(node: &Node<'_>) -> Result<Operator, LoadError> {
+fn positions(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let classes = node.texts("classes_strings")?;
     let text = Bytes::copy_from_slice(node.text("default_string", "_Unused")?.as_bytes());
     let int = node.int("default_int64")?.unwrap_or(-1);
@@ -153,7 +153,7 @@ fn positions(node: &Node<'_>) -> Result<Operator, LoadError> {
     }))
 }
 
-pub(super) fn one_hot_encoder(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn one_hot_encoder(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let categories = node.ints_or_texts("cats_int64s", "cats_strings")?;
     let zeros_if_unknown = node.int("zeros")?.unwrap_or(1) != 0;
     let count = categories.len();
@@ -181,7 +181,7 @@ pub(super) fn one_hot_encoder(node: &Node<'_>) -> Result<Operator, LoadError> {
             match places.get(key) {
                 Some(place) => row[*place] = 1.0,
                 None if zeros_if_unknown => {}
-                None => return Err(Fault::Value(format!("{key:?} is no known category"))),
+                None => return Err(OpError::Value(format!("{key:?} is no known category"))),
             }
         }
         one(Tensor::of(shape, values))
@@ -249,6 +249,6 @@ mod tests {
             .int("zeros", 0);
         assert_eq!(strict.run(&[&texts(&["x"])]), tensor(&[1, 1], &[1.0_f32]));
         let strict = strict.make().expect("is made");
-        assert!(matches!(strict(&[Some(&texts(&["y"]))]), Err(Fault::Value(_))));
+        assert!(matches!(strict(&[Some(&texts(&["y"]))]), Err(OpError::Value(_))));
     }
 }

@@ -1,7 +1,7 @@
 //! Operators that move elements: each element of the output is one of the input's.
 
 use super::elementwise::allowed;
-use super::node::{Fault, Node, Operator, Outputs, input, one, optional, unsupported};
+use super::node::{OpError, Operator, OperatorNode, Outputs, input, one, optional, unsupported};
 use super::shape::{axis, indices};
 use crate::error::LoadError;
 use crate::tensor::{Data, Element, Tensor};
@@ -32,7 +32,7 @@ pub(super) fn at(x: &Tensor, shape: Vec<usize>, places: impl Iterator<Item = usi
     one(Tensor::new(shape, data))
 }
 
-pub(super) fn concat(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn concat(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let number = node.int("axis")?.unwrap_or(1);
     Ok(Box::new(move |inputs| {
         let first = input(inputs, 0)?;
@@ -46,7 +46,7 @@ pub(super) fn concat(node: &Node<'_>) -> Result<Operator, LoadError> {
                 && (0..shape.len()).all(|dim| dim == at || next.shape()[dim] == shape[dim]);
             if !alike {
                 let (one, other) = (first.describe(), next.describe());
-                return Err(Fault::Kind(format!(
+                return Err(OpError::Kind(format!(
                     "{one} and {other} are not put together along {at}"
                 )));
             }
@@ -82,7 +82,7 @@ pub(super) fn concat(node: &Node<'_>) -> Result<Operator, LoadError> {
     }))
 }
 
-pub(super) fn gather(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn gather(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let number = node.int("axis")?.unwrap_or(0);
     Ok(Box::new(move |inputs| {
         let (x, wanted) = (input(inputs, 0)?, input(inputs, 1)?);
@@ -105,17 +105,17 @@ pub(super) fn gather(node: &Node<'_>) -> Result<Operator, LoadError> {
 }
 
 /// Indices into a dimension; negative ones count from its end.
-fn pick(wanted: &[i64], length: usize) -> Result<Vec<usize>, Fault> {
+fn pick(wanted: &[i64], length: usize) -> Result<Vec<usize>, OpError> {
     let end = i64::try_from(length).unwrap_or(i64::MAX);
     let picked = wanted.iter().map(|index| {
         let counted = if *index < 0 { index.saturating_add(end) } else { *index };
         let found = usize::try_from(counted).ok().filter(|index| *index < length);
-        found.ok_or_else(|| Fault::Value(format!("there is no index {index} of {length}")))
+        found.ok_or_else(|| OpError::Value(format!("there is no index {index} of {length}")))
     });
     picked.collect()
 }
 
-pub(super) fn transpose(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn transpose(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let order = node.ints("perm")?;
     Ok(Box::new(move |inputs| {
         let x = input(inputs, 0)?;
@@ -131,7 +131,7 @@ pub(super) fn transpose(node: &Node<'_>) -> Result<Operator, LoadError> {
         let mut seen = order.clone();
         seen.sort_unstable();
         if !seen.into_iter().eq(0..rank) {
-            return Err(Fault::Kind(format!("{order:?} is no order of {rank} dimensions")));
+            return Err(OpError::Kind(format!("{order:?} is no order of {rank} dimensions")));
         }
         let steps = steps(x.shape());
         let shape: Vec<usize> = order.iter().map(|dim| x.shape()[*dim]).collect();
@@ -184,7 +184,7 @@ fn walk(ranges: Vec<Range>) -> impl Iterator<Item = usize> {
     })
 }
 
-pub(super) fn slice(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn slice(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let fixed = if node.opset < SLICE_HAS_INPUTS {
         Some((node.ints("starts")?, node.ints("ends")?, node.ints("axes")?))
     } else {
@@ -208,7 +208,7 @@ pub(super) fn slice(node: &Node<'_>) -> Result<Operator, LoadError> {
         };
         let strides = strides.unwrap_or_else(|| vec![1; starts.len()]);
         if [ends.len(), axes.len(), strides.len()] != [starts.len(); 3] {
-            return Err(Fault::Kind(
+            return Err(OpError::Kind(
                 "starts, ends, axes and steps are not of one length".to_owned(),
             ));
         }
@@ -237,11 +237,11 @@ pub(super) fn slice(node: &Node<'_>) -> Result<Operator, LoadError> {
 }
 
 /// The first place and how many there are, of a dimension cut like a Python list.
-fn cut(length: usize, start: i64, end: i64, step: i64) -> Result<(usize, usize), Fault> {
+fn cut(length: usize, start: i64, end: i64, step: i64) -> Result<(usize, usize), OpError> {
     let length = i64::try_from(length).unwrap_or(i64::MAX);
     let counted = |at: i64| if at < 0 { at.saturating_add(length) } else { at };
     let (first, count) = match step {
-        0 => return Err(Fault::Kind("a slice has a step of zero".to_owned())),
+        0 => return Err(OpError::Kind("a slice has a step of zero".to_owned())),
         1.. => {
             let (first, end) = (counted(start).clamp(0, length), counted(end).clamp(0, length));
             (first, (end - first).max(0).unsigned_abs().div_ceil(step.unsigned_abs()))
@@ -303,7 +303,7 @@ mod tests {
         );
         assert_eq!(gather.run(&[&six(), &tensor(&[], &[1_i64])]), list(&[1, 4]));
         let out = gather.make().expect("is known")(&[Some(&six()), Some(&list(&[3]))]);
-        assert!(matches!(out, Err(Fault::Value(_))));
+        assert!(matches!(out, Err(OpError::Value(_))));
         let concat = TestNode::own("Concat").int("axis", -1);
         assert_eq!(
             concat.run(&[&six(), &list(&[8, 9]).reshape(vec![2, 1]).expect("a column")]),

@@ -1,7 +1,7 @@
 //! LinearRegressor and LinearClassifier: one product with a small matrix.
 
 use super::matrix::as_rows;
-use super::node::{Fault, Node, Operator, input, one};
+use super::node::{OpError, Operator, OperatorNode, input, one};
 use super::scores::{self, Complement, Transform, both_scores, labels};
 use crate::error::LoadError;
 use crate::tensor::{Data, Tensor};
@@ -15,7 +15,12 @@ struct Weights {
 }
 
 impl Weights {
-    fn new(node: &Node<'_>, coefficients: Vec<f32>, intercepts: Vec<f32>, targets: usize) -> Result<Self, LoadError> {
+    fn new(
+        node: &OperatorNode<'_>,
+        coefficients: Vec<f32>,
+        intercepts: Vec<f32>,
+        targets: usize,
+    ) -> Result<Self, LoadError> {
         let whole = targets > 0 && !coefficients.is_empty() && coefficients.len().is_multiple_of(targets);
         if !whole || !(intercepts.is_empty() || intercepts.len() == targets) {
             return Err(node.fault(format!(
@@ -36,12 +41,12 @@ impl Weights {
     }
 
     /// The scores of every row, one after the other.
-    fn scores(&self, x: &Tensor) -> Result<(usize, Vec<f32>), Fault> {
+    fn scores(&self, x: &Tensor) -> Result<(usize, Vec<f32>), OpError> {
         let rows = as_rows(x)?;
         let features = self.features();
         if rows.length != features {
             let found = x.describe();
-            return Err(Fault::Kind(format!(
+            return Err(OpError::Kind(format!(
                 "expected {features} features a row, found {found}"
             )));
         }
@@ -72,7 +77,7 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
-pub(super) fn regressor(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn regressor(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let targets = usize::try_from(node.int("targets")?.unwrap_or(1)).unwrap_or(0);
     let weights = Weights::new(node, node.floats("coefficients")?, node.floats("intercepts")?, targets)?;
     let transform = Transform::of(node)?;
@@ -88,7 +93,7 @@ pub(super) fn regressor(node: &Node<'_>) -> Result<Operator, LoadError> {
     }))
 }
 
-pub(super) fn classifier(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn classifier(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     node.ignore(&["multi_class"]);
     let classes = node.ints_or_texts("classlabels_ints", "classlabels_strings")?;
     let intercepts = node.floats("intercepts")?;

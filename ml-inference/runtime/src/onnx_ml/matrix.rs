@@ -7,7 +7,7 @@ use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
 use rten_tensor::NdTensorView;
 
 use super::elementwise::{self, broadcast_shape};
-use super::node::{Fault, Node, Operator, input, one, optional, unsupported};
+use super::node::{OpError, Operator, OperatorNode, input, one, optional, unsupported};
 use crate::error::LoadError;
 use crate::tensor::{Data, Element, Tensor};
 
@@ -19,11 +19,11 @@ pub(super) struct Rows<'a, T: Clone> {
 }
 
 /// How many rows of how many features; one dimension is one row.
-pub(super) fn row_shape(x: &Tensor) -> Result<(usize, usize), Fault> {
+pub(super) fn row_shape(x: &Tensor) -> Result<(usize, usize), OpError> {
     match x.shape() {
         [length] => Ok((1, *length)),
         [count, length] => Ok((*count, *length)),
-        _ => Err(Fault::Kind(format!(
+        _ => Err(OpError::Kind(format!(
             "expected rows of features, found {}",
             x.describe()
         ))),
@@ -31,7 +31,7 @@ pub(super) fn row_shape(x: &Tensor) -> Result<(usize, usize), Fault> {
 }
 
 /// The numbers of `x` as 32-bit floats, which is what these operators compute with.
-pub(super) fn as_rows(x: &Tensor) -> Result<Rows<'_, f32>, Fault> {
+pub(super) fn as_rows(x: &Tensor) -> Result<Rows<'_, f32>, OpError> {
     let (count, length) = row_shape(x)?;
     let values = match x.data() {
         Data::Fp32(values) => Cow::Borrowed(values.as_slice()),
@@ -85,7 +85,7 @@ impl Real for f64 {
     }
 }
 
-pub(super) fn matmul(_node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn matmul(_node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     Ok(Box::new(|inputs| {
         let (a, b) = (input(inputs, 0)?, input(inputs, 1)?);
         match (a.data(), b.data()) {
@@ -148,11 +148,11 @@ fn split_matrix(shape: &[usize]) -> (&[usize], [usize; 2]) {
     }
 }
 
-fn pair(a: &Tensor, b: &Tensor) -> Fault {
-    Fault::Kind(format!("{} and {} have no product", a.describe(), b.describe()))
+fn pair(a: &Tensor, b: &Tensor) -> OpError {
+    OpError::Kind(format!("{} and {} have no product", a.describe(), b.describe()))
 }
 
-pub(super) fn gemm(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn gemm(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let (alpha, beta) = (node.float("alpha")?.unwrap_or(1.0), node.float("beta")?.unwrap_or(1.0));
     let transposed = |name| Ok::<bool, LoadError>(node.int(name)?.unwrap_or(0) != 0);
     let (a_transposed, b_transposed) = (transposed("transA")?, transposed("transB")?);
@@ -200,7 +200,7 @@ fn general<T: Real>(
     if let Some(c) = c {
         let added = c.values::<T>().ok_or_else(|| unsupported(c))?;
         if broadcast_shape(c.shape(), &shape)? != shape {
-            return Err(Fault::Kind(format!("{} does not go onto {shape:?}", c.describe())));
+            return Err(OpError::Kind(format!("{} does not go onto {shape:?}", c.describe())));
         }
         // Nothing of it, not even what is no number, counts zero times.
         if beta != T::default() {
@@ -217,9 +217,9 @@ fn straight<'a, T: Real>(
     values: &'a [T],
     tensor: &Tensor,
     transposed: bool,
-) -> Result<(Cow<'a, [T]>, [usize; 2]), Fault> {
+) -> Result<(Cow<'a, [T]>, [usize; 2]), OpError> {
     let &[rows, columns] = tensor.shape() else {
-        return Err(Fault::Kind(format!("{} is no matrix", tensor.describe())));
+        return Err(OpError::Kind(format!("{} is no matrix", tensor.describe())));
     };
     if !transposed {
         return Ok((Cow::Borrowed(values), [rows, columns]));
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(run(&vector, &vector), Ok(tensor(&[], &[3.0_f32])));
         let stack = tensor(&[2, 1, 3], &[1.0_f32, 0.0, 0.0, 0.0, 0.0, 1.0]);
         assert_eq!(run(&stack, &b), Ok(tensor(&[2, 1, 2], &[1.0_f32, 0.0, 1.0, 1.0])));
-        assert!(matches!(run(&a, &a), Err(Fault::Kind(_))));
+        assert!(matches!(run(&a, &a), Err(OpError::Kind(_))));
     }
 
     fn multiply<T: Real + From<u8>>([rows, inner, columns]: [usize; 3], left: &[u8], right: &[u8]) -> Vec<T> {

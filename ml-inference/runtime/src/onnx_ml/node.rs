@@ -10,11 +10,11 @@ use crate::tensor::{Data, Tensor, TensorError};
 
 /// What runs a node. Inputs that are left out are `None`.
 pub(super) type Operator = Box<dyn Fn(&[Option<&Tensor>]) -> Outputs + Send + Sync>;
-pub(super) type Outputs = Result<Vec<Tensor>, Fault>;
+pub(super) type Outputs = Result<Vec<Tensor>, OpError>;
 
 /// Why a node cannot run on what it was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum OpError {
     /// These types or shapes are nothing for the operator.
     #[error("{0}")]
     Kind(String),
@@ -23,7 +23,7 @@ pub(super) enum Fault {
     Value(String),
 }
 
-impl From<TensorError> for Fault {
+impl From<TensorError> for OpError {
     fn from(error: TensorError) -> Self {
         Self::Kind(error.to_string())
     }
@@ -31,15 +31,15 @@ impl From<TensorError> for Fault {
 
 /// A node of the file, and which of its attributes were asked for.
 #[derive(Debug)]
-pub(super) struct Node<'a> {
-    proto: &'a onnx::Node<'a>,
+pub(super) struct OperatorNode<'a> {
+    proto: &'a onnx::NodeProto<'a>,
     /// The version of the operator set that the node is of.
     pub(super) opset: i64,
     known: RefCell<Vec<&'static str>>,
 }
 
-impl<'a> Node<'a> {
-    pub(super) fn new(proto: &'a onnx::Node<'a>, opset: i64) -> Self {
+impl<'a> OperatorNode<'a> {
+    pub(super) fn new(proto: &'a onnx::NodeProto<'a>, opset: i64) -> Self {
         Self {
             proto,
             opset,
@@ -161,7 +161,7 @@ impl<'a> Node<'a> {
 }
 
 /// `Scaler_1 (ai.onnx.ml.Scaler)`.
-pub(super) fn describe(node: &onnx::Node<'_>) -> String {
+pub(super) fn describe(node: &onnx::NodeProto<'_>) -> String {
     let name = if node.name.is_empty() {
         "without a name"
     } else {
@@ -170,7 +170,7 @@ pub(super) fn describe(node: &onnx::Node<'_>) -> String {
     format!("{name} ({})", operator(node))
 }
 
-pub(super) fn operator(node: &onnx::Node<'_>) -> String {
+pub(super) fn operator(node: &onnx::NodeProto<'_>) -> String {
     if node.domain.is_empty() {
         node.operator.to_owned()
     } else {
@@ -178,8 +178,8 @@ pub(super) fn operator(node: &onnx::Node<'_>) -> String {
     }
 }
 
-pub(super) fn input<'t>(inputs: &[Option<&'t Tensor>], index: usize) -> Result<&'t Tensor, Fault> {
-    optional(inputs, index).ok_or_else(|| Fault::Kind(format!("input {index} is missing")))
+pub(super) fn input<'t>(inputs: &[Option<&'t Tensor>], index: usize) -> Result<&'t Tensor, OpError> {
+    optional(inputs, index).ok_or_else(|| OpError::Kind(format!("input {index} is missing")))
 }
 
 pub(super) fn optional<'t>(inputs: &[Option<&'t Tensor>], index: usize) -> Option<&'t Tensor> {
@@ -190,6 +190,6 @@ pub(super) fn one(tensor: Result<Tensor, TensorError>) -> Outputs {
     Ok(vec![tensor?])
 }
 
-pub(super) fn unsupported(tensor: &Tensor) -> Fault {
-    Fault::Kind(format!("{} is not supported here", tensor.describe()))
+pub(super) fn unsupported(tensor: &Tensor) -> OpError {
+    OpError::Kind(format!("{} is not supported here", tensor.describe()))
 }

@@ -1,13 +1,13 @@
 //! Every operator that is known, by its name.
 
-use super::node::{Node, Operator};
+use super::node::{Operator, OperatorNode};
 use super::{cast, constant, elementwise, encoders, gather, linear, matrix, preprocessing, reduce, shape, svm, trees};
 use crate::error::LoadError;
 
 const ML: &str = "ai.onnx.ml";
 
 /// Makes what runs a node; some make several operators and are told which.
-pub(super) type Make = fn(&str, &Node<'_>) -> Result<Operator, LoadError>;
+pub(super) type Make = fn(&str, &OperatorNode<'_>) -> Result<Operator, LoadError>;
 
 /// What makes an operator, or `None` when it is not known.
 pub(super) fn find(domain: &str, operator: &str) -> Option<Make> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use super::node::{Fault, Node, Operator, describe, operator};
+use super::node::{OpError, Operator, OperatorNode, describe, operator};
 use super::operators;
 use crate::error::LoadError;
 use crate::graph_signature::output_spec;
@@ -120,7 +120,7 @@ impl Plan {
         Ok(plan)
     }
 
-    pub(super) fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, (String, Fault)> {
+    pub(super) fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, (String, OpError)> {
         let mut computed: Vec<Option<Tensor>> = vec![None; self.constants.len()];
         let given = |slot: usize| {
             self.inputs
@@ -147,7 +147,12 @@ impl Plan {
         let output = |slot: &usize| {
             let whole = || self.constants[*slot].as_ref().or_else(|| given(*slot)).cloned();
             let result = computed[*slot].clone().or_else(whole);
-            result.ok_or_else(|| ("the graph".to_owned(), Fault::Kind("an output was not made".to_owned())))
+            result.ok_or_else(|| {
+                (
+                    "the graph".to_owned(),
+                    OpError::Kind("an output was not made".to_owned()),
+                )
+            })
         };
         self.outputs.iter().map(output).collect()
     }
@@ -218,8 +223,8 @@ impl Plan {
             .map_err(|error| LoadError::Graph(error.to_string()))?;
         let outputs = match self.run(&zeros) {
             Ok(outputs) => outputs,
-            Err((_, Fault::Value(_))) => return Ok(()),
-            Err((node, Fault::Kind(problem))) => return Err(LoadError::Node { node, problem }),
+            Err((_, OpError::Value(_))) => return Ok(()),
+            Err((node, OpError::Kind(problem))) => return Err(LoadError::Node { node, problem }),
         };
         for (spec, output) in self.signature.outputs.iter_mut().zip(outputs) {
             let as_said =
@@ -265,9 +270,9 @@ impl Opsets {
     }
 }
 
-fn step<'a>(proto: &onnx::Node<'a>, opsets: &Opsets, slots: &mut Slots<'a>) -> Result<Step, LoadError> {
+fn step<'a>(proto: &onnx::NodeProto<'a>, opsets: &Opsets, slots: &mut Slots<'a>) -> Result<Step, LoadError> {
     let opset = if proto.domain == ML { opsets.ml } else { opsets.own };
-    let node = Node::new(proto, opset);
+    let node = OperatorNode::new(proto, opset);
     let Some(make) = operators::find(proto.domain, proto.operator) else {
         let operator = operator(proto);
         let node = describe(proto);

@@ -2,13 +2,13 @@
 
 use super::elementwise::allowed;
 use super::matrix::{as_rows, row_shape};
-use super::node::{Fault, Node, Operator, Outputs, input, one, unsupported};
+use super::node::{OpError, Operator, OperatorNode, Outputs, input, one, unsupported};
 use super::shape::indices;
 use crate::error::LoadError;
 use crate::tensor::{Data, Element, Tensor};
 
 /// One value for all features, or one for each.
-fn per_feature(node: &Node<'_>, name: &'static str, values: Vec<f32>) -> Result<Vec<f32>, LoadError> {
+fn per_feature(node: &OperatorNode<'_>, name: &'static str, values: Vec<f32>) -> Result<Vec<f32>, LoadError> {
     if values.is_empty() {
         return Err(node.fault(format!("the attribute {name} is missing")));
     }
@@ -16,17 +16,17 @@ fn per_feature(node: &Node<'_>, name: &'static str, values: Vec<f32>) -> Result<
 }
 
 /// The value of the feature at `index`, given one for all or one for each of `length`.
-fn check_length(x: &Tensor, values: usize, length: usize) -> Result<(), Fault> {
+fn check_length(x: &Tensor, values: usize, length: usize) -> Result<(), OpError> {
     if values == 1 || values == length {
         return Ok(());
     }
-    Err(Fault::Kind(format!(
+    Err(OpError::Kind(format!(
         "expected {values} features a row, found {}",
         x.describe()
     )))
 }
 
-pub(super) fn scaler(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn scaler(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let offsets = per_feature(node, "offset", node.floats("offset")?)?;
     let scales = per_feature(node, "scale", node.floats("scale")?)?;
     Ok(Box::new(move |inputs| {
@@ -56,7 +56,7 @@ pub(super) fn scaler(node: &Node<'_>) -> Result<Operator, LoadError> {
     }))
 }
 
-pub(super) fn normalizer(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn normalizer(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let normalize: fn(&mut [f32]) = match node.text("norm", "MAX")? {
         "MAX" => |row| divide(row, row.iter().copied().fold(f32::MIN, f32::max)),
         "L1" => |row| divide(row, row.iter().map(|value| value.abs()).sum()),
@@ -79,7 +79,7 @@ fn divide(row: &mut [f32], norm: f32) {
     }
 }
 
-pub(super) fn binarizer(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn binarizer(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let threshold = node.float("threshold")?.unwrap_or(0.0);
     Ok(Box::new(move |inputs| {
         let x = input(inputs, 0)?;
@@ -91,7 +91,7 @@ pub(super) fn binarizer(node: &Node<'_>) -> Result<Operator, LoadError> {
     }))
 }
 
-pub(super) fn imputer(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn imputer(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let (floats, ints) = (node.floats("imputed_value_floats")?, node.ints("imputed_value_int64s")?);
     let missing = node.float("replaced_value_float")?.unwrap_or(0.0);
     let missing_int = node.int("replaced_value_int64")?.unwrap_or(0);
@@ -124,11 +124,11 @@ fn impute<T: Element + Copy>(x: &Tensor, values: &[T], imputed: &[T], is_missing
     one(Tensor::of(x.shape().to_vec(), filled.collect()))
 }
 
-pub(super) fn feature_vectorizer(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn feature_vectorizer(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let lengths = node.ints("inputdimensions")?;
     Ok(Box::new(move |inputs| {
         if inputs.len() != lengths.len() {
-            return Err(Fault::Kind(format!(
+            return Err(OpError::Kind(format!(
                 "{} inputs, but inputdimensions has {}",
                 inputs.len(),
                 lengths.len()
@@ -139,7 +139,7 @@ pub(super) fn feature_vectorizer(node: &Node<'_>) -> Result<Operator, LoadError>
             let x = input(inputs, index)?;
             let rows = as_rows(x)?;
             if i64::try_from(rows.length) != Ok(*expected) {
-                return Err(Fault::Kind(format!(
+                return Err(OpError::Kind(format!(
                     "input {index} is {}, not of {expected} features",
                     x.describe()
                 )));
@@ -148,7 +148,7 @@ pub(super) fn feature_vectorizer(node: &Node<'_>) -> Result<Operator, LoadError>
         }
         let count = parts.first().map_or(0, |part| part.count);
         if parts.iter().any(|part| part.count != count) {
-            return Err(Fault::Kind("the inputs have not the same number of rows".to_owned()));
+            return Err(OpError::Kind("the inputs have not the same number of rows".to_owned()));
         }
         let shape = vec![count, parts.iter().map(|part| part.length).sum()];
         let mut values = Vec::with_capacity(allowed(&shape)?);
@@ -162,7 +162,7 @@ pub(super) fn feature_vectorizer(node: &Node<'_>) -> Result<Operator, LoadError>
 }
 
 /// Picks columns: the elements of the last dimension that a second input names.
-pub(super) fn array_feature_extractor(_node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn array_feature_extractor(_node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     fn pick<T: Element>(x: &Tensor, values: &[T], columns: &[usize]) -> Outputs {
         let (length, outer) = match x.shape() {
             [] => return Err(unsupported(x)),
@@ -183,7 +183,7 @@ pub(super) fn array_feature_extractor(_node: &Node<'_>) -> Result<Operator, Load
         let length = x.shape().last().copied().unwrap_or(0);
         let columns = indices(wanted)?.into_iter().map(|column| {
             let found = usize::try_from(column).ok().filter(|column| *column < length);
-            found.ok_or_else(|| Fault::Value(format!("there is no column {column} of {length}")))
+            found.ok_or_else(|| OpError::Value(format!("there is no column {column} of {length}")))
         });
         let columns: Vec<usize> = columns.collect::<Result<_, _>>()?;
         match x.data() {
@@ -198,14 +198,14 @@ pub(super) fn array_feature_extractor(_node: &Node<'_>) -> Result<Operator, Load
 }
 
 /// Its maps have no tensor: what goes in comes out, if it has a column for each class.
-pub(super) fn zip_map(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn zip_map(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let classes = node.ints_or_texts("classlabels_int64s", "classlabels_strings")?.len();
     Ok(Box::new(move |inputs| {
         let x = input(inputs, 0)?;
         let values = x.values::<f32>().ok_or_else(|| unsupported(x))?;
         let (rows, length) = row_shape(x)?;
         if length != classes {
-            return Err(Fault::Kind(format!(
+            return Err(OpError::Kind(format!(
                 "{} is not one column for each of {classes} classes",
                 x.describe()
             )));
@@ -237,7 +237,7 @@ mod tests {
         let scaler = each.make().expect("is made");
         assert!(matches!(
             scaler(&[Some(&tensor(&[1, 3], &[0.0_f32; 3]))]),
-            Err(Fault::Kind(_))
+            Err(OpError::Kind(_))
         ));
         assert!(TestNode::ml("Scaler").make().is_err());
     }
@@ -293,7 +293,7 @@ mod tests {
             let wrong = tensor(&[1], &[wrong]);
             assert!(matches!(
                 extractor(&[Some(&labels), Some(&wrong)]),
-                Err(Fault::Value(_))
+                Err(OpError::Value(_))
             ));
         }
         let (a, b) = (

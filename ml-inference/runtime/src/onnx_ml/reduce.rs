@@ -1,7 +1,7 @@
 //! Operators that make one number of many along dimensions: sums, extremes, the index of the largest, and softmax.
 
 use super::elementwise::allowed;
-use super::node::{Fault, Node, Operator, Outputs, input, one, optional, unsupported};
+use super::node::{OpError, Operator, OperatorNode, Outputs, input, one, optional, unsupported};
 use super::shape::{axis, indices};
 use crate::error::LoadError;
 use crate::tensor::{Data, Element, Tensor};
@@ -36,7 +36,7 @@ impl Around {
     }
 }
 
-pub(super) fn arg(operator: &str, node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn arg(operator: &str, node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let largest = operator == "ArgMax";
     let number = node.int("axis")?.unwrap_or(0);
     let keep = node.int("keepdims")?.unwrap_or(1) != 0;
@@ -61,7 +61,7 @@ pub(super) fn arg(operator: &str, node: &Node<'_>) -> Result<Operator, LoadError
         let at = axis(number, x.shape().len())?;
         let around = Around::new(x.shape(), at);
         if around.length == 0 {
-            return Err(Fault::Kind(format!("{} has nothing to choose from", x.describe())));
+            return Err(OpError::Kind(format!("{} has nothing to choose from", x.describe())));
         }
         let found = match x.data() {
             Data::Fp32(values) => search(values, around, largest, last),
@@ -94,7 +94,7 @@ enum Reduction {
     SumSquare,
 }
 
-pub(super) fn reduce(operator: &str, node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn reduce(operator: &str, node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let reduction = match operator {
         "ReduceL1" => Reduction::L1,
         "ReduceL2" => Reduction::L2,
@@ -297,7 +297,7 @@ fn reduce_ints(x: &Tensor, values: &[i64], reduced: &[bool], keep: bool, reducti
     one(Tensor::of(shape, results))
 }
 
-pub(super) fn softmax(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn softmax(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let one_axis = node.opset >= SOFTMAX_OF_ONE_AXIS;
     let number = node.int("axis")?.unwrap_or(if one_axis { -1 } else { 1 });
     Ok(Box::new(move |inputs| {

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::node::Node;
+use super::node::OperatorNode;
 use crate::error::LoadError;
 use crate::tensor::{Data, Tensor, TensorError};
 
@@ -18,7 +18,7 @@ pub(super) enum Transform {
 }
 
 impl Transform {
-    pub(super) fn of(node: &Node<'_>) -> Result<Self, LoadError> {
+    pub(super) fn of(node: &OperatorNode<'_>) -> Result<Self, LoadError> {
         Ok(match node.text("post_transform", "NONE")? {
             "NONE" => Self::None,
             "LOGISTIC" => Self::Logistic,

@@ -1,6 +1,6 @@
 //! Operators that only name the places of elements anew.
 
-use super::node::{Fault, Node, Operator, input, one, optional, unsupported};
+use super::node::{OpError, Operator, OperatorNode, input, one, optional, unsupported};
 use crate::error::LoadError;
 use crate::tensor::{Data, MAX_RANK, Tensor};
 
@@ -8,17 +8,17 @@ use crate::tensor::{Data, MAX_RANK, Tensor};
 const AXES_ARE_AN_INPUT: i64 = 13;
 
 /// A dimension by its number, which counts from the end when it is negative.
-pub(super) fn axis(axis: i64, rank: usize) -> Result<usize, Fault> {
+pub(super) fn axis(axis: i64, rank: usize) -> Result<usize, OpError> {
     let rank_number = i64::try_from(rank).unwrap_or(i64::MAX);
     let counted = if axis < 0 { axis + rank_number } else { axis };
     match usize::try_from(counted) {
         Ok(index) if index < rank => Ok(index),
-        _ => Err(Fault::Kind(format!("there is no dimension {axis} of {rank}"))),
+        _ => Err(OpError::Kind(format!("there is no dimension {axis} of {rank}"))),
     }
 }
 
 /// Whole numbers that say where: axes, indices, lengths.
-pub(super) fn indices(x: &Tensor) -> Result<Vec<i64>, Fault> {
+pub(super) fn indices(x: &Tensor) -> Result<Vec<i64>, OpError> {
     match x.data() {
         Data::Int64(values) => Ok(values.clone()),
         Data::Int32(values) => Ok(values.iter().copied().map(i64::from).collect()),
@@ -26,7 +26,7 @@ pub(super) fn indices(x: &Tensor) -> Result<Vec<i64>, Fault> {
     }
 }
 
-pub(super) fn shape(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn shape(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let (start, end) = (node.int("start")?.unwrap_or(0), node.int("end")?);
     Ok(Box::new(move |inputs| {
         let shape = input(inputs, 0)?.shape();
@@ -42,7 +42,7 @@ pub(super) fn shape(node: &Node<'_>) -> Result<Operator, LoadError> {
     }))
 }
 
-pub(super) fn reshape(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn reshape(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let zero_is_zero = node.int("allowzero")?.unwrap_or(0) != 0;
     Ok(Box::new(move |inputs| {
         let x = input(inputs, 0)?;
@@ -53,8 +53,8 @@ pub(super) fn reshape(node: &Node<'_>) -> Result<Operator, LoadError> {
 }
 
 /// A zero keeps the length that is there, and -1 stands for what is left.
-fn resolve_shape(x: &Tensor, wanted: &[i64], zero_is_zero: bool) -> Result<Vec<usize>, Fault> {
-    let fault = || Fault::Kind(format!("{} does not go into the shape {wanted:?}", x.describe()));
+fn resolve_shape(x: &Tensor, wanted: &[i64], zero_is_zero: bool) -> Result<Vec<usize>, OpError> {
+    let fault = || OpError::Kind(format!("{} does not go into the shape {wanted:?}", x.describe()));
     let mut shape = Vec::with_capacity(wanted.len());
     let mut left_out = None;
     for (index, length) in wanted.iter().enumerate() {
@@ -74,7 +74,7 @@ fn resolve_shape(x: &Tensor, wanted: &[i64], zero_is_zero: bool) -> Result<Vec<u
     Ok(shape)
 }
 
-pub(super) fn flatten(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn flatten(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let at = node.int("axis")?.unwrap_or(1);
     Ok(Box::new(move |inputs| {
         let x = input(inputs, 0)?;
@@ -91,14 +91,14 @@ pub(super) fn flatten(node: &Node<'_>) -> Result<Operator, LoadError> {
 }
 
 /// The axes of Squeeze and Unsqueeze: an attribute in old files, an input in new ones.
-fn axes(node: &Node<'_>) -> Result<Option<Vec<i64>>, LoadError> {
+fn axes(node: &OperatorNode<'_>) -> Result<Option<Vec<i64>>, LoadError> {
     if node.opset >= AXES_ARE_AN_INPUT || !node.has("axes") {
         return Ok(None);
     }
     node.ints("axes").map(Some)
 }
 
-pub(super) fn squeeze(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn squeeze(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let fixed = axes(node)?;
     Ok(Box::new(move |inputs| {
         let x = input(inputs, 0)?;
@@ -111,7 +111,7 @@ pub(super) fn squeeze(node: &Node<'_>) -> Result<Operator, LoadError> {
         for number in given.unwrap_or_default() {
             let index = axis(number, x.shape().len())?;
             if x.shape()[index] != 1 {
-                return Err(Fault::Kind(format!("dimension {index} of {} is not 1", x.describe())));
+                return Err(OpError::Kind(format!("dimension {index} of {} is not 1", x.describe())));
             }
             gone[index] = true;
         }
@@ -126,7 +126,7 @@ pub(super) fn squeeze(node: &Node<'_>) -> Result<Operator, LoadError> {
     }))
 }
 
-pub(super) fn unsqueeze(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn unsqueeze(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let fixed = axes(node)?;
     Ok(Box::new(move |inputs| {
         let x = input(inputs, 0)?;
@@ -136,12 +136,12 @@ pub(super) fn unsqueeze(node: &Node<'_>) -> Result<Operator, LoadError> {
         };
         let rank = x.shape().len() + axes.len();
         if rank > MAX_RANK {
-            return Err(Fault::Kind(format!("{} gets too many dimensions", x.describe())));
+            return Err(OpError::Kind(format!("{} gets too many dimensions", x.describe())));
         }
         let mut shape = vec![None; rank];
         for number in axes {
             if shape[axis(number, rank)?].replace(1).is_some() {
-                return Err(Fault::Kind(format!("the dimension {number} is added twice")));
+                return Err(OpError::Kind(format!("the dimension {number} is added twice")));
             }
         }
         let mut kept = x.shape().iter().copied();

@@ -2,7 +2,7 @@
 
 use super::linear::dot;
 use super::matrix::as_rows;
-use super::node::{Fault, Node, Operator, input, one};
+use super::node::{OpError, Operator, OperatorNode, input, one};
 use super::scores::{self, Transform, labels, logistic};
 use crate::error::LoadError;
 use crate::tensor::Tensor;
@@ -24,7 +24,7 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn of(node: &Node<'_>) -> Result<Self, LoadError> {
+    fn of(node: &OperatorNode<'_>) -> Result<Self, LoadError> {
         let shape = match node.text("kernel_type", "LINEAR")? {
             "LINEAR" => Shape::Linear,
             "POLY" => Shape::Poly,
@@ -59,11 +59,11 @@ impl Kernel {
 }
 
 /// The rows of `x`, each with `features` features.
-fn each_row(x: &Tensor, features: usize, mut run: impl FnMut(&[f32])) -> Result<usize, Fault> {
+fn each_row(x: &Tensor, features: usize, mut run: impl FnMut(&[f32])) -> Result<usize, OpError> {
     let rows = as_rows(x)?;
     if rows.length != features {
         let found = x.describe();
-        return Err(Fault::Kind(format!(
+        return Err(OpError::Kind(format!(
             "expected {features} features a row, found {found}"
         )));
     }
@@ -71,7 +71,7 @@ fn each_row(x: &Tensor, features: usize, mut run: impl FnMut(&[f32])) -> Result<
     Ok(rows.count)
 }
 
-pub(super) fn regressor(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn regressor(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let kernel = Kernel::of(node)?;
     let coefficients = node.floats("coefficients")?;
     let supports = usize::try_from(node.int("n_supports")?.unwrap_or(0)).unwrap_or(0);
@@ -122,7 +122,7 @@ struct Pairs {
 }
 
 impl Pairs {
-    fn of(node: &Node<'_>, classes: usize) -> Result<Self, LoadError> {
+    fn of(node: &OperatorNode<'_>, classes: usize) -> Result<Self, LoadError> {
         let per_class: Option<Vec<usize>> = node
             .ints("vectors_per_class")?
             .iter()
@@ -251,7 +251,7 @@ fn couple(of_pair: &[f32], classes: usize) -> Vec<f32> {
     p
 }
 
-pub(super) fn classifier(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn classifier(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let classes = node.ints_or_texts("classlabels_ints", "classlabels_strings")?;
     let transform = Transform::of(node)?;
     if node.ints("vectors_per_class")?.is_empty() {

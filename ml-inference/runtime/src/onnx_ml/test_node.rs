@@ -3,12 +3,12 @@
 use crate::onnx::{self, Attribute};
 use crate::tensor::{Element, Tensor};
 
-use super::node::{Node, Operator};
+use super::node::{Operator, OperatorNode};
 use super::operators;
 use crate::error::LoadError;
 
 pub(super) struct TestNode {
-    proto: onnx::Node<'static>,
+    proto: onnx::NodeProto<'static>,
     opset: i64,
 }
 
@@ -22,10 +22,10 @@ impl TestNode {
     }
 
     fn new(domain: &'static str, operator: &'static str, opset: i64) -> Self {
-        let proto = onnx::Node {
+        let proto = onnx::NodeProto {
             domain,
             operator,
-            ..onnx::Node::default()
+            ..onnx::NodeProto::default()
         };
         Self { proto, opset }
     }
@@ -65,7 +65,7 @@ impl TestNode {
     }
 
     pub(super) fn make(&self) -> Result<Operator, LoadError> {
-        let node = Node::new(&self.proto, self.opset);
+        let node = OperatorNode::new(&self.proto, self.opset);
         let make = operators::find(self.proto.domain, self.proto.operator).expect("the operator is known");
         let operator = make(self.proto.operator, &node)?;
         node.finish()?;

@@ -15,7 +15,7 @@ use number::Number;
 use walk::Sums;
 
 use super::matrix::{Rows, as_rows, row_shape};
-use super::node::{Fault, Node, Operator, Outputs, input, one, unsupported};
+use super::node::{OpError, Operator, OperatorNode, Outputs, input, one, unsupported};
 use super::scores::{Complement, Transform, both_scores, labels};
 use crate::error::LoadError;
 use crate::tensor::{Data, DataType, Tensor};
@@ -33,7 +33,7 @@ enum Collected {
 }
 
 impl Ensemble {
-    fn collect(&self, x: &Tensor, aggregate: Aggregate) -> Result<(usize, Collected), Fault> {
+    fn collect(&self, x: &Tensor, aggregate: Aggregate) -> Result<(usize, Collected), OpError> {
         let rows = row_shape(x)?;
         Ok(match (self, x.data()) {
             (Self::Single(forest, _), Data::Fp64(values)) => {
@@ -65,7 +65,7 @@ fn widen<T: Copy + Into<f64>>(values: &[T]) -> Vec<f64> {
 }
 
 /// Reads the forest of `TreeEnsembleRegressor` or `TreeEnsembleClassifier`, whose votes have a prefix of their own.
-fn ensemble_of(node: &Node<'_>, names: &listing::Names, targets: usize) -> Result<Ensemble, LoadError> {
+fn ensemble_of(node: &OperatorNode<'_>, names: &listing::Names, targets: usize) -> Result<Ensemble, LoadError> {
     match listing::read(node, names)? {
         listing::Listing::Single(listing) => {
             let base = listing.base.clone();
@@ -84,7 +84,7 @@ fn ensemble_of(node: &Node<'_>, names: &listing::Names, targets: usize) -> Resul
     }
 }
 
-pub(super) fn regressor(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn regressor(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let targets = usize::try_from(node.int("n_targets")?.unwrap_or(1)).unwrap_or(0);
     let aggregate = Aggregate::of(node)?;
     let transform = Transform::of(node)?;
@@ -98,7 +98,7 @@ pub(super) fn regressor(node: &Node<'_>) -> Result<Operator, LoadError> {
             (Collected::Double(sums), Ensemble::Double(forest, base)) => {
                 targets_of(sums, base, forest.tree_count(), aggregate)
             }
-            _ => return Err(Fault::Kind("the widths of sums and base values differ".to_owned())),
+            _ => return Err(OpError::Kind("the widths of sums and base values differ".to_owned())),
         };
         let mut results: Vec<f32> = results.into_iter().map(|value| value as f32).collect();
         transform_targets(transform, &mut results, targets);
@@ -135,7 +135,7 @@ fn targets_of<T: Number>(sums: Sums<T>, base: &[T], trees: usize, aggregate: Agg
     sums.values.iter().enumerate().map(value).collect()
 }
 
-pub(super) fn classifier(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn classifier(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let classes = node.ints_or_texts("classlabels_int64s", "classlabels_strings")?;
     let transform = Transform::of(node)?;
     let count = classes.len();
@@ -143,7 +143,7 @@ pub(super) fn classifier(node: &Node<'_>) -> Result<Operator, LoadError> {
     let ensemble = ensemble_of(node, &listing::CLASS, count)?;
     Ok(Box::new(move |inputs| {
         let (rows, collected) = ensemble.collect(input(inputs, 0)?, Aggregate::Sum)?;
-        let mut answer = Answer {
+        let mut answer = ClassifierRows {
             chosen: Vec::with_capacity(rows),
             scores: Vec::with_capacity(rows * count),
             transform,
@@ -152,9 +152,9 @@ pub(super) fn classifier(node: &Node<'_>) -> Result<Operator, LoadError> {
         match (collected, &ensemble) {
             (Collected::Single(sums), Ensemble::Single(_, base)) => answer.rows(&sums, base),
             (Collected::Double(sums), Ensemble::Double(_, base)) => answer.rows(&sums, base),
-            _ => return Err(Fault::Kind("the widths of sums and base values differ".to_owned())),
+            _ => return Err(OpError::Kind("the widths of sums and base values differ".to_owned())),
         }
-        let Answer { chosen, scores, .. } = answer;
+        let ClassifierRows { chosen, scores, .. } = answer;
         Ok(vec![
             labels(&classes, &chosen)?,
             Tensor::of(vec![rows, scores.len().checked_div(rows).unwrap_or(count)], scores)?,
@@ -172,7 +172,7 @@ struct Votes {
 }
 
 impl Votes {
-    fn of(node: &Node<'_>, classes: usize) -> Result<Self, LoadError> {
+    fn of(node: &OperatorNode<'_>, classes: usize) -> Result<Self, LoadError> {
         let ids = node.ints("class_ids")?;
         let weights = match node.tensor("class_weights_as_tensor")? {
             Some(tensor) => tensor.values::<f64>().unwrap_or_default().to_vec(),
@@ -188,14 +188,14 @@ impl Votes {
 }
 
 /// A classifier's answer while it is put together.
-struct Answer {
+struct ClassifierRows {
     chosen: Vec<usize>,
     scores: Vec<f32>,
     transform: Transform,
     votes: Votes,
 }
 
-impl Answer {
+impl ClassifierRows {
     fn rows<T: Number>(&mut self, sums: &Sums<T>, base: &[T]) {
         let classes = self.votes.classes;
         for (row, sums_of_row) in sums.values.chunks_exact(classes).enumerate() {
@@ -265,7 +265,7 @@ enum Two<T> {
 }
 
 /// The newer operator, in which trees of both kinds are one, and which answers in the width of its input.
-pub(super) fn ensemble(node: &Node<'_>) -> Result<Operator, LoadError> {
+pub(super) fn ensemble(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     let targets = usize::try_from(node.int("n_targets")?.unwrap_or(1)).unwrap_or(0);
     let aggregate = node.int("aggregate_function")?.unwrap_or(1);
     let aggregate = Aggregate::numbered(aggregate);
@@ -283,7 +283,7 @@ pub(super) fn ensemble(node: &Node<'_>) -> Result<Operator, LoadError> {
             Ensemble::Double(..) => DataType::Fp64,
         };
         if x.data_type() != expected {
-            return Err(Fault::Kind(format!("expected {expected}, found {}", x.describe())));
+            return Err(OpError::Kind(format!("expected {expected}, found {}", x.describe())));
         }
         match (ensemble.collect(x, aggregate)?, &ensemble) {
             ((rows, Collected::Single(sums)), Ensemble::Single(forest, _)) => {

@@ -25,7 +25,7 @@ pub(in crate::protocol) struct Number<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum JsonKind {
     Object,
     List,
     Text,
@@ -36,7 +36,7 @@ pub enum Kind {
     Null,
 }
 
-impl Kind {
+impl JsonKind {
     /// As TensorFlow Serving's messages call it.
     pub(in crate::protocol) fn name(self) -> &'static str {
         match self {
@@ -85,16 +85,16 @@ impl<'a> Scanner<'a> {
 
     /// What the next value is, by its first byte.
     #[inline]
-    pub(in crate::protocol) fn peek(&mut self) -> Result<Kind, SyntaxError> {
+    pub(in crate::protocol) fn peek(&mut self) -> Result<JsonKind, SyntaxError> {
         self.skip_space();
         match self.byte() {
-            Some(b'{') => Ok(Kind::Object),
-            Some(b'[') => Ok(Kind::List),
-            Some(b'"') => Ok(Kind::Text),
-            Some(b'-' | b'0'..=b'9' | b'N' | b'I') => Ok(Kind::Number),
-            Some(b't') => Ok(Kind::True),
-            Some(b'f') => Ok(Kind::False),
-            Some(b'n') => Ok(Kind::Null),
+            Some(b'{') => Ok(JsonKind::Object),
+            Some(b'[') => Ok(JsonKind::List),
+            Some(b'"') => Ok(JsonKind::Text),
+            Some(b'-' | b'0'..=b'9' | b'N' | b'I') => Ok(JsonKind::Number),
+            Some(b't') => Ok(JsonKind::True),
+            Some(b'f') => Ok(JsonKind::False),
+            Some(b'n') => Ok(JsonKind::Null),
             Some(_) => Err(self.fault("Invalid value.")),
             None => Err(self.fault("The text ends where a value is expected.")),
         }
@@ -303,34 +303,34 @@ impl<'a> Scanner<'a> {
 
     fn skip_value(&mut self, depth: usize) -> Result<(), SyntaxError> {
         let kind = self.peek()?;
-        if depth == DEEPEST && matches!(kind, Kind::Object | Kind::List) {
+        if depth == DEEPEST && matches!(kind, JsonKind::Object | JsonKind::List) {
             return Err(self.fault("Nested too deeply."));
         }
         match kind {
-            Kind::Object => {
+            JsonKind::Object => {
                 let mut member = self.open_object()?;
                 while member.is_some() {
                     self.skip_value(depth + 1)?;
                     member = self.next_member()?;
                 }
             }
-            Kind::List => {
+            JsonKind::List => {
                 let mut more = self.open_list()?;
                 while more {
                     self.skip_value(depth + 1)?;
                     more = self.next_element()?;
                 }
             }
-            Kind::Text => {
+            JsonKind::Text => {
                 self.text()?;
             }
-            Kind::Number => {
+            JsonKind::Number => {
                 self.number()?;
             }
-            Kind::True | Kind::False => {
+            JsonKind::True | JsonKind::False => {
                 self.truth()?;
             }
-            Kind::Null => self.word("null")?,
+            JsonKind::Null => self.word("null")?,
         }
         Ok(())
     }
@@ -410,7 +410,7 @@ mod tests {
     fn the_words_for_what_is_no_number_are_numbers() {
         for word in ["NaN", "Infinity", "-Infinity"] {
             let mut scanner = Scanner::new(word);
-            assert_eq!(scanner.peek(), Ok(Kind::Number));
+            assert_eq!(scanner.peek(), Ok(JsonKind::Number));
             assert_eq!(scanner.number().map(|number| number.text), Ok(word));
         }
         for word in ["-NaN", "Inf", "nan", "+1", "01", ".5", "1e", "--1"] {

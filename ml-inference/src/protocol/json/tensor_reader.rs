@@ -15,7 +15,7 @@ use bytes::Bytes;
 use model_runtime::Dim;
 use model_runtime::tensor::{Data, DataType, MAX_RANK};
 
-use super::scanner::{Kind, Number, Scanner, SyntaxError};
+use super::scanner::{JsonKind, Number, Scanner, SyntaxError};
 
 /// The one member of an object that stands for bytes.
 pub(in crate::protocol) const BASE64_KEY: &str = "b64";
@@ -37,7 +37,7 @@ pub enum ReadError {
     #[error("JSON Value: {value} Type: {} is not of expected type: {expected}", .kind.name())]
     Type {
         value: String,
-        kind: Kind,
+        kind: JsonKind,
         expected: &'static str,
     },
     #[error("Cannot convert JSON value: {value} to {expected} without loss of precision.")]
@@ -49,7 +49,7 @@ pub enum ReadError {
     #[error("JSON Value: {value} found at incorrect level: {} in the JSON DOM. Expected at level: {rank}", .level + 1)]
     Level {
         value: String,
-        kind: Kind,
+        kind: JsonKind,
         level: usize,
         rank: usize,
     },
@@ -71,11 +71,11 @@ pub enum ReadError {
 }
 
 /// Reads tensors from a request's body.
-pub(in crate::protocol) struct Reader<'b> {
+pub(in crate::protocol) struct TensorReader<'b> {
     pub(in crate::protocol) scanner: Scanner<'b>,
     body: &'b Bytes,
     rules: Rules,
-    room: Room,
+    budget: MemoryBudget,
     fault: FaultPlace,
 }
 
@@ -104,12 +104,12 @@ pub(in crate::protocol) struct Rules {
 
 /// How much memory a request's elements may take, and how much of it is left.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::protocol) struct Room {
+pub(in crate::protocol) struct MemoryBudget {
     limit: usize,
     left: usize,
 }
 
-impl Room {
+impl MemoryBudget {
     pub(in crate::protocol) fn new(limit: usize) -> Self {
         Self { limit, left: limit }
     }
@@ -166,14 +166,14 @@ struct Nest {
     rank: Option<usize>,
 }
 
-impl<'b> Reader<'b> {
+impl<'b> TensorReader<'b> {
     /// Reads with `scanner`, whose text is a part of `body`.
-    pub(in crate::protocol) fn new(body: &'b Bytes, scanner: Scanner<'b>, rules: Rules, room: Room) -> Self {
+    pub(in crate::protocol) fn new(body: &'b Bytes, scanner: Scanner<'b>, rules: Rules, budget: MemoryBudget) -> Self {
         Self {
             scanner,
             body,
             rules,
-            room,
+            budget,
             fault: FaultPlace::default(),
         }
     }
@@ -188,8 +188,8 @@ impl<'b> Reader<'b> {
         self.scanner = Scanner::new(text);
     }
 
-    pub(in crate::protocol) fn room(&mut self) -> &mut Room {
-        &mut self.room
+    pub(in crate::protocol) fn budget(&mut self) -> &mut MemoryBudget {
+        &mut self.budget
     }
 
     /// Reads one value, an element or nested lists of one shape, and puts its elements behind those of `data`.
@@ -207,7 +207,7 @@ impl<'b> Reader<'b> {
     }
 
     fn nested(&mut self, data: &mut Data, nest: &mut Nest, level: usize) -> Result<(), ReadError> {
-        if self.scanner.peek()? != Kind::List {
+        if self.scanner.peek()? != JsonKind::List {
             let rank = *nest.rank.get_or_insert(level);
             if rank != level {
                 let (kind, value) = (self.scanner.peek()?, self.shown()?);
@@ -252,7 +252,7 @@ impl<'b> Reader<'b> {
 
     fn element(&mut self, data: &mut Data) -> Result<(), ReadError> {
         let data_type = data.data_type();
-        self.room.take(1, data_type.size_in_memory())?;
+        self.budget.take(1, data_type.size_in_memory())?;
         match data {
             Data::Bool(values) => values.push(self.truth()?),
             Data::Uint8(values) => values.push(self.whole(data_type)?),
@@ -272,14 +272,14 @@ impl<'b> Reader<'b> {
 
     fn truth(&mut self) -> Result<bool, ReadError> {
         match self.scanner.peek()? {
-            Kind::True | Kind::False => Ok(self.scanner.truth()?),
+            JsonKind::True | JsonKind::False => Ok(self.scanner.truth()?),
             _ => Err(self.wrong_type(DataType::Bool)),
         }
     }
 
     fn whole<T: FromStr>(&mut self, data_type: DataType) -> Result<T, ReadError> {
         let before = self.scanner;
-        if self.scanner.peek()? == Kind::Number
+        if self.scanner.peek()? == JsonKind::Number
             && let Ok(value) = self.scanner.number()?.text.parse()
         {
             return Ok(value);
@@ -289,7 +289,7 @@ impl<'b> Reader<'b> {
     }
 
     fn float<T: Float>(&mut self, data_type: DataType) -> Result<T, ReadError> {
-        if self.scanner.peek()? != Kind::Number {
+        if self.scanner.peek()? != JsonKind::Number {
             return Err(self.wrong_type(data_type));
         }
         let number = self.scanner.number()?;
@@ -311,11 +311,11 @@ impl<'b> Reader<'b> {
 
     fn text(&mut self) -> Result<Bytes, ReadError> {
         match self.scanner.peek()? {
-            Kind::Text => match self.scanner.text()? {
+            JsonKind::Text => match self.scanner.text()? {
                 Cow::Borrowed(text) => Ok(self.body.slice_ref(text.as_bytes())),
                 Cow::Owned(text) => Ok(text.into_bytes().into()),
             },
-            Kind::Object => {
+            JsonKind::Object => {
                 let before = self.scanner;
                 match base64_text(&mut self.scanner)? {
                     Some(text) => {
@@ -336,7 +336,7 @@ impl<'b> Reader<'b> {
     /// Whether the next value is an object of named values, and not one that stands for bytes.
     pub(in crate::protocol) fn is_named(&self) -> Result<bool, SyntaxError> {
         let mut ahead = self.scanner;
-        Ok(ahead.peek()? == Kind::Object && base64_text(&mut ahead)?.is_none())
+        Ok(ahead.peek()? == JsonKind::Object && base64_text(&mut ahead)?.is_none())
     }
 
     pub(in crate::protocol) fn wrong_type(&mut self, expected: DataType) -> ReadError {
@@ -358,7 +358,7 @@ impl<'b> Reader<'b> {
 
 /// The text in `{"b64": "text"}`; `None`, and a place somewhere in it, for any other object.
 fn base64_text<'b>(scanner: &mut Scanner<'b>) -> Result<Option<Cow<'b, str>>, SyntaxError> {
-    if scanner.open_object()?.as_deref() != Some(BASE64_KEY) || scanner.peek()? != Kind::Text {
+    if scanner.open_object()?.as_deref() != Some(BASE64_KEY) || scanner.peek()? != JsonKind::Text {
         return Ok(None);
     }
     let text = scanner.text()?;

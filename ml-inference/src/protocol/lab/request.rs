@@ -5,8 +5,8 @@ use model_runtime::Signature;
 use model_runtime::tensor::{Data, DataType, Element, MAX_RANK, Tensor};
 
 use super::super::input_error::InputError;
-use super::super::json::scanner::{Kind, Scanner, SyntaxError};
-use super::super::json::tensor_reader::{FaultPlace, ReadError, Reader, Room, Rules};
+use super::super::json::scanner::{JsonKind, Scanner, SyntaxError};
+use super::super::json::tensor_reader::{FaultPlace, MemoryBudget, ReadError, Rules, TensorReader};
 
 pub(super) const INSTANCES: &str = "instances";
 pub(super) const FEATURES: &str = "features";
@@ -55,7 +55,7 @@ impl<'b> Document<'b> {
         let broken = |error| self.broken(None, error);
         let mut scanner = Scanner::of_bytes(self.body).map_err(broken)?;
         let kind = scanner.peek().map_err(broken)?;
-        if kind != Kind::Object {
+        if kind != JsonKind::Object {
             let offset = scanner.offset();
             // What only begins like another value is no JSON at all.
             scanner.skip().map_err(broken)?;
@@ -100,7 +100,7 @@ impl<'b> Document<'b> {
     fn numbers(&self, name: &'static str, scanner: &mut Scanner<'b>) -> Result<PredictRequest, InputError> {
         let field = || Some(name.to_owned());
         let kind = scanner.peek().map_err(|error| self.broken(field(), error))?;
-        if kind != Kind::List {
+        if kind != JsonKind::List {
             let offset = scanner.offset();
             scanner.skip().map_err(|error| self.broken(field(), error))?;
             return Err(self.refuse(field(), format!("expected a list, found {}", describe(kind)), offset));
@@ -109,8 +109,8 @@ impl<'b> Document<'b> {
             most_lists: if name == INSTANCES { MAX_RANK } else { 1 },
             ..RULES
         };
-        let room = Room::new(self.most_numbers.saturating_mul(size_of::<f64>()));
-        let mut reader = Reader::new(self.body, *scanner, rules, room);
+        let budget = MemoryBudget::new(self.most_numbers.saturating_mul(size_of::<f64>()));
+        let mut reader = TensorReader::new(self.body, *scanner, rules, budget);
         let mut data = Data::Fp64(Vec::new());
         let shape = match reader.value(&mut data) {
             Ok(shape) => shape,
@@ -192,14 +192,14 @@ fn names_no_number(text: &[u8], offset: usize) -> bool {
         .any(|name| word.eq_ignore_ascii_case(name))
 }
 
-fn describe(kind: Kind) -> &'static str {
+fn describe(kind: JsonKind) -> &'static str {
     match kind {
-        Kind::Object => "an object",
-        Kind::List => "a list",
-        Kind::Text => "a string",
-        Kind::Number => "a number",
-        Kind::True | Kind::False => "true or false",
-        Kind::Null => "null",
+        JsonKind::Object => "an object",
+        JsonKind::List => "a list",
+        JsonKind::Text => "a string",
+        JsonKind::Number => "a number",
+        JsonKind::True | JsonKind::False => "true or false",
+        JsonKind::Null => "null",
     }
 }
 

@@ -12,7 +12,7 @@ use super::error::Error;
 use super::request::Requested;
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct InferResponse {
     pub body: Bytes,
     /// How many of its bytes are JSON, when others follow.
     pub json_length: Option<usize>,
@@ -32,7 +32,7 @@ pub fn answer(
     outputs: &[Tensor],
     signature: &Signature,
     requested: &[Requested],
-) -> Result<Answer, Error> {
+) -> Result<InferResponse, Error> {
     let mut body = Vec::with_capacity(256 + requested.iter().map(|asked| length(outputs, *asked)).sum::<usize>());
     body.extend_from_slice(b"{\"model_name\":");
     write_string(&mut body, signed.model);
@@ -59,7 +59,7 @@ pub fn answer(
     if !is_binary {
         body.push(b'\n');
     }
-    Ok(Answer {
+    Ok(InferResponse {
         json_length: is_binary.then_some(json_length),
         body: body.into(),
     })

@@ -5,7 +5,7 @@ use model_runtime::tensor::DataType;
 use model_runtime::{ModelRuntime, TensorSpec};
 use serde_json::{Value, json};
 
-use crate::catalog::{Catalog, Servable, State, Version, VersionPolicy};
+use crate::catalog::{Catalog, Servable, Version, VersionPolicy, VersionState};
 use crate::engine::{Statistics, Total};
 
 /// The extensions of the protocol that there are here.
@@ -110,7 +110,7 @@ pub fn index(catalog: &Catalog, only_ready: bool) -> Bytes {
     let mut told = Vec::new();
     for (name, servable) in &catalog.models {
         for version in &servable.versions {
-            if version.state == State::Available || !only_ready {
+            if version.state == VersionState::Available || !only_ready {
                 told.push(json!({
                     "name": name,
                     "version": version.number.to_string(),
@@ -125,28 +125,28 @@ pub fn index(catalog: &Catalog, only_ready: bool) -> Bytes {
 
 fn state_name(version: &Version) -> &'static str {
     match version.state {
-        State::Available => "READY",
-        State::Loading => "LOADING",
-        State::Unloading => "UNLOADING",
+        VersionState::Available => "READY",
+        VersionState::Loading => "LOADING",
+        VersionState::Unloading => "UNLOADING",
         // The version policy may never want one that is not begun with.
-        State::Start | State::End => "UNAVAILABLE",
+        VersionState::Start | VersionState::End => "UNAVAILABLE",
     }
 }
 
 /// A version of a model whose requests were counted.
 #[derive(Debug, Clone, Copy)]
-pub struct Counted<'a> {
+pub struct ModelStatistics<'a> {
     pub model: &'a str,
     pub version: u64,
     pub statistics: &'a Statistics,
 }
 
-pub fn statistics(counted: &[Counted<'_>]) -> Bytes {
+pub fn statistics(counted: &[ModelStatistics<'_>]) -> Bytes {
     let told: Vec<Value> = counted.iter().map(model_statistics).collect();
     line(&json!({ "model_stats": told }))
 }
 
-fn model_statistics(counted: &Counted<'_>) -> Value {
+fn model_statistics(counted: &ModelStatistics<'_>) -> Value {
     let statistics = counted.statistics;
     json!({
         "name": counted.model,

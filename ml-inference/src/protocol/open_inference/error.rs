@@ -1,6 +1,6 @@
 //! What is wrong with a request.
 
-use model_runtime::Misfit;
+use model_runtime::InputMismatch;
 
 use super::super::json::scanner::SyntaxError;
 use super::super::json::tensor_reader::ReadError;
@@ -19,7 +19,7 @@ pub enum Error {
     #[error("{field}: the elements take more than the limit of {limit} bytes in memory")]
     TooLarge { field: String, limit: usize },
     #[error(transparent)]
-    Misfit(#[from] Misfit),
+    InputMismatch(#[from] InputMismatch),
     #[error("the path's escapes are broken, or its version is too large")]
     Path,
 }

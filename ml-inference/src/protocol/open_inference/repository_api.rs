@@ -1,6 +1,6 @@
 //! The bodies of the repository's calls: `index`, `load` and `unload`. Each may also be empty.
 
-use super::super::json::scanner::{Kind, Scanner};
+use super::super::json::scanner::{JsonKind, Scanner};
 use super::super::json::tensor_reader::shorten;
 use super::error::Error;
 use super::request::members::{expected, read_truth};
@@ -53,7 +53,7 @@ fn read_control(body: &[u8], check: impl Fn(&str, &mut Scanner<'_>) -> Result<()
     let mut member = scanner.open_object()?;
     while let Some(name) = member {
         match (name.as_ref(), scanner.peek()?) {
-            ("parameters", Kind::Object) => {
+            ("parameters", JsonKind::Object) => {
                 let mut parameter = scanner.open_object()?;
                 while let Some(name) = parameter {
                     check(&name, &mut scanner.clone())?;
@@ -61,7 +61,7 @@ fn read_control(body: &[u8], check: impl Fn(&str, &mut Scanner<'_>) -> Result<()
                     parameter = scanner.next_member()?;
                 }
             }
-            ("parameters", kind) if kind != Kind::Null => {
+            ("parameters", kind) if kind != JsonKind::Null => {
                 return Err(expected(&mut scanner, "parameters", "an object"));
             }
             _ => {

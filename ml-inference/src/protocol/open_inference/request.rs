@@ -10,7 +10,7 @@ use model_runtime::Signature;
 use model_runtime::tensor::{Data, DataType, MAX_RANK, Tensor, element_count};
 
 use super::super::json::scanner::Scanner;
-use super::super::json::tensor_reader::{Reader, Room, Rules, shorten, solve};
+use super::super::json::tensor_reader::{MemoryBudget, Rules, TensorReader, shorten, solve};
 use super::binary::{HEADER_LENGTH, decode, fixed_size};
 use super::error::Error;
 pub use members::Requested;
@@ -51,7 +51,7 @@ pub fn parse_infer(
     }
     let mut binary = body.slice(json_length..);
     let described = describe(&body[..json_length], signature)?;
-    let mut reader = Reader::new(body, Scanner::new(""), RULES, Room::new(most_bytes));
+    let mut reader = TensorReader::new(body, Scanner::new(""), RULES, MemoryBudget::new(most_bytes));
     let mut named = Vec::with_capacity(described.inputs.len());
     for input in described.inputs {
         let tensor = read_tensor(&mut reader, &mut binary, &input)?;
@@ -86,7 +86,7 @@ fn raw(body: &Bytes, signature: &Signature, most_bytes: usize) -> Result<InferRe
     let (count, data) = match fixed_size(input.data_type) {
         Some(size) => {
             let count = body.len() / size;
-            check_room(&mut Room::new(most_bytes), &input.name, input.data_type, count)?;
+            take_budget(&mut MemoryBudget::new(most_bytes), &input.name, input.data_type, count)?;
             let data = decode(input.data_type, body, count);
             (
                 count,
@@ -112,19 +112,19 @@ fn input_error(name: &str, problem: impl Into<String>) -> Error {
     Error::member(format!("inputs[{}]", shorten(name)), problem)
 }
 
-fn check_room(room: &mut Room, name: &str, data_type: DataType, count: usize) -> Result<(), Error> {
-    let taken = room.take(count, data_type.size_in_memory());
+fn take_budget(budget: &mut MemoryBudget, name: &str, data_type: DataType, count: usize) -> Result<(), Error> {
+    let taken = budget.take(count, data_type.size_in_memory());
     taken.map_err(|error| Error::of_reading(format!("inputs[{}]", shorten(name)), error))
 }
 
-fn read_tensor<'b>(reader: &mut Reader<'b>, binary: &mut Bytes, input: &Described<'b>) -> Result<Tensor, Error> {
+fn read_tensor<'b>(reader: &mut TensorReader<'b>, binary: &mut Bytes, input: &Described<'b>) -> Result<Tensor, Error> {
     let problem = |problem: String| input_error(&input.name, problem);
     let count = element_count(&input.shape).map_err(|error| problem(error.to_string()))?;
     if count == 0 {
         // A row without elements costs the client nothing, and the model as much as any other.
         let lengths: Vec<usize> = input.shape.iter().map(|length| (*length).max(1)).collect();
         let rows = element_count(&lengths).map_err(|error| problem(error.to_string()))?;
-        check_room(reader.room(), &input.name, input.data_type, rows)?;
+        take_budget(reader.budget(), &input.name, input.data_type, rows)?;
     }
     let data = match input.elements {
         Elements::Binary(size) => {
@@ -139,7 +139,7 @@ fn read_tensor<'b>(reader: &mut Reader<'b>, binary: &mut Bytes, input: &Describe
                 // Before memory is set aside for so many.
                 return Err(problem(format!("{size} bytes hold no {count} texts")));
             }
-            check_room(reader.room(), &input.name, input.data_type, count)?;
+            take_budget(reader.budget(), &input.name, input.data_type, count)?;
             decode(input.data_type, &bytes, count).map_err(|error| problem(error.to_string()))?
         }
         Elements::Json(text) => {

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use model_runtime::tensor::{DataType, MAX_RANK};
 
-use super::super::json::scanner::{Kind, Scanner};
-use super::super::json::tensor_reader::{Reader, Room, Rules, shorten};
+use super::super::json::scanner::{JsonKind, Scanner};
+use super::super::json::tensor_reader::{MemoryBudget, Rules, TensorReader, shorten};
 use super::error::Error;
 
 /// The one signature that every model has, and the one that is meant when none is named.
@@ -38,12 +38,12 @@ const RULES: Rules = Rules {
 };
 
 /// Begins to read a body, which has to be an object.
-pub(super) fn open(body: &Bytes, most_bytes: usize) -> Result<Reader<'_>, Error> {
-    let mut reader = Reader::new(body, Scanner::of_bytes(body)?, RULES, Room::new(most_bytes));
+pub(super) fn open(body: &Bytes, most_bytes: usize) -> Result<TensorReader<'_>, Error> {
+    let mut reader = TensorReader::new(body, Scanner::of_bytes(body)?, RULES, MemoryBudget::new(most_bytes));
     if reader.scanner.is_at_end() {
         return Err(Error::Empty);
     }
-    if reader.scanner.peek()? != Kind::Object {
+    if reader.scanner.peek()? != JsonKind::Object {
         let value = reader.shown()?;
         return Err(Error::argument(format!("JSON Value: {value} Is not object")));
     }
@@ -51,8 +51,8 @@ pub(super) fn open(body: &Bytes, most_bytes: usize) -> Result<Reader<'_>, Error>
 }
 
 /// Reads the name of a signature, which has to be the one there is.
-pub(super) fn check_signature_name(reader: &mut Reader<'_>) -> Result<(), Error> {
-    if reader.scanner.peek()? != Kind::Text {
+pub(super) fn check_signature_name(reader: &mut TensorReader<'_>) -> Result<(), Error> {
+    if reader.scanner.peek()? != JsonKind::Text {
         let value = reader.shown()?;
         return Err(Error::argument(format!(
             "JSON Value: {value} not formatted correctly. '{SIGNATURE_NAME}' key must be a string value."

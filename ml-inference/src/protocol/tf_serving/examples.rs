@@ -7,8 +7,8 @@ use bytes::Bytes;
 use model_runtime::tensor::{Data, Tensor};
 use model_runtime::{Signature, TensorSpec};
 
-use super::super::json::scanner::Kind;
-use super::super::json::tensor_reader::{Reader, solve};
+use super::super::json::scanner::JsonKind;
+use super::super::json::tensor_reader::{TensorReader, solve};
 use super::document::{SIGNATURE_NAME, check_signature_name, open};
 use super::error::Error;
 use super::predict::{given_twice, misformed, tensor};
@@ -45,7 +45,7 @@ pub fn parse_examples(body: &Bytes, signature: &Signature, most_bytes: usize) ->
     let examples =
         examples.ok_or_else(|| misformed(body, &format!("key '{EXAMPLES}' is expected and was not found")))?;
     reader.at(examples);
-    if reader.scanner.peek()? != Kind::List {
+    if reader.scanner.peek()? != JsonKind::List {
         return Err(misformed(
             body,
             &format!("Expecting '{EXAMPLES}' value to be an list/array"),
@@ -88,20 +88,20 @@ impl<'s> Feature<'s> {
     }
 
     /// Takes what the example says.
-    fn add(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+    fn add(&mut self, reader: &mut TensorReader<'_>) -> Result<(), Error> {
         let before = self.data.len();
         read_feature(reader, &self.spec.name, &mut self.data)?;
         self.count(self.data.len() - before)
     }
 
     /// Takes what the context says, for an example that says nothing.
-    fn add_context(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+    fn add_context(&mut self, reader: &mut TensorReader<'_>) -> Result<(), Error> {
         let Some(context) = &self.context else {
             let name = &self.spec.name;
             return Err(Error::argument(format!("Feature: {name} is missing")));
         };
         let length = context.len();
-        reader.room().take(length, self.spec.data_type.size_in_memory())?;
+        reader.budget().take(length, self.spec.data_type.size_in_memory())?;
         // Both are of the input's type.
         self.data.append(context.clone());
         self.count(length)
@@ -139,7 +139,7 @@ fn row_shape(spec: &TensorSpec, length: usize) -> Option<Vec<usize>> {
     solve(dims, length).or_else(|| spec.any_shape.then(|| vec![length]))
 }
 
-fn read_context(reader: &mut Reader<'_>, features: &mut [Feature<'_>]) -> Result<(), Error> {
+fn read_context(reader: &mut TensorReader<'_>, features: &mut [Feature<'_>]) -> Result<(), Error> {
     expect_object(reader)?;
     let mut member = reader.scanner.open_object()?;
     while let Some(name) = member {
@@ -160,7 +160,7 @@ fn read_context(reader: &mut Reader<'_>, features: &mut [Feature<'_>]) -> Result
     Ok(())
 }
 
-fn read_example(reader: &mut Reader<'_>, features: &mut [Feature<'_>], example: usize) -> Result<(), Error> {
+fn read_example(reader: &mut TensorReader<'_>, features: &mut [Feature<'_>], example: usize) -> Result<(), Error> {
     expect_object(reader)?;
     let mut member = reader.scanner.open_object()?;
     while let Some(name) = member {
@@ -179,9 +179,9 @@ fn read_example(reader: &mut Reader<'_>, features: &mut [Feature<'_>], example: 
     Ok(())
 }
 
-fn expect_object(reader: &mut Reader<'_>) -> Result<(), Error> {
+fn expect_object(reader: &mut TensorReader<'_>) -> Result<(), Error> {
     match reader.scanner.peek()? {
-        Kind::Object => Ok(()),
+        JsonKind::Object => Ok(()),
         other => Err(Error::argument(format!(
             "Example must be JSON object but got JSON {}",
             other.name()
@@ -190,12 +190,12 @@ fn expect_object(reader: &mut Reader<'_>) -> Result<(), Error> {
 }
 
 /// A value or a flat list of values.
-fn read_feature(reader: &mut Reader<'_>, name: &str, data: &mut Data) -> Result<(), Error> {
+fn read_feature(reader: &mut TensorReader<'_>, name: &str, data: &mut Data) -> Result<(), Error> {
     match reader.value(data)?.lengths() {
         [] | [_] => Ok(()),
         _ => Err(Error::argument(format!(
             "Feature: {name} has element with unexpected JSON type: {}",
-            Kind::List.name()
+            JsonKind::List.name()
         ))),
     }
 }

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use model_runtime::tensor::{Data, Tensor};
 use model_runtime::{Signature, TensorSpec};
 
-use super::super::json::scanner::Kind;
-use super::super::json::tensor_reader::{Reader, Shape, shorten};
+use super::super::json::scanner::JsonKind;
+use super::super::json::tensor_reader::{Shape, TensorReader, shorten};
 use super::document::{SIGNATURE_NAME, check_signature_name, open};
 use super::error::Error;
 
@@ -88,7 +88,7 @@ impl<'s> Column<'s> {
         }
     }
 
-    fn add(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+    fn add(&mut self, reader: &mut TensorReader<'_>) -> Result<(), Error> {
         let shape = reader.value(&mut self.data)?;
         self.rows += 1;
         match self.shape.replace(shape) {
@@ -110,8 +110,8 @@ pub(super) fn tensor(shape: Vec<usize>, data: Data) -> Result<Tensor, Error> {
     Tensor::new(shape, data).map_err(|error| Error::argument(error.to_string()))
 }
 
-fn rows(reader: &mut Reader<'_>, body: &[u8], signature: &Signature) -> Result<Vec<Tensor>, Error> {
-    if reader.scanner.peek()? != Kind::List {
+fn rows(reader: &mut TensorReader<'_>, body: &[u8], signature: &Signature) -> Result<Vec<Tensor>, Error> {
+    if reader.scanner.peek()? != JsonKind::List {
         return Err(misformed(body, &format!("Expecting '{INSTANCES}' to be an list/array")));
     }
     if !reader.scanner.open_list()? {
@@ -138,7 +138,7 @@ fn rows(reader: &mut Reader<'_>, body: &[u8], signature: &Signature) -> Result<V
     columns.into_iter().map(Column::finish).collect()
 }
 
-fn plain_row(reader: &mut Reader<'_>, column: &mut Column<'_>, row: usize) -> Result<(), Error> {
+fn plain_row(reader: &mut TensorReader<'_>, column: &mut Column<'_>, row: usize) -> Result<(), Error> {
     if reader.is_named()? {
         return Err(Error::argument(format!(
             "Expecting value/list but got object at item {row} of input list"
@@ -148,7 +148,7 @@ fn plain_row(reader: &mut Reader<'_>, column: &mut Column<'_>, row: usize) -> Re
     added.map_err(|error| error.within(&format!("Failed to process element: {row} of '{INSTANCES}' list.")))
 }
 
-fn named_row(reader: &mut Reader<'_>, columns: &mut [Column<'_>], row: usize) -> Result<(), Error> {
+fn named_row(reader: &mut TensorReader<'_>, columns: &mut [Column<'_>], row: usize) -> Result<(), Error> {
     if !reader.is_named()? {
         return Err(Error::argument(format!(
             "Expecting object but got list at item {row} of input list"
@@ -199,7 +199,7 @@ pub(super) fn given_twice(name: &str) -> Error {
     Error::argument(format!("JSON object: {name} is given twice"))
 }
 
-fn columns(reader: &mut Reader<'_>, signature: &Signature) -> Result<Vec<Tensor>, Error> {
+fn columns(reader: &mut TensorReader<'_>, signature: &Signature) -> Result<Vec<Tensor>, Error> {
     if !reader.is_named()? {
         let [input] = signature.inputs.as_slice() else {
             return Err(Error::argument(
@@ -229,7 +229,7 @@ fn columns(reader: &mut Reader<'_>, signature: &Signature) -> Result<Vec<Tensor>
     there.collect()
 }
 
-fn whole(reader: &mut Reader<'_>, spec: &TensorSpec) -> Result<Tensor, Error> {
+fn whole(reader: &mut TensorReader<'_>, spec: &TensorSpec) -> Result<Tensor, Error> {
     let mut data = Data::zeros(spec.data_type, 0);
     let shape = reader.value(&mut data)?;
     tensor(shape.lengths().to_vec(), data)

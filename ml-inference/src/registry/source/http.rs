@@ -9,7 +9,7 @@ use shared::config::Secret;
 use super::object::{Body, Got, Object, Want, strong};
 use crate::registry::client;
 use crate::registry::error::{RegistryError, root_cause};
-use crate::registry::settings::Settings;
+use crate::registry::settings::RegistrySettings;
 
 pub(in crate::registry) struct HttpSource {
     client: Client,
@@ -18,7 +18,7 @@ pub(in crate::registry) struct HttpSource {
 }
 
 impl HttpSource {
-    pub(super) fn open(settings: &Settings, directory: Url) -> Result<Self, RegistryError> {
+    pub(super) fn open(settings: &RegistrySettings, directory: Url) -> Result<Self, RegistryError> {
         let credentials = settings.credentials()?;
         Ok(Self {
             client: client::following(settings)?,

@@ -17,7 +17,7 @@ use reqwest::StatusCode;
 use super::object::{Body, Got, Object, Want, strong};
 use crate::registry::client;
 use crate::registry::error::{RegistryError, root_cause};
-use crate::registry::settings::Settings;
+use crate::registry::settings::RegistrySettings;
 
 pub(in crate::registry) struct S3Source {
     store: AmazonS3,
@@ -27,7 +27,7 @@ pub(in crate::registry) struct S3Source {
 }
 
 impl S3Source {
-    pub(super) fn open(settings: &Settings, bucket: &str, prefix: &str) -> Result<Self, RegistryError> {
+    pub(super) fn open(settings: &RegistrySettings, bucket: &str, prefix: &str) -> Result<Self, RegistryError> {
         let unusable = |error: String| RegistryError::Client(error);
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)

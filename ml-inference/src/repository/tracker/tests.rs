@@ -15,7 +15,7 @@ use crate::repository::scan::scan;
 struct Fake {
     metrics: Metrics,
     loads: Vec<u64>,
-    stages: Vec<Vec<(u64, State)>>,
+    stages: Vec<Vec<(u64, VersionState)>>,
 }
 
 impl Fake {
@@ -32,7 +32,7 @@ impl Fake {
     }
 
     /// Does what the tracker orders, as the watcher does.
-    fn carry_out(&mut self, tracker: &mut Tracker) {
+    fn load_ordered(&mut self, tracker: &mut Tracker) {
         while let Some(order) = tracker.next() {
             self.stages.push(states(&tracker.servable()));
             self.loads.push(order.version);
@@ -41,7 +41,7 @@ impl Fake {
             tracker.done(order.version, loaded.ok_or_else(|| format!("{text} cannot be loaded")));
             self.stages.push(states(&tracker.servable()));
         }
-        tracker.let_go();
+        tracker.start_unload();
         self.stages.push(states(&tracker.servable()));
     }
 }
@@ -53,7 +53,7 @@ fn loaded(number: u64, metrics: &Metrics) -> LoadedModel {
     )
 }
 
-fn states(servable: &Servable) -> Vec<(u64, State)> {
+fn states(servable: &Servable) -> Vec<(u64, VersionState)> {
     let states = servable.versions.iter().map(|version| (version.number, version.state));
     states.collect()
 }
@@ -62,7 +62,7 @@ struct Scene {
     scratch: Scratch,
     tracker: Tracker,
     fake: Fake,
-    looks: usize,
+    scans: usize,
 }
 
 /// A model named `m` in a directory of its own.
@@ -71,7 +71,7 @@ fn model() -> Scene {
         scratch: Scratch::new("tracker"),
         tracker: Tracker::new("m"),
         fake: Fake::new(),
-        looks: 0,
+        scans: 0,
     }
 }
 
@@ -91,27 +91,31 @@ impl Scene {
         fs::remove_dir_all(self.path(version).parent().expect("below the root")).expect("removes");
     }
 
-    fn look_once(&mut self) -> Vec<(u64, State)> {
-        let listing = scan(self.scratch.path()).expect("can be seen");
-        let trust = if self.looks == 0 { Trust::All } else { Trust::Steady };
-        self.tracker.look(listing.models.get("m"), trust);
-        self.fake.carry_out(&mut self.tracker);
-        self.looks += 1;
+    fn look_once(&mut self) -> Vec<(u64, VersionState)> {
+        let scan = scan(self.scratch.path()).expect("can be seen");
+        let stability = if self.scans == 0 {
+            Stability::Assumed
+        } else {
+            Stability::SeenTwice
+        };
+        self.tracker.look(scan.models.get("m"), stability);
+        self.fake.load_ordered(&mut self.tracker);
+        self.scans += 1;
         states(&self.tracker.servable())
     }
 
     /// What changed counts when two looks saw the same.
-    fn look(&mut self) -> Vec<(u64, State)> {
+    fn look(&mut self) -> Vec<(u64, VersionState)> {
         self.look_once();
         self.look_once()
     }
 
     /// As somebody asks for it.
     fn load(&mut self) -> Result<(), String> {
-        let listing = scan(self.scratch.path()).expect("can be seen");
-        let found = &listing.models["m"];
+        let scan = scan(self.scratch.path()).expect("can be seen");
+        let found = &scan.models["m"];
         self.tracker.load(found);
-        self.fake.carry_out(&mut self.tracker);
+        self.fake.load_ordered(&mut self.tracker);
         self.tracker.outcome(found)
     }
 
@@ -127,7 +131,7 @@ impl Scene {
     }
 }
 
-use State::{Available, End, Loading, Start, Unloading};
+use VersionState::{Available, End, Loading, Start, Unloading};
 
 #[test]
 fn a_new_version_takes_over_when_it_is_loaded_and_not_before() {
@@ -414,14 +418,14 @@ fn policy() -> impl Strategy<Value = VersionPolicy> {
 }
 
 /// Does what the tracker orders: loads files whose path says "good". Gives how many it was.
-fn carry_out(tracker: &mut Tracker, metrics: &Metrics) -> usize {
+fn load_ordered(tracker: &mut Tracker, metrics: &Metrics) -> usize {
     let mut loads = 0;
     while let Some(order) = tracker.next() {
         loads += 1;
         let loaded = order.path.starts_with("good").then(|| loaded(order.version, metrics));
         tracker.done(order.version, loaded.ok_or_else(|| "broken".to_owned()));
     }
-    tracker.let_go();
+    tracker.start_unload();
     loads
 }
 
@@ -430,12 +434,12 @@ proptest! {
     /// unloaded stays so; and who asks for a model is told the truth.
     #[test]
     fn nothing_that_serves_is_lost(policy in policy(), steps in prop::collection::vec(step(), 0..40)) {
-        let config = Seen { path: "config.yaml".into(), print: Fingerprint::numbered(u64::MAX) };
+        let config = ScannedFile { path: "config.yaml".into(), stamp: FileStamp::numbered(u64::MAX) };
         let mut tracker = Tracker::new("m");
         tracker.config.policy = policy.clone();
-        (tracker.config_print, tracker.config_tried) = (Some(config.print), Some(config.print));
+        (tracker.config_stamp, tracker.config_attempted) = (Some(config.stamp), Some(config.stamp));
         let metrics = Metrics::new().expect("registers");
-        let mut found = Found { config: Some(config), ..Found::default() };
+        let mut found = ModelDir { config: Some(config), ..ModelDir::default() };
         let serving = |tracker: &Tracker| -> BTreeSet<u64> {
             let versions = tracker.servable().versions;
             versions.iter().filter(|version| version.loaded.is_some()).map(|version| version.number).collect()
@@ -445,18 +449,18 @@ proptest! {
             match step {
                 Step::Put(number, is_good) => {
                     let path = if is_good { "good" } else { "broken" }.into();
-                    found.versions.insert(number, Seen { path, print: Fingerprint::numbered(at as u64) });
+                    found.versions.insert(number, ScannedFile { path, stamp: FileStamp::numbered(at as u64) });
                 }
                 Step::Remove(number) => {
                     found.versions.remove(&number);
                 }
                 Step::Look => {
-                    tracker.look(Some(&found), Trust::Steady);
-                    loads = carry_out(&mut tracker, &metrics);
+                    tracker.look(Some(&found), Stability::SeenTwice);
+                    loads = load_ordered(&mut tracker, &metrics);
                 }
                 Step::Load => {
                     tracker.load(&found);
-                    loads = carry_out(&mut tracker, &metrics);
+                    loads = load_ordered(&mut tracker, &metrics);
                     let outcome = tracker.outcome(&found);
                     prop_assert!(!tracker.is_unloaded());
                     let kept = found.versions.keys().filter(|number| !tracker.withdrawn.contains(number));

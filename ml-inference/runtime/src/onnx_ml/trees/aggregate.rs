@@ -1,7 +1,7 @@
 //! How the weights of many trees become one number.
 
 use crate::error::LoadError;
-use crate::onnx_ml::node::Node;
+use crate::onnx_ml::node::OperatorNode;
 
 /// What is made of the weights that a row collects for one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub(super) enum Aggregate {
 }
 
 impl Aggregate {
-    pub(super) fn of(node: &Node<'_>) -> Result<Self, LoadError> {
+    pub(super) fn of(node: &OperatorNode<'_>) -> Result<Self, LoadError> {
         Ok(match node.text("aggregate_function", "SUM")? {
             "SUM" => Self::Sum,
             "AVERAGE" => Self::Average,

@@ -12,10 +12,10 @@
 use super::listing::{Plain, Test, Trees};
 use super::number::Number;
 use crate::error::LoadError;
-use crate::onnx_ml::node::Node as OnnxNode;
+use crate::onnx_ml::node::OperatorNode;
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Node<T> {
+pub(super) struct TreeNode<T> {
     /// NaN in a leaf: no test holds.
     pub(super) threshold: T,
     pub(super) feature: u32,
@@ -27,7 +27,7 @@ pub(super) struct Node<T> {
 
 #[derive(Debug, Clone, Copy)]
 #[repr(align(32))]
-pub(super) struct Pair<T>(pub(super) [Node<T>; 2]);
+pub(super) struct Pair<T>(pub(super) [TreeNode<T>; 2]);
 
 /// Where walks begin, and after how many steps they have ended.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +68,7 @@ pub(super) enum Tests {
 
 impl<T: Number> Forest<T> {
     /// Lays out trees whose nodes point to nodes that are there.
-    pub(super) fn new(node: &OnnxNode<'_>, trees: Trees<T>, targets: usize) -> Result<Self, LoadError> {
+    pub(super) fn new(node: &OperatorNode<'_>, trees: Trees<T>, targets: usize) -> Result<Self, LoadError> {
         if targets == 0 || trees.roots.is_empty() {
             return Err(node.fault("a forest without trees or without targets"));
         }
@@ -191,7 +191,7 @@ impl<T: Number> Layout<'_, T> {
 
     /// Two empty nodes; gives the place of the first.
     fn add_pair(&mut self) -> Result<u32, String> {
-        let empty = Node {
+        let empty = TreeNode {
             threshold: T::NAN,
             feature: 0,
             next: 0,
@@ -212,7 +212,7 @@ impl<T: Number> Layout<'_, T> {
                 self.votes.extend_from_slice(votes);
                 let end = u32::try_from(self.votes.len()).map_err(|_many| "too many votes".to_owned())?;
                 self.begin.push(end);
-                let leaf = Node {
+                let leaf = TreeNode {
                     threshold: T::NAN,
                     feature: 0,
                     next: place.wrapping_sub(1),
@@ -233,7 +233,7 @@ impl<T: Number> Layout<'_, T> {
                     return Err("a node has two parents, or is its own child's child".to_owned());
                 }
                 let next = self.add_pair()?;
-                let branch = Node {
+                let branch = TreeNode {
                     threshold: *threshold,
                     feature: *feature,
                     next,

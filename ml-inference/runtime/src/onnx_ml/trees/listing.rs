@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 
 use super::number::Number;
 use crate::error::LoadError;
-use crate::onnx_ml::node::Node;
+use crate::onnx_ml::node::OperatorNode;
 use crate::tensor::{Data, Tensor};
 
 /// How a branch compares a feature with its threshold.
@@ -92,7 +92,7 @@ pub(super) struct Lists<T> {
     pub(super) base: Vec<T>,
 }
 
-pub(super) fn read(node: &Node<'_>, names: &Names) -> Result<Listing, LoadError> {
+pub(super) fn read(node: &OperatorNode<'_>, names: &Names) -> Result<Listing, LoadError> {
     node.ignore(&["nodes_hitrates", "nodes_hitrates_as_tensor"]);
     let values = floats(node, "nodes_values", "nodes_values_as_tensor")?;
     let weights = floats(node, names.weights, names.weights_as_tensor)?;
@@ -130,7 +130,7 @@ impl Floats {
     }
 }
 
-fn floats(node: &Node<'_>, name: &'static str, as_tensor: &'static str) -> Result<Floats, LoadError> {
+fn floats(node: &OperatorNode<'_>, name: &'static str, as_tensor: &'static str) -> Result<Floats, LoadError> {
     match node.tensor(as_tensor)?.map(Tensor::into_data) {
         None => Ok(Floats::Single(node.floats(name)?)),
         Some(Data::Fp32(values)) => Ok(Floats::Single(values)),
@@ -140,7 +140,7 @@ fn floats(node: &Node<'_>, name: &'static str, as_tensor: &'static str) -> Resul
 }
 
 fn lists<T: Number>(
-    node: &Node<'_>,
+    node: &OperatorNode<'_>,
     names: &Names,
     [values, weights, base]: [Vec<T>; 3],
 ) -> Result<Lists<T>, LoadError> {
@@ -187,7 +187,7 @@ fn lists<T: Number>(
 }
 
 /// `None` for a leaf.
-fn test_of(node: &Node<'_>, mode: &[u8]) -> Result<Option<Test>, LoadError> {
+fn test_of(node: &OperatorNode<'_>, mode: &[u8]) -> Result<Option<Test>, LoadError> {
     Ok(Some(match mode {
         b"BRANCH_LEQ" => Test::LessOrEqual,
         b"BRANCH_LT" => Test::Less,
@@ -205,7 +205,7 @@ fn test_of(node: &Node<'_>, mode: &[u8]) -> Result<Option<Test>, LoadError> {
 
 impl<T: Number> Lists<T> {
     /// Makes nodes of the lists. The first node that is listed of each tree is its root.
-    pub(super) fn trees(&self, node: &Node<'_>, targets: usize) -> Result<Trees<T>, LoadError> {
+    pub(super) fn trees(&self, node: &OperatorNode<'_>, targets: usize) -> Result<Trees<T>, LoadError> {
         let mut places: HashMap<(i64, i64), usize> = HashMap::with_capacity(self.ids.len());
         let mut roots = Vec::new();
         let mut begun: HashMap<i64, ()> = HashMap::new();
@@ -240,7 +240,12 @@ impl<T: Number> Lists<T> {
         Ok(Trees { nodes, roots })
     }
 
-    fn node(&self, node: &Node<'_>, places: &HashMap<(i64, i64), usize>, place: usize) -> Result<Plain<T>, LoadError> {
+    fn node(
+        &self,
+        node: &OperatorNode<'_>,
+        places: &HashMap<(i64, i64), usize>,
+        place: usize,
+    ) -> Result<Plain<T>, LoadError> {
         let (tree, id) = (self.trees[place], self.ids[place]);
         let Some(test) = self.modes[place] else {
             return Ok(Plain::Leaf { votes: Vec::new() });
@@ -281,7 +286,7 @@ pub(super) enum AnyTrees {
     Double(Trees<f64>),
 }
 
-pub(super) fn read_ensemble(node: &Node<'_>, targets: usize) -> Result<AnyTrees, LoadError> {
+pub(super) fn read_ensemble(node: &OperatorNode<'_>, targets: usize) -> Result<AnyTrees, LoadError> {
     node.ignore(&["nodes_hitrates"]);
     if node
         .tensor("membership_values")?
@@ -301,7 +306,12 @@ pub(super) fn read_ensemble(node: &Node<'_>, targets: usize) -> Result<AnyTrees,
     }
 }
 
-fn newer<T: Number>(node: &Node<'_>, splits: &[T], weights: &[T], targets: usize) -> Result<Trees<T>, LoadError> {
+fn newer<T: Number>(
+    node: &OperatorNode<'_>,
+    splits: &[T],
+    weights: &[T],
+    targets: usize,
+) -> Result<Trees<T>, LoadError> {
     let modes = match node.tensor("nodes_modes")?.map(Tensor::into_data) {
         Some(Data::Uint8(modes)) => modes,
         _ => return Err(node.fault("nodes_modes is not of bytes")),
@@ -372,7 +382,7 @@ fn newer<T: Number>(node: &Node<'_>, splits: &[T], weights: &[T], targets: usize
     })
 }
 
-fn numbered_test(node: &Node<'_>, mode: u8) -> Result<Test, LoadError> {
+fn numbered_test(node: &OperatorNode<'_>, mode: u8) -> Result<Test, LoadError> {
     let tests = [
         Test::LessOrEqual,
         Test::Less,

@@ -251,7 +251,7 @@ fn a_row_with_too_few_features_is_refused_and_no_rows_are_none() {
     let forest = lists.node(1).make().expect("is made");
     assert!(matches!(
         forest(&[Some(&tensor(&[1, 2], &[0.0_f32; 2]))]),
-        Err(Fault::Kind(_))
+        Err(OpError::Kind(_))
     ));
     let none = forest(&[Some(&tensor::<f32>(&[0, 3], &[]))]);
     assert_eq!(none, Ok(vec![tensor::<f32>(&[0, 1], &[])]));
@@ -309,5 +309,5 @@ fn a_forest_of_more_targets_than_there_is_memory_for_does_not_run() {
     lists.leaf(0, 0, &[(0, 1.0)]);
     let forest = lists.node(1 << 44).make().expect("is made");
     let row = tensor(&[1, 1], &[0.0_f32]);
-    assert!(matches!(forest(&[Some(&row)]), Err(Fault::Kind(_))));
+    assert!(matches!(forest(&[Some(&row)]), Err(OpError::Kind(_))));
 }

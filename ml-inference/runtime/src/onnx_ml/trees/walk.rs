@@ -6,10 +6,10 @@
 //! way it went.
 
 use super::aggregate::Aggregate;
-use super::forest::{Forest, Leaves, MISSING_IS_TRUE, Node, TEST, Tests, Tree};
+use super::forest::{Forest, Leaves, MISSING_IS_TRUE, TEST, Tests, Tree, TreeNode};
 use super::number::Number;
 use crate::onnx_ml::elementwise::allowed;
-use crate::onnx_ml::node::Fault;
+use crate::onnx_ml::node::OpError;
 
 /// Walks that go side by side.
 const LANES: usize = 8;
@@ -38,13 +38,13 @@ impl<T: Number> Forest<T> {
         x: &[V],
         (rows, length): (usize, usize),
         aggregate: Aggregate,
-    ) -> Result<Sums<T>, Fault>
+    ) -> Result<Sums<T>, OpError>
     where
         V: Number + From<T>,
     {
         if length < self.features {
             let needed = self.features;
-            return Err(Fault::Kind(format!(
+            return Err(OpError::Kind(format!(
                 "the trees test {needed} features, but a row has {length}"
             )));
         }
@@ -164,7 +164,7 @@ impl<T: Number> Forest<T> {
         at.map(|at| self.node(at).payload as usize)
     }
 
-    fn node(&self, at: u32) -> &Node<T> {
+    fn node(&self, at: u32) -> &TreeNode<T> {
         &self.pairs[(at >> 1) as usize].0[(at & 1) as usize]
     }
 }

@@ -21,7 +21,7 @@ fn read(text: &str, data_type: DataType) -> Result<(Vec<usize>, Data), ReadError
 fn read_by(rules: Rules, text: &str, data_type: DataType) -> Result<(Vec<usize>, Data), ReadError> {
     let body = Bytes::copy_from_slice(text.as_bytes());
     let scanner = Scanner::of_bytes(&body)?;
-    let mut reader = Reader::new(&body, scanner, rules, Room::new(1 << 16));
+    let mut reader = TensorReader::new(&body, scanner, rules, MemoryBudget::new(1 << 16));
     let mut data = Data::zeros(data_type, 0);
     let shape = reader.value(&mut data)?;
     Ok((shape.lengths().to_vec(), data))
@@ -184,10 +184,10 @@ fn bytes_are_strings_or_base64() {
 
 #[test]
 fn elements_take_no_more_memory_than_there_is_room() {
-    let read = |room: usize| {
+    let read = |budget: usize| {
         let body = Bytes::from_static(b"[1,2,3,4]");
         let scanner = Scanner::of_bytes(&body)?;
-        let mut reader = Reader::new(&body, scanner, EXACT, Room::new(room));
+        let mut reader = TensorReader::new(&body, scanner, EXACT, MemoryBudget::new(budget));
         reader.value(&mut Data::zeros(DataType::Fp64, 0)).map(|_shape| ())
     };
     assert_eq!(read(32), Ok(()));

@@ -1,9 +1,9 @@
 //! The members of the JSON: all that it says, but for the elements.
 
 use model_runtime::tensor::{DataType, MAX_RANK};
-use model_runtime::{Misfit, Signature, TensorSpec};
+use model_runtime::{InputMismatch, Signature, TensorSpec};
 
-use super::super::super::json::scanner::{Kind, Scanner};
+use super::super::super::json::scanner::{JsonKind, Scanner};
 use super::super::super::json::tensor_reader::shorten;
 use super::super::error::Error;
 
@@ -102,11 +102,11 @@ fn once<T>(slot: &mut Option<T>, field: &str, read: impl FnOnce(&str) -> Result<
 
 fn read_id(scanner: &mut Scanner<'_>) -> Result<Option<String>, Error> {
     match scanner.peek()? {
-        Kind::Null => {
+        JsonKind::Null => {
             scanner.skip()?;
             Ok(None)
         }
-        Kind::Text => {
+        JsonKind::Text => {
             let id = scanner.text()?;
             match id.len() <= LONGEST_ID {
                 true => Ok(Some(id.into_owned())),
@@ -130,7 +130,7 @@ pub(in crate::protocol::open_inference) fn expected(scanner: &mut Scanner<'_>, f
 /// Enters the list that is the member `field`.
 fn open_list(scanner: &mut Scanner<'_>, field: &str) -> Result<bool, Error> {
     match scanner.peek()? {
-        Kind::List => Ok(scanner.open_list()?),
+        JsonKind::List => Ok(scanner.open_list()?),
         _ => Err(expected(scanner, field, "a list")),
     }
 }
@@ -143,14 +143,14 @@ fn read_inputs<'b>(scanner: &mut Scanner<'b>, signature: &Signature) -> Result<V
         // Here already, so that there are never more of them than the model has.
         if !signature.inputs.iter().any(|spec| spec.name == input.name) {
             let known: Vec<&str> = names(&signature.inputs);
-            return Err(Misfit::Unknown {
+            return Err(InputMismatch::Unknown {
                 input: shorten(&input.name),
                 known: known.join(", "),
             }
             .into());
         }
         if inputs.iter().any(|before| before.name == input.name) {
-            return Err(Misfit::Twice { input: input.name }.into());
+            return Err(InputMismatch::Twice { input: input.name }.into());
         }
         inputs.push(input);
         more = scanner.next_element()?;
@@ -164,7 +164,7 @@ fn names(specs: &[TensorSpec]) -> Vec<&str> {
 
 fn read_input<'b>(scanner: &mut Scanner<'b>, index: usize) -> Result<Described<'b>, Error> {
     let field = |member: &str| format!("inputs[{index}]{member}");
-    if scanner.peek()? != Kind::Object {
+    if scanner.peek()? != JsonKind::Object {
         return Err(expected(scanner, &field(""), "an object"));
     }
     let (mut name, mut data_type, mut shape, mut data, mut parameters) = (None, None, None, None, None);
@@ -206,14 +206,14 @@ fn read_input<'b>(scanner: &mut Scanner<'b>, index: usize) -> Result<Described<'
 /// The text of a list, which is read later.
 fn skip_list<'b>(scanner: &mut Scanner<'b>, field: &str) -> Result<&'b str, Error> {
     match scanner.peek()? {
-        Kind::List => Ok(scanner.skip()?),
+        JsonKind::List => Ok(scanner.skip()?),
         _ => Err(expected(scanner, field, "a list")),
     }
 }
 
 fn read_text(scanner: &mut Scanner<'_>, field: &str) -> Result<String, Error> {
     match scanner.peek()? {
-        Kind::Text => Ok(scanner.text()?.into_owned()),
+        JsonKind::Text => Ok(scanner.text()?.into_owned()),
         _ => Err(expected(scanner, field, "a string")),
     }
 }
@@ -244,7 +244,7 @@ fn read_shape(scanner: &mut Scanner<'_>, field: &str) -> Result<Vec<usize>, Erro
 
 fn read_count(scanner: &mut Scanner<'_>, field: &str) -> Result<usize, Error> {
     let before = *scanner;
-    if scanner.peek()? == Kind::Number
+    if scanner.peek()? == JsonKind::Number
         && let Ok(count) = scanner.number()?.text.parse()
     {
         return Ok(count);
@@ -255,7 +255,7 @@ fn read_count(scanner: &mut Scanner<'_>, field: &str) -> Result<usize, Error> {
 
 pub(in crate::protocol::open_inference) fn read_truth(scanner: &mut Scanner<'_>, field: &str) -> Result<bool, Error> {
     match scanner.peek()? {
-        Kind::True | Kind::False => Ok(scanner.truth()?),
+        JsonKind::True | JsonKind::False => Ok(scanner.truth()?),
         _ => Err(expected(scanner, field, "true or false")),
     }
 }
@@ -263,8 +263,8 @@ pub(in crate::protocol::open_inference) fn read_truth(scanner: &mut Scanner<'_>,
 fn read_parameters(scanner: &mut Scanner<'_>, field: &str) -> Result<Parameters, Error> {
     let mut parameters = Parameters::default();
     match scanner.peek()? {
-        Kind::Object => {}
-        Kind::Null => {
+        JsonKind::Object => {}
+        JsonKind::Null => {
             scanner.skip()?;
             return Ok(parameters);
         }
@@ -304,7 +304,7 @@ fn read_outputs(scanner: &mut Scanner<'_>, signature: &Signature) -> Result<Vec<
     let mut more = open_list(scanner, "outputs")?;
     while more {
         let field = |member: &str| format!("outputs[{}]{member}", outputs.len());
-        if scanner.peek()? != Kind::Object {
+        if scanner.peek()? != JsonKind::Object {
             return Err(expected(scanner, &field(""), "an object"));
         }
         let (mut name, mut parameters) = (None, None);

@@ -15,13 +15,13 @@ use crate::engine::LoadedModel;
 
 /// A body, complete before its first byte leaves, and the model that gave it.
 #[derive(Debug, Default)]
-pub struct Answer {
+pub struct ResponseBody {
     body: Full<Bytes>,
     /// The version of the model that answered, for a header and the access log; `None` when none did.
     pub model_version: Option<HeaderValue>,
 }
 
-impl From<Bytes> for Answer {
+impl From<Bytes> for ResponseBody {
     fn from(body: Bytes) -> Self {
         Self {
             body: Full::new(body),
@@ -30,7 +30,7 @@ impl From<Bytes> for Answer {
     }
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -50,7 +50,7 @@ impl Body for Answer {
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Names the version that has answered.
-pub(super) fn answered_by(loaded: &LoadedModel, mut response: Response<Answer>) -> Response<Answer> {
+pub(super) fn answered_by(loaded: &LoadedModel, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
     let version = loaded.model.version.header_value().clone();
     response.body_mut().model_version = Some(version);
     response
@@ -61,12 +61,12 @@ pub(super) fn written_bytes(outputs: &[Tensor]) -> usize {
     outputs.iter().map(|output| output.data().len() * 8).sum()
 }
 
-pub(super) fn json(body: impl Into<Bytes>) -> Response<Answer> {
+pub(super) fn json(body: impl Into<Bytes>) -> Response<ResponseBody> {
     answer_with(JSON, body)
 }
 
-pub(super) fn answer_with(content_type: HeaderValue, body: impl Into<Bytes>) -> Response<Answer> {
-    let mut response = Response::new(Answer::from(body.into()));
+pub(super) fn answer_with(content_type: HeaderValue, body: impl Into<Bytes>) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::from(body.into()));
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }
