@@ -6,10 +6,10 @@ use crate::error::LoadError;
 
 const ML: &str = "ai.onnx.ml";
 
-/// Makes what runs a node; some make several operators and are told which.
+/// Constructor of an operator. Some make several, and get its name.
 pub(super) type Make = fn(&str, &OperatorNode<'_>) -> Result<Operator, LoadError>;
 
-/// What makes an operator, or `None` when it is not known.
+/// Constructor of an operator, or `None` when it is not known.
 pub(super) fn find(domain: &str, operator: &str) -> Option<Make> {
     Some(match (domain, operator) {
         (ML, "ArrayFeatureExtractor") => |_, node| preprocessing::array_feature_extractor(node),
