@@ -182,6 +182,7 @@ fn files() -> Vec<(String, String)> {
     }
     for path in [
         "README.md",
+        "gateway/docs/gateway-yaml.md",
         "deploy/README.md",
         "deploy/lab/README.md",
         "scripts/README.md",
@@ -239,9 +240,8 @@ fn every_file_of_the_repository_is_valid() {
         "base/gateway-configmap",
         "step-03",
         "step-07",
-        "README.md",
-        "demo.sh",
-        "pair.sh",
+        "gateway-yaml.md",
+        "gateway.yaml.template",
     ] {
         assert!(files.iter().any(|(path, _)| path.contains(place)), "{place} has one");
     }

@@ -370,11 +370,8 @@ async fn a_full_disk_is_told_and_what_fits_later_is_pulled() {
 #[tokio::test]
 async fn the_readmes_line_makes_an_index() {
     const LINE: &str = "find * -type f ! -name SHA256SUMS -exec sha256sum {} + > SHA256SUMS";
-    let readme = include_str!("../../../README.md");
-    assert!(
-        readme.contains(&format!("$ {LINE}\n")),
-        "the README says something else"
-    );
+    let page = include_str!("../../docs/registry.md");
+    assert!(page.contains(&format!("$ {LINE}\n")), "the page says something else");
     let scratch = Scratch::new("folder");
     for (path, bytes) in [ONE, TWO, ("2/data/w.bin", b"weights"), ("config.yaml", b"a: 1\n")] {
         put(scratch.path(), path, bytes);
