@@ -241,8 +241,7 @@ fn every_file_of_the_repository_is_valid() {
         "step-03",
         "step-07",
         "gateway-yaml.md",
-        "demo.sh",
-        "pair.sh",
+        "gateway.yaml.template",
     ] {
         assert!(files.iter().any(|(path, _)| path.contains(place)), "{place} has one");
     }

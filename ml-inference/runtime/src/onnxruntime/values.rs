@@ -10,7 +10,7 @@ use ort::value::{
     TensorElementType, TensorRef, ValueType,
 };
 
-use crate::tensor::signature::TensorSpec;
+use crate::signature::TensorSpec;
 use crate::tensor::{Data, DataType, Element, Tensor};
 
 pub(super) fn input<'a>(name: &str, tensor: &'a Tensor) -> Result<SessionInputValue<'a>, String> {
