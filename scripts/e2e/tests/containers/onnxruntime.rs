@@ -55,5 +55,5 @@ async fn a_container_with_onnxruntime_answers() {
     let predict = format!("{url}/v1/models/determinant:predict");
     let rows = "{\"instances\": [[[1, 0, 0], [0, 2, 0], [0, 0, 3]]]}";
     let response = engine.client.post(predict).body(rows).send().await.expect("an answer");
-    assert_eq!(response.text().await.expect("a body"), "{\"predictions\":[6.0]}");
+    assert_eq!(response.text().await.expect("a body"), "{\"predictions\":[6.0]}\n");
 }
