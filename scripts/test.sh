@@ -75,7 +75,7 @@ static_binaries() {
 # dependencies; what is tested is not how fast ml-inference's own part is, so that this part is not optimized.
 onnxruntime_tests() {
   local arguments=(--workspace --locked --features ml-inference/onnxruntime --test onnxruntime
-    --config 'profile.dev.package.ml-inference.opt-level=0')
+    --config 'profile.dev.package.ml-inference.opt-level=0' --config 'profile.dev.package.model-runtime.opt-level=0')
   local test=(test)
   if cargo nextest --version >/dev/null 2>&1; then test=(nextest run); fi
   ORT_DYLIB_PATH=$1 ORT_DISABLE_TELEMETRY=1 cargo "${test[@]}" "${arguments[@]}" || return

@@ -274,7 +274,7 @@ fn serve_admin(
     Ok(lifecycle)
 }
 
-/// What is done with settings that changed.
+/// Applies live settings that changed.
 fn apply_settings(
     mut level: LevelFilter,
     state: Arc<ServiceState>,

@@ -1,4 +1,4 @@
-//! Work that requests are not to feel: on a thread that runs where a processor has nothing else to do.
+//! Low-priority work beside requests: on a thread that runs where a processor has nothing else to do.
 //!
 //! ```text
 //! run ──► idle thread: work ───────────────────────────────► outcome
@@ -32,25 +32,25 @@ const PATIENCE: u32 = 5;
 /// Less than this between two looks is hardly anything: a tenth of a processor, in hundredths of a second as the kernel counts.
 const LITTLE: u64 = 2;
 
-/// There is no outcome; the panic hook has told why.
+/// Panic of the work; the panic hook has logged it.
 #[derive(Debug, thiserror::Error)]
 #[error("it panicked")]
 pub(crate) struct Panicked;
 
-/// One piece of work, which two threads may be at. A clone is the same.
+/// Flag that tells a thread to stop: the other thread of the hedge has finished. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CancelFlag {
     is_cancelled: Arc<AtomicBool>,
 }
 
 impl CancelFlag {
-    /// Another thread was faster, so that nobody wants this one's outcome.
+    /// True once another thread was faster: the outcome is dropped.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.is_cancelled.load(Ordering::Relaxed)
     }
 }
 
-/// What works one after the other in the background.
+/// Low-priority work, one piece after the other.
 #[derive(Debug, Default)]
 pub(crate) struct LowPriority {
     /// An idle thread has one while it works. When another has done that work it may need long to notice, and keeps its memory until
@@ -117,7 +117,7 @@ impl LowPriority {
     }
 }
 
-/// What the threads that work have in common.
+/// State that the threads of one piece of work share.
 struct Hedge<T, W> {
     work: Arc<W>,
     cancel: CancelFlag,
@@ -149,7 +149,7 @@ where
     }
 }
 
-/// Whether a thread is kept from running, from look to look.
+/// Detector of a thread that is kept from running, from sample to sample.
 #[derive(Debug, Default)]
 struct StarvationDetector {
     before: Option<ThreadSample>,
@@ -183,7 +183,7 @@ mod tests {
     }
 
     proptest! {
-        /// What waits for something else, or gets its tenth now and then, is left alone.
+        /// A thread that waits for something else, or gets its tenth now and then, does not starve.
         #[test]
         fn only_what_is_kept_from_running_all_the_time_starves(
             looks in prop::collection::vec((any::<bool>(), 0..4_u64), 0..40),

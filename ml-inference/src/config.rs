@@ -21,7 +21,7 @@ use crate::model::ModelVersion;
 use crate::registry::{self, settings};
 use crate::repository::check_name;
 
-/// What the command line shows of this service.
+/// Description of this service for the command line.
 pub const PROGRAM: Program = Program {
     name: "ml-inference",
     version: env!("CARGO_PKG_VERSION"),
@@ -108,7 +108,7 @@ const BATCH_SIZE: Setting = Setting::new(
     "BATCH_SIZE",
     "32",
     Scalar::Whole(1, 65_536),
-    "the most rows that one run of the model gets; larger requests are cut",
+    "the most rows that one run of the model gets; larger requests are split into batches",
 )
 .live();
 const MAX_QUEUE: Setting = Setting::new(
@@ -198,7 +198,7 @@ pub const SETTINGS: &[Setting] = &[
     settings::REGISTRY_PASSWORD,
 ];
 
-/// Who answers when neither POD_NAME nor the kernel tells.
+/// Pod name when neither POD_NAME nor the kernel gives one.
 const NAMELESS: &str = "unknown";
 const LONGEST_NAME: usize = 63;
 const LONGEST_POD_NAME: usize = 253;
@@ -210,7 +210,7 @@ pub struct Config {
     pub service_name: String,
     pub pod_name: String,
     pub environment: String,
-    /// The model that answers the lab's questions.
+    /// Name of the model that answers the lab's protocol.
     pub served: String,
     /// That model, when it is part of the program.
     pub built_in: Option<BuiltIn>,
@@ -233,15 +233,15 @@ pub struct Config {
 pub struct ModelsConfig {
     pub directory: PathBuf,
     pub interval: Duration,
-    /// Of who waits for a model to be loaded or unloaded.
+    /// Timeout for admin load/unload calls.
     pub load_timeout: Duration,
-    /// Of one file.
+    /// Size limit of one model file.
     pub max_bytes: u64,
     /// Where onnxruntime's library must be.
     pub onnxruntime: Option<PathBuf>,
 }
 
-/// What one request may take. It may change while the service runs.
+/// Limits of one request. They may change while the service runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     pub run: RunLimits,
@@ -303,7 +303,7 @@ pub fn parse(settings: &mut Settings) -> Config {
     }
 }
 
-/// Whether the two addresses overlap is told here, and not by a bind that fails.
+/// Address of the admin listener. An overlap with the service's own is reported here, not by a bind that fails.
 fn admin(settings: &mut Settings, service: SocketAddr) -> Option<SocketAddr> {
     let address = settings.get(&ADMIN_ADDRESS, |text| match text {
         "" => Some(None),
@@ -370,7 +370,7 @@ fn registry(
     Some(registry)
 }
 
-/// One, unless more are asked for: several runs at a time do more than one run on several threads.
+/// One thread unless the setting says more: several runs at a time do more than one run on several threads.
 fn threads_per_run(asked: usize, cpus: usize) -> usize {
     asked.clamp(1, cpus.max(1))
 }

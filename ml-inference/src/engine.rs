@@ -1,6 +1,6 @@
 //! Runs models on tensors: validated input in, validated output out.
 //!
-//! A large request is cut into batches of at most `BATCH_SIZE` rows, so that one call of a runtime has a
+//! A large request is split into batches of at most `BATCH_SIZE` rows, so that one call of a runtime has a
 //! bounded cost, unless the model's rows have to do with each other. Models that take longer than the way to another
 //! thread run on the compute threads, behind their queue; requests do not share a run yet.
 

@@ -49,7 +49,7 @@ pub struct Metrics {
     pub pulls: PullMetrics,
 }
 
-/// What comes from the model registry.
+/// Metrics of the model registry.
 #[derive(Debug, Clone)]
 pub struct PullMetrics {
     pulls: IntCounterVec,

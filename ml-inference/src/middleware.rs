@@ -1,4 +1,4 @@
-//! What surrounds every request, one concern a file. The stack says in which order and why.
+//! The layers around every request, one concern a file. The stack gives their order and the reasons.
 
 mod access_log;
 mod catch_panic;

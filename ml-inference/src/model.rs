@@ -34,8 +34,7 @@ impl BuiltIn {
         }
     }
 
-    /// What a GET runs the model on: the lab's three numbers, the lesson's five features as one row, or one row that has
-    /// the right length.
+    /// Example inputs of a GET: the lab's three numbers, the lesson's five features as one row, or one row of the right length.
     fn example(self) -> Result<Tensor, TensorError> {
         match self {
             Self::HalfPlusTwo => Tensor::of(vec![3], vec![1.0_f64, 2.0, 5.0]),
@@ -60,7 +59,7 @@ pub struct Model {
     pub version: ModelVersion,
     pub example: Vec<Tensor>,
     pub runtime: Box<dyn ModelRuntime>,
-    /// Whether a row has the same result in any company ([`probe_row_independence`]), so that requests may be cut.
+    /// True if a row's result does not depend on the other rows ([`probe_row_independence`]): requests may be split into batches.
     pub rows_independent: bool,
 }
 

@@ -5,8 +5,8 @@
 //!                            source: https, s3 or file ──┘
 //! ```
 //!
-//! Everything that goes wrong is tried again, with pauses that grow to REGISTRY_INTERVAL, and told once; what is in the
-//! directory stays and is served. Loading what appears there is left to the repository.
+//! A failed pull is retried, with pauses that grow to REGISTRY_INTERVAL, and each problem is logged once; versions in the
+//! directory stay and are served. Loading new ones is left to the repository.
 
 mod client;
 mod digest;
@@ -44,15 +44,15 @@ use crate::metrics::PullMetrics;
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// For a registry that is only asked until it has answered.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Problems that are remembered as told; then all are forgotten.
+/// Limit of remembered problems; beyond it all are forgotten.
 const MOST_LOGGED: usize = 64;
 
 /// Follows one model's directory at a registry.
 pub struct Registry {
     puller: Puller,
-    /// What was logged since the last success.
+    /// Problems that were logged since the last success.
     logged: BTreeSet<String>,
-    /// What the repository heard last.
+    /// Withdrawn versions that the repository was last notified of.
     withdrawn: BTreeSet<u64>,
 }
 
@@ -146,7 +146,7 @@ impl Registry {
         }
     }
 
-    /// So that what was pulled is loaded at once, and what was withdrawn makes way for it.
+    /// Notifies the repository, so that pulled versions are loaded at once and withdrawn ones make way.
     fn notify_repository(&mut self, pulled: &Pulled) {
         let withdrawn = pulled.withdrawn.as_ref();
         let is_other = withdrawn.is_some_and(|withdrawn| *withdrawn != self.withdrawn);

@@ -64,7 +64,7 @@ impl Route {
         }
     }
 
-    /// What a 405 names in Allow.
+    /// Methods that a 405 names in Allow.
     pub fn methods(self) -> &'static str {
         match self {
             Self::Root | Self::Predict => "GET, HEAD, POST",
@@ -79,7 +79,7 @@ impl Route {
         }
     }
 
-    /// Asked every few seconds by machines: such requests would drown the others in the log.
+    /// True for probes, which machines send every few seconds: they would drown the other requests in the log.
     pub fn is_probe(self) -> bool {
         matches!(
             self,

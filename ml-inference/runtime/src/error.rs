@@ -1,4 +1,4 @@
-//! Why a model is not loaded, or a library that should run it.
+//! Errors of loading a model, or the library that should run it.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use crate::onnx::OnnxError;
 /// The cargo feature, for messages.
 const FEATURE: &str = "onnxruntime";
 
-/// Why a file is not loaded.
+/// Error of loading a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
     #[error(transparent)]
@@ -18,12 +18,12 @@ pub enum LoadError {
     Node { node: String, problem: String },
     #[error("{0}")]
     Graph(String),
-    /// The runtime that was asked for is not there.
+    /// The requested runtime is not available.
     #[error(transparent)]
     Runtime(#[from] OnnxRuntimeError),
 }
 
-/// Why there is no onnxruntime.
+/// Error of loading onnxruntime.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OnnxRuntimeError {
     #[error("this program is built without onnxruntime; build it with the cargo feature `{FEATURE}`")]

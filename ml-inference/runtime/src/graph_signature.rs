@@ -4,7 +4,7 @@ use crate::error::LoadError;
 use crate::onnx::{self, Attribute, Graph, ValueKind};
 use crate::signature::{Signature, TensorSpec};
 
-/// What the graph declares. Older files list their constants among the inputs.
+/// Signature that the graph declares. Older files list their constants among the inputs.
 pub(crate) fn graph_signature(graph: &Graph<'_>) -> Result<Signature, LoadError> {
     let is_constant = |name: &str| graph.initializers.iter().any(|constant| constant.name == name);
     let inputs = graph.inputs.iter().filter(|input| !is_constant(input.name));

@@ -25,7 +25,7 @@ pub enum Cost {
 }
 
 pub trait ModelRuntime: Debug + Send + Sync {
-    /// What clients are told runs the model; unless it says otherwise, it is part of the program.
+    /// Name of the runtime for clients. The default stands for the program itself.
     fn name(&self) -> &'static str {
         "ml-inference"
     }

@@ -103,7 +103,7 @@ fn dense(weights: &[f32], biases: &[f32], inputs: &[f32]) -> Vec<f32> {
         .collect()
 }
 
-/// What is below zero becomes zero. A NaN stays one, so that an overflow shows at the end.
+/// Rectifier: values below zero become zero. A NaN stays one, so that an overflow shows at the end.
 fn rectify(values: &mut [f32]) {
     for value in values {
         if *value < 0.0 {

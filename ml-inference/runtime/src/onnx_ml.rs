@@ -60,7 +60,7 @@ impl OnnxMl {
         Ok(Self { plan })
     }
 
-    /// Whether all operators of a model are known: without that it is certain that it cannot be loaded.
+    /// True if all operators of a model are known. Otherwise it cannot be loaded.
     pub(crate) fn knows(model: &OnnxModel<'_>) -> bool {
         let mut nodes = model.graph.nodes.iter();
         nodes.all(|node| operators::find(node.domain, node.operator).is_some())

@@ -17,8 +17,8 @@ pub use absent::{OnnxRuntime, begin_without_telemetry};
 #[cfg(feature = "onnxruntime")]
 pub use library::{OnnxRuntime, begin_without_telemetry};
 
-/// Whether the program was built so that it can load the library.
+/// True if the program was built so that it can load the library.
 pub const IS_BUILT_IN: bool = cfg!(feature = "onnxruntime");
 
-/// What is looked for where no path is given: beside the program, then where the system looks for libraries.
+/// Library to load where no path is given: beside the program, then where the system looks for libraries.
 pub(crate) const DEFAULT_LIBRARY: &str = "libonnxruntime.so";

@@ -120,7 +120,7 @@ fn is_classical(model: &OnnxModel<'_>) -> bool {
     model.graph.nodes.iter().any(|node| node.domain == ML)
 }
 
-/// What onnxruntime says of a model that nothing runs is nearest to what is wrong: it has all operators.
+/// Opens a file where onnxruntime is loaded. If no runtime takes it, onnxruntime's error is returned: it has all operators.
 fn open_with(onnxruntime: &OnnxRuntime, file: Vec<u8>) -> Result<Box<dyn ModelRuntime>, LoadError> {
     let model = onnx::parse(&file)?;
     if is_classical(&model) {
@@ -165,7 +165,7 @@ fn on_rten(file: Vec<u8>, signature: Signature) -> Result<Box<dyn ModelRuntime>,
     Ok(Box::new(Rten::load(file, signature)?))
 }
 
-/// Whether the model takes, gives or makes 64-bit integers as values, and not just as shapes.
+/// True if the model takes, returns or makes 64-bit integers as values, not just as shapes.
 fn has_int64(model: &OnnxModel<'_>) -> bool {
     let makes = |node: &NodeProto<'_>| {
         let to_int64 = |(name, to): &(&str, Attribute<'_>)| match to {

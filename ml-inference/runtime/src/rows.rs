@@ -1,7 +1,8 @@
-//! Whether the rows of a model's input have nothing to do with each other.
+//! A probe for row independence: whether a row's result depends on the other rows of its batch.
 //!
-//! Only then may a request be cut into batches, or requests be put together: a model that subtracts the mean of its batch gives
-//! a row another answer in other company. A file does not say which kind it is, so it is tried: two rows together, and each alone.
+//! Only a model with independent rows allows a request to be split into batches, or requests to be put together: a model that
+//! subtracts the mean of its batch answers a row differently in each batch. A file does not say which kind it is, so it is
+//! probed: two rows together, and each alone.
 
 use bytes::Bytes;
 
@@ -18,8 +19,8 @@ const MOST_ELEMENTS: usize = 1 << 24;
 /// A part of the largest value: other batches are other kernels, which add in another order.
 const TOLERANCE: f64 = 1e-4;
 
-/// Whether that was seen, with what the owner of the model gave (`samples`) or else with made-up values. A model that takes
-/// neither has not shown it.
+/// True if the model's rows are independent, probed with the owner's `samples` or else with made-up values. False for a model that
+/// takes neither.
 pub fn probe_row_independence(runtime: &dyn ModelRuntime, samples: &[Vec<Tensor>]) -> bool {
     if !runtime.signature().has_free_rows() {
         return false;
@@ -41,7 +42,7 @@ fn first_two(inputs: &[Tensor]) -> Option<Vec<Tensor>> {
     inputs.iter().all(has_two).then(two)
 }
 
-/// Whether two rows have the same results together and alone; `None` when the model does not take them.
+/// True if two rows have the same results together and alone; `None` when the model does not take them.
 fn alike(runtime: &dyn ModelRuntime, pair: &[Tensor]) -> Option<bool> {
     let alone = |row: usize| {
         let row: Vec<Tensor> = pair.iter().map(|input| input.part(row, row + 1)).collect();

@@ -133,7 +133,7 @@ fn owned<'a>(shape: &[usize], values: Vec<i32>) -> Result<ValueOrView<'a>, Runti
     Ok(ValueOrView::Value(value))
 }
 
-/// What rten gave, in the type that the model declares.
+/// Output of rten, in the type that the model declares.
 fn tensor(output: Value, spec: &TensorSpec) -> Result<Tensor, RuntimeError> {
     match (output, spec.data_type) {
         (Value::FloatTensor(values), DataType::Fp32) => of(values),

@@ -1,4 +1,4 @@
-//! What a model takes and gives: names, types and shapes, and whether given tensors fit them.
+//! A model's signature: names, types and shapes of its inputs and outputs, and the check of tensors against it.
 
 use std::fmt;
 
@@ -32,9 +32,9 @@ pub struct TensorSpec {
     /// Types that an input may have besides; outputs then have the input's.
     pub also: Vec<DataType>,
     pub shape: Vec<Dim>,
-    /// Whether other shapes than the one that is shown work too.
+    /// True if other shapes than the declared one work too.
     pub any_shape: bool,
-    /// What the columns of an output stand for, where the model says so: a classifier's classes.
+    /// Labels of an output's columns, where the model has them: a classifier's classes.
     pub labels: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ impl TensorSpec {
         self.data_type == data_type || self.also.contains(&data_type)
     }
 
-    /// Whether nothing is known of the shape, not even how many dimensions it has.
+    /// True if nothing is known of the shape, not even the number of dimensions.
     pub fn has_unknown_rank(&self) -> bool {
         self.any_shape && self.shape.is_empty()
     }
@@ -78,7 +78,7 @@ pub struct Signature {
     pub outputs: Vec<TensorSpec>,
 }
 
-/// Why tensors do not fit a signature. The input is the one at fault.
+/// Mismatch of tensors and a signature. `input` is the one at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InputMismatch {
     #[error("{input}: no such input; the model has {known}")]
@@ -133,7 +133,7 @@ impl Signature {
             .collect()
     }
 
-    /// Whether `inputs`, in the signature's order, are what the model takes.
+    /// Checks `inputs`, in the signature's order, against the signature.
     pub fn check(&self, inputs: &[Tensor]) -> Result<(), InputMismatch> {
         if let Some(spec) = self.inputs.get(inputs.len()) {
             return Err(missing(spec));
@@ -151,13 +151,13 @@ impl Signature {
         Ok(())
     }
 
-    /// Whether a request may be cut into batches of rows: every input and every output has a row for each.
+    /// True if every input and every output has a free number of rows, so that a request could be split into batches.
     pub fn has_free_rows(&self) -> bool {
         let all = self.inputs.iter().chain(&self.outputs);
         !self.inputs.is_empty() && all.into_iter().all(TensorSpec::rows_are_free)
     }
 
-    /// Whether one row is small enough to be made up, as the first run at load does.
+    /// Checks that one row is small enough to be made up, as the first run at load does.
     pub fn check_one_row(&self) -> Result<(), String> {
         let elements = |spec: &TensorSpec| {
             let lengths = spec.shape.iter().map(|dim| match dim {

@@ -11,7 +11,7 @@ pub use data_type::DataType;
 /// More dimensions than any model here takes; it also bounds how deep a request may nest.
 pub const MAX_RANK: usize = 8;
 
-/// What 32-bit counts in other runtimes can hold. Memory ends before that.
+/// Limit of the 32-bit counts in other runtimes. Memory ends before that.
 pub const MAX_ELEMENTS: usize = i32::MAX as usize;
 
 /// Row-major elements. The first dimension counts rows; a tensor without dimensions is one element.

@@ -37,7 +37,8 @@ impl RunThreads {
     }
 }
 
-/// What a thread was in before; it is again when this ends, also by a panic: a pool that its own thread has would never end.
+/// Pool that a thread was in before. It is restored when this is dropped, also by a panic: a pool held by its own thread would
+/// never end.
 struct Within(Option<Arc<ThreadPool>>);
 
 impl Drop for Within {

@@ -5,7 +5,7 @@
 pub(super) struct ThreadSample {
     /// It runs or could: it does not wait for a disk, a lock or for time to pass.
     pub(super) is_runnable: bool,
-    /// What it had of a processor, in hundredths of a second.
+    /// CPU time in hundredths of a second.
     pub(super) used: u64,
 }
 
@@ -30,7 +30,7 @@ mod system {
     const NICE: i32 = 10;
     const IDLE: ThreadSchedulePolicy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
 
-    /// From here on this thread, and those that it starts, get about a tenth of a processor where all are busy.
+    /// Lowers the priority of this thread and of those that it starts: about a tenth of a processor where all are busy.
     pub(crate) fn lower_priority() {
         if getpriority_process(None).is_ok_and(|nice| nice >= NICE) {
             return;

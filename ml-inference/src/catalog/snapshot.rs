@@ -1,4 +1,4 @@
-//! What requests find models in: a snapshot, published whole and only read.
+//! The catalog snapshot that requests look models up in. It is published whole and never changed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ pub struct Servable {
     pub labels: BTreeMap<String, u64>,
     /// Which versions are wanted.
     pub policy: VersionPolicy,
-    /// Whether it was unloaded on request, and waits for one to be loaded again.
+    /// True after an unload request, until a load request.
     pub unloaded: bool,
 }
 

@@ -42,7 +42,7 @@ pub enum EngineError {
     TooLarge { limit: usize },
     #[error("the model failed at this request")]
     Panicked,
-    /// Nobody is told: who could be has left.
+    /// Internal: the client disconnected, so this is never sent.
     #[error("the client has left")]
     Abandoned,
 }
@@ -73,7 +73,7 @@ impl LoadedModel {
         Ok(outputs)
     }
 
-    /// A run that no client asked for, of any size: nothing counts it.
+    /// A run for warm-up and golden requests, of any size. It is not counted.
     pub(crate) fn try_out(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, EngineError> {
         let outputs = self.model.runtime.run(inputs)?;
         self.check(inputs, &outputs)?;
@@ -125,7 +125,7 @@ impl LoadedModel {
         Ok(outputs)
     }
 
-    /// The number of rows, when they are too many for one call and may be cut.
+    /// The number of rows, when they exceed the batch size and the request may be split into batches.
     fn rows_to_split(&self, inputs: &[Tensor], batch_size: usize) -> Option<usize> {
         if !self.model.rows_independent {
             return None;
@@ -146,7 +146,7 @@ impl LoadedModel {
         }
     }
 
-    /// A runtime that breaks its word must not reach a client.
+    /// Output that does not match the signature must not reach a client.
     fn check(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Result<(), EngineError> {
         let signature = self.model.runtime.signature();
         let specs = &signature.outputs;
@@ -162,7 +162,7 @@ impl LoadedModel {
     }
 }
 
-/// What tensors take in memory.
+/// Memory that tensors take.
 fn bytes(tensors: &[Tensor]) -> usize {
     let bytes = |tensor: &Tensor| tensor.data().len().saturating_mul(tensor.data_type().size_in_memory());
     tensors.iter().map(bytes).fold(0, usize::saturating_add)

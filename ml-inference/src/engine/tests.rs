@@ -167,7 +167,7 @@ async fn a_runtime_that_breaks_its_word_is_an_error() {
     assert_eq!(output, Err(EngineError::BadOutput));
 }
 
-/// Tells when it is called, and then waits to be let go; a negative number makes it panic.
+/// A runtime that reports each call and waits to be released; a negative number makes it panic.
 #[derive(Debug)]
 struct Gate {
     signature: Signature,

@@ -26,7 +26,7 @@ use crate::protocol::open_inference::{self as protocol, Call};
 use crate::registry::{self, Location};
 use crate::repository::{CommandError, Commands};
 
-/// What the admin listener asks and shows.
+/// State of the admin listener.
 #[derive(Debug)]
 pub struct Admin {
     pub state: Arc<ServiceState>,

@@ -1,4 +1,4 @@
-//! What can go wrong with a request, and the one place that gives it a status.
+//! Errors of requests, and the one place that maps them to a status.
 
 #[cfg(test)]
 mod statuses;
@@ -53,7 +53,7 @@ pub(crate) enum RequestError {
     Metrics(#[source] prometheus::Error),
 }
 
-/// How an error is told.
+/// Format of an error's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     /// As problem details for HTTP APIs, RFC 9457.
@@ -193,7 +193,7 @@ impl RequestError {
     }
 }
 
-/// Whether a path is one that is answered, with this method.
+/// Checks that the path exists and has the method.
 pub(super) fn check(route: Route, method: &Method) -> Result<(), RequestError> {
     if route == Route::Unknown {
         return Err(RequestError::UnknownPath);

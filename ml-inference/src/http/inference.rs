@@ -22,7 +22,7 @@ pub(super) struct Parsed<F> {
     pub(super) loaded: Arc<LoadedModel>,
     /// In the order of the model's signature.
     pub(super) inputs: Vec<Tensor>,
-    /// What the writing of the answer needs to know of the request.
+    /// Form of the request, for the writing of the answer.
     pub(super) form: F,
 }
 

@@ -15,7 +15,7 @@ use super::state::ServiceState;
 use crate::engine::EngineError;
 use crate::protocol::lab;
 
-/// What a request has its numbers as, and its answer too.
+/// Form of a request's numbers, and of its answer.
 #[derive(Clone, Copy)]
 enum Form {
     Instances,

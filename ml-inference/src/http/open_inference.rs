@@ -79,7 +79,7 @@ fn model_ready(state: &ServiceState, model: &ModelRef) -> Result<Response<Respon
     Ok(answered_by(&loaded, json(protocol::model_ready(&model.model))))
 }
 
-/// Of one version, or of all that are available of one model or of all.
+/// Statistics of one version, or of all available versions of one model or of all models.
 fn statistics(state: &ServiceState, model: Option<&ModelRef>) -> Result<Response<ResponseBody>, RequestError> {
     let catalog = state.catalog.load();
     let servables: Vec<&Servable> = match model {

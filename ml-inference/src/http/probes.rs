@@ -1,4 +1,4 @@
-//! What orchestrators and scrapers ask: health, liveness, readiness, metrics.
+//! Probes of orchestrators and scrapers: health, liveness, readiness, metrics.
 
 use http::{HeaderValue, Response};
 use jiff::Timestamp;

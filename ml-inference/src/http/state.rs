@@ -1,4 +1,4 @@
-//! What all handlers share: the models, the limits, and what the process is doing.
+//! State that all handlers share: the models, the limits, and the phase of the process.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::model::BuiltIn;
 use crate::protocol::model_ref::ModelRef;
 
-/// What the workers share. All of it only ever changes by atomics.
+/// State that the workers share. It changes by atomics only.
 #[derive(Debug)]
 pub struct ServiceState {
     pub metrics: Arc<Metrics>,
@@ -22,7 +22,7 @@ pub struct ServiceState {
     pub model_version: String,
     pub(super) catalog: Arc<Published>,
     engine: Engine,
-    /// The model that answers the lab's questions.
+    /// Name of the model that answers the lab's protocol.
     served: String,
     pub(super) phase: PhaseWatch,
     pub(super) service_name: String,
@@ -58,12 +58,12 @@ impl ServiceState {
         &self.served
     }
 
-    /// Whether the lab's questions can be answered.
+    /// True if the model that MODEL_NAME names is loaded.
     pub fn is_loaded(&self) -> bool {
         self.served().is_ok()
     }
 
-    /// Whether the model that the lab's questions are for was unloaded on request.
+    /// True if the model that MODEL_NAME names was unloaded on request.
     pub(super) fn is_unloaded(&self) -> bool {
         let catalog = self.catalog.load();
         catalog.model(&self.served).is_ok_and(|served| served.unloaded)
@@ -99,7 +99,7 @@ impl ServiceState {
             })
     }
 
-    /// Whether what cannot be found is still being loaded.
+    /// True if the missing version is still being loaded.
     fn is_on_its_way(&self, catalog: &Catalog, error: &FindError) -> bool {
         let is_loading = |state: &VersionState| matches!(state, VersionState::Start | VersionState::Loading);
         match error {
@@ -114,7 +114,7 @@ impl ServiceState {
         }
     }
 
-    /// Whether the models are not known yet.
+    /// True until the first scan has ended.
     pub(super) fn is_starting(&self) -> bool {
         !self.phase.is_serving() && !self.phase.is_draining()
     }

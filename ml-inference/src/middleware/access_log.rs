@@ -135,10 +135,10 @@ struct AccessRecord {
     started: Instant,
     route: Route,
     method: Method,
-    /// What only the log line needs, when there will be one.
+    /// Fields of the log line, when there will be one.
     line: Option<LogLine>,
     status: StatusCode,
-    /// Of the model that answered, where the path chose it.
+    /// Version of the model that answered, where the path selected it.
     model_version: Option<HeaderValue>,
     bytes: usize,
 }

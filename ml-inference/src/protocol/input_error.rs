@@ -1,9 +1,9 @@
 //! Errors of the lab's protocol.
 
-/// What is wrong with a body, in words for whoever wrote it.
+/// Error of a request body, in words for its author.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InputError {
-    /// Not JSON, or not the kind of JSON that is asked for.
+    /// Not JSON, or not the expected kind of JSON.
     #[error("{problem}")]
     Document { problem: String },
     /// One member is at fault: `instances[3]`.

@@ -4,14 +4,14 @@ use std::fmt;
 
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 
-/// What a file must hash to.
+/// Digest of a file.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sha256([u8; SHA256_OUTPUT_LEN]);
 
 impl Sha256 {
     pub const HEX_LEN: usize = 2 * SHA256_OUTPUT_LEN;
 
-    /// Of 64 hexadecimal digits of either case.
+    /// Parses 64 hexadecimal digits of either case.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.as_bytes();
         if digits.len() != Self::HEX_LEN {

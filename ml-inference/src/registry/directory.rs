@@ -31,7 +31,7 @@ pub(super) struct Directory {
     work: PathBuf,
 }
 
-/// Whose `config.yaml` it is that lies there.
+/// Origin of the local `config.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LocalConfig {
     Missing,
@@ -78,7 +78,7 @@ impl Directory {
         self.work.join(format!("parts/{digest}"))
     }
 
-    /// Whether the version is there, made of these files. An error when another one has its number.
+    /// True if the version is in place with these files. An error if another one has its number.
     pub(super) fn has_version(&self, number: u64, wanted: &Files) -> Result<bool, RegistryError> {
         let path = self.version(number);
         if !exists(&path)? {

@@ -29,7 +29,7 @@ const BATCH: usize = 128 * 1024;
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What every file of a pull has in common.
+/// State that all downloads of a pull share.
 pub(super) struct Downloads<'a> {
     pub(super) source: &'a Source,
     pub(super) directory: &'a Directory,

@@ -1,4 +1,4 @@
-//! Why a pull failed, in words for the person who has to put it right.
+//! Errors of a pull, in words for the person who has to fix it.
 
 #[cfg(test)]
 mod kinds;
@@ -79,7 +79,7 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
-    /// Whether another version of the model may still be pulled. Otherwise it would fail of the same.
+    /// True if other versions of the model may still be pulled. Otherwise they would fail for the same reason.
     pub(super) fn concerns_one_version(&self) -> bool {
         matches!(
             self,
@@ -111,7 +111,7 @@ impl RegistryError {
         }
     }
 
-    /// What an answer other than the one that was asked for means. `user` is who asked, if anybody.
+    /// Error for an unexpected answer. `user` is the user name that was sent, if any.
     pub(super) fn answered(object: String, status: StatusCode, detail: &str, user: Option<&str>) -> Self {
         let answer = match detail {
             "" => status.to_string(),

@@ -25,7 +25,7 @@ const MOST_FILES: usize = 4096;
 const LONGEST_PATH: usize = 512;
 const LONGEST_NAME: usize = 255;
 
-/// What the registry has of one model.
+/// The registry's files of one model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Index {
     pub(super) config: Option<Sha256>,
@@ -35,7 +35,7 @@ pub(super) struct Index {
 
 pub(super) type Files = BTreeMap<String, Sha256>;
 
-/// Why an index is not believed.
+/// Error of an index.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IndexFault {
     #[error("line {line}: {problem}")]
@@ -74,7 +74,7 @@ impl Index {
         Ok(index)
     }
 
-    /// Of all files.
+    /// Digests of all files.
     pub(super) fn digests(&self) -> BTreeSet<Sha256> {
         let files = self.versions.values().flat_map(BTreeMap::values);
         files.chain(&self.config).copied().collect()
@@ -164,7 +164,7 @@ pub(super) fn write_files(files: &Files) -> String {
         .collect()
 }
 
-/// What [`write_files`] wrote.
+/// Reads the text of [`write_files`].
 pub(super) fn read_files(text: &str) -> Option<Files> {
     text.lines()
         .map(|line| parse_line(line).ok().map(|(digest, path)| (path.to_owned(), digest)))

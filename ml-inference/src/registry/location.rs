@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use reqwest::Url;
 
-/// What MODEL_URI says.
+/// Location that MODEL_URI names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
     /// `https://` or `http://`.

@@ -1,21 +1,21 @@
-//! What is decided elsewhere about a registry's versions: which are pulled, and which may go.
+//! The pull policy, decided elsewhere: which versions are pulled, and which may be removed.
 
 use std::collections::BTreeSet;
 
 pub trait Policy: Send + Sync {
-    /// Which of the versions `offered`, in rising order, are to be in the directory, the most wanted first. `config` is the
+    /// Selects which of the versions `offered`, in rising order, are to be in the directory, the most wanted first. `config` is the
     /// text of the `config.yaml` that goes with them. The error says why that text cannot stand; nothing is pulled then.
     fn wanted(&self, offered: &[u64], config: Option<&str>) -> Result<Vec<u64>, String>;
 
-    /// Whether a version that was pulled and is not wanted may be removed now: asked right before it is.
+    /// True if a pulled version that is not wanted may be removed now; called right before the removal.
     fn may_remove(&self, version: u64) -> bool;
 
-    /// Something in the directory is other than before, or other versions were `withdrawn`: they were pulled, and the registry
-    /// has them no more. Without a set it is not known which, because the pull was not complete. Whether it was heard.
+    /// Notification that the directory has changed, or that versions were `withdrawn`: they were pulled, and the registry no longer
+    /// has them. `None` if the pull was not complete. Returns true if the notification was accepted.
     fn pulled(&self, withdrawn: Option<&BTreeSet<u64>>) -> bool;
 }
 
-/// Which of the versions that were `pulled` need not stay for the registry's sake: those that it has no more, and of those that
+/// Versions that were `pulled` and need not stay for the registry's sake: those that it has no more, and of those that
 /// are not `wanted` all but the `keep` highest.
 pub(super) fn superfluous(pulled: &[u64], listed: &BTreeSet<u64>, wanted: &[u64], keep: usize) -> BTreeSet<u64> {
     let is_kept = |number: &&u64| listed.contains(number) && !wanted.contains(number);

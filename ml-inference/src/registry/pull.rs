@@ -30,11 +30,11 @@ use crate::metrics::PullMetrics;
 /// How a pull ended.
 #[derive(Debug, Default)]
 pub(super) struct Pulled {
-    /// Whether anything in the directory is other than before.
+    /// True if the directory has changed.
     pub(super) changed: bool,
-    /// Why something that is wanted is not there.
+    /// Reasons why wanted versions are missing.
     pub(super) problems: Vec<RegistryError>,
-    /// Which versions were pulled once and the registry has no more, when all that is wanted is there.
+    /// Pulled versions that the registry no longer has; known only when the pull is complete.
     pub(super) withdrawn: Option<BTreeSet<u64>>,
 }
 
@@ -45,7 +45,7 @@ struct Known {
     index: Arc<Index>,
 }
 
-/// What is to be done with `config.yaml`.
+/// Step for `config.yaml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ConfigStep {
     Leave,
@@ -58,22 +58,22 @@ enum ConfigStep {
     Remove,
 }
 
-/// What is done once everything that could be fetched is there.
+/// Final step of a pull, after all downloads.
 struct Placing {
     directory: Directory,
     index: Arc<Index>,
     versions: Vec<u64>,
     config: ConfigStep,
-    /// Whether all that is wanted is there after it.
+    /// True if every wanted version is in place after it.
     is_complete: bool,
-    /// What may go if the policy says so too.
+    /// Versions to remove if the policy agrees.
     superfluous: BTreeSet<u64>,
     policy: Arc<dyn Policy>,
 }
 
 /// Pulls into one model's directory, and remembers what it need not read again.
 pub(super) struct Puller {
-    /// Of the model: MODELS_DIR/NAME. Made when it is missing.
+    /// Directory of the model: MODELS_DIR/NAME. Created when it is missing.
     directory: PathBuf,
     pub(super) policy: Arc<dyn Policy>,
     pub(super) status: watch::Sender<PullStatus>,
@@ -213,7 +213,7 @@ fn wanted(
     Ok(wanted)
 }
 
-/// What is to be done with `config.yaml`, and the text that it has then.
+/// The step for `config.yaml`, and its text after the step.
 async fn config(
     downloads: &mut Downloads<'_>,
     settings: &RegistrySettings,
@@ -296,7 +296,7 @@ async fn fetch_version(
 }
 
 impl Placing {
-    /// Whether anything was done.
+    /// Returns true if the directory has changed.
     fn run(self) -> Result<bool, RegistryError> {
         let directory = &self.directory;
         let mut changed = false;

@@ -115,7 +115,7 @@ impl RegistrySettings {
         })
     }
 
-    /// Has whoever follows the registry go on with what of `new` may change while the service runs.
+    /// Sends the follower of the registry those settings of `new` that may change while the service runs.
     pub fn renew(held: &watch::Sender<Self>, new: Self) {
         held.send_if_modified(|held| {
             let new = Self {
@@ -143,7 +143,7 @@ impl RegistrySettings {
         }
     }
 
-    /// Whether the password itself goes over the network unencrypted. (S3 sends a signature.)
+    /// True if the password itself is sent unencrypted. (S3 sends a signature.)
     pub(super) fn shows_password(&self) -> bool {
         let unencrypted = matches!(&self.location, Location::Http(url) if url.scheme() == "http");
         unencrypted && self.password.is_some()

@@ -1,7 +1,7 @@
-//! What may be asked of the thread that loads models, and how long anybody waits for it.
+//! Commands to the thread that loads models, and the time limit for their replies.
 //!
-//! The thread does one thing after the other, so a command waits for a load that is under way. Who asked is answered within
-//! MODELS_LOAD_TIMEOUT; the command itself is never dropped once it is taken.
+//! The thread handles one command after the other, so a command waits for a load that is in progress. The sender gets a reply
+//! within MODELS_LOAD_TIMEOUT; a command that was accepted is never dropped.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -17,15 +17,15 @@ pub(super) type Reply = oneshot::Sender<Result<(), CommandError>>;
 
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Load what is wanted of a model, and what could not be loaded before.
+    /// Load the wanted versions of a model, rejected ones included.
     Load(String, Reply),
-    /// Let a model go until it is to be loaded.
+    /// Unload a model until it is loaded again.
     Unload(String, Reply),
-    /// The registry has put something into a model's directory, and has these versions no more, if it is known which.
+    /// The registry has changed a model's directory, and no longer has these versions, where it is known which.
     Pulled(String, Option<BTreeSet<u64>>),
 }
 
-/// Why a model is not as somebody asked for.
+/// Error of a load or unload command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     #[error("there is no model `{model}` in MODELS_DIR")]
@@ -67,11 +67,11 @@ impl CommandKind {
     }
 }
 
-/// Gives commands to the thread.
+/// Sender of commands to the thread.
 #[derive(Debug, Clone)]
 pub struct Commands {
     commands: SyncSender<Command>,
-    /// The longest wait for an answer.
+    /// Time limit for a reply.
     limit: Duration,
 }
 
@@ -91,8 +91,8 @@ impl Commands {
         self.ask(model, CommandKind::Unload).await
     }
 
-    /// Has a model looked at now that something was pulled for. `withdrawn` are those of its versions that the registry has no
-    /// more. Whether it was taken; if not, the thread's own looks will find what was pulled.
+    /// Scans a model now that a version was pulled. `withdrawn` are its versions that the registry no longer has. Returns true if
+    /// the command was accepted; if not, the next scan will find what was pulled.
     pub fn pulled(&self, model: &str, withdrawn: Option<BTreeSet<u64>>) -> bool {
         let command = Command::Pulled(model.to_owned(), withdrawn);
         self.commands.try_send(command).is_ok()

@@ -1,4 +1,4 @@
-//! Whether a model answers as it is known to: two JSON values, numbers within a tolerance.
+//! Comparison of a model's answer with its golden response: two JSON values, numbers within a tolerance.
 
 use serde_json::Value;
 

@@ -23,7 +23,7 @@ use crate::model::Model;
 use crate::model::ModelVersion;
 use crate::protocol::tf_serving;
 
-/// Of a warm-up or golden request: they are in a file of at most a megabyte.
+/// Memory limit for the tensors of a warm-up or golden request. The file with the requests has at most a megabyte.
 const MOST_TENSOR_BYTES: usize = 64 * 1024 * 1024;
 
 /// How much of a file is read at a time. Many kernels copy all that a read asks for before they let another thread have the
@@ -33,15 +33,15 @@ const PIECE: u64 = 128 * 1024;
 #[derive(Debug)]
 pub struct Loader {
     opener: Arc<Opener>,
-    /// From when on requests are answered, which are not to feel that a model is loaded.
+    /// Set once requests are served: loads then run at low priority.
     low_priority: Option<LowPriority>,
 }
 
-/// What every load has in common.
+/// State that all loads share.
 #[derive(Debug)]
 struct Opener {
     metrics: Arc<Metrics>,
-    /// Of a model's file.
+    /// Size limit of a model file.
     max_bytes: u64,
     runtimes: Runtimes,
 }
@@ -59,14 +59,14 @@ impl Loader {
         }
     }
 
-    /// From here on loads take only what requests leave; whether that is new. What is loaded before is waited for.
+    /// Later loads run at low priority beside requests. Returns true on the first call. Loads before it run at normal priority.
     pub(super) fn defer_to_requests(&mut self) -> bool {
         let is_new = self.low_priority.is_none();
         self.low_priority.get_or_insert_default();
         is_new
     }
 
-    /// Tells what came of it in the log and the metrics.
+    /// Loads one version. The outcome is logged and counted.
     pub(super) fn load(&self, order: Order) -> Result<LoadedModel, String> {
         let (started, memory) = (Instant::now(), resident_bytes());
         let opener = Arc::clone(&self.opener);
@@ -105,7 +105,7 @@ impl Loader {
 }
 
 impl Opener {
-    /// Between its steps it looks whether it is still wanted.
+    /// Opens and checks one version. Between the steps it stops if another thread was faster.
     fn load(&self, order: &Order, cancel: &CancelFlag) -> Result<LoadedModel, String> {
         let config = &order.config;
         let wanted = || match cancel.is_cancelled() {
@@ -138,7 +138,7 @@ impl Opener {
             samples.push(sample);
         }
         let try_rows = AssertUnwindSafe(|| probe_row_independence(loaded.model.runtime.as_ref(), &samples));
-        // A model that panics at two rows serves single ones; it is never cut.
+        // A model that panics at two rows serves single ones; its requests are never split.
         loaded.model.rows_independent = catch_unwind(try_rows).unwrap_or(false);
         Ok(loaded)
     }
@@ -211,7 +211,7 @@ fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, String> {
     Ok(content)
 }
 
-/// What the process has in memory; 0 where the kernel does not tell.
+/// Resident memory of the process; 0 where the kernel does not report it.
 fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

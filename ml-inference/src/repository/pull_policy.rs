@@ -1,4 +1,4 @@
-//! What the repository decides about a registry's versions: which are pulled, and which may go.
+//! The repository's pull policy: which versions of the registry are pulled, and which may be removed.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::scan::CONFIG_FILE;
 use crate::catalog::{Published, Servable, VersionState};
 use crate::registry::Policy;
 
-/// The model as this process serves it.
+/// The served model, whose catalog entry and configuration decide.
 pub struct Served {
     pub model: String,
     pub catalog: Arc<Published>,
@@ -18,7 +18,7 @@ pub struct Served {
 }
 
 impl Policy for Served {
-    /// What the version policy of the model's `config.yaml` chooses.
+    /// The versions that the version policy of the model's `config.yaml` selects.
     fn wanted(&self, offered: &[u64], config: Option<&str>) -> Result<Vec<u64>, String> {
         let config = config
             .map(|text| ModelConfig::parse(text, Path::new(CONFIG_FILE)))
@@ -38,7 +38,7 @@ impl Policy for Served {
     }
 }
 
-/// Whether a version is out of use while another serves: so the last that works is never one.
+/// True if a version is not in use while another serves. The last working version is therefore kept.
 fn is_needless(servable: &Servable, version: u64) -> bool {
     let in_use = |state: VersionState| {
         matches!(

@@ -1,4 +1,4 @@
-//! What lies in the models' directory.
+//! A scan of the models' directory.
 //!
 //! ```text
 //! MODELS_DIR/iris/1/model.onnx      version 1 of iris
@@ -24,7 +24,7 @@ const LONGEST_NAME: usize = 128;
 const MOST_MODELS: usize = 256;
 const MOST_VERSIONS: usize = 1024;
 
-/// Tells one content of a file from another without reading it: size, time of the last change, and which file it is.
+/// A file's identity without reading it: size, time of the last change, device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileStamp {
     bytes: u64,
@@ -52,7 +52,7 @@ impl FileStamp {
     }
 }
 
-/// A file as it was seen.
+/// A file and its stamp at one scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ScannedFile {
     pub path: PathBuf,
@@ -64,21 +64,21 @@ pub(super) struct ScannedFile {
 pub(super) struct ModelDir {
     pub config: Option<ScannedFile>,
     pub versions: BTreeMap<u64, ScannedFile>,
-    /// What lies there and is no version, with the reason.
+    /// Entries that are not versions, with the reason.
     pub warnings: Vec<String>,
 }
 
-/// What was found, by the models' names.
+/// The models of one scan by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Scan {
     pub models: BTreeMap<String, ModelDir>,
-    /// Models that could not be looked at, with the reason: that says nothing about what is there.
+    /// Models that could not be read, with the reason. Their loaded versions stay.
     pub unreadable: BTreeMap<String, String>,
-    /// What lies there and is no model, with the reason.
+    /// Entries that are not models, with the reason.
     pub warnings: Vec<String>,
 }
 
-/// Looks at the whole directory. An error means that it could not be listed, and says nothing about what is in it.
+/// Scans the whole directory. An error means that it could not be listed, and says nothing about its content.
 pub(super) fn scan(root: &Path) -> io::Result<Scan> {
     let mut scan = Scan::default();
     for (name, path) in entries(root)? {
@@ -202,7 +202,7 @@ fn see(path: &Path) -> io::Result<Option<ScannedFile>> {
     }
 }
 
-/// Whether a directory of this name is taken for a model.
+/// Checks a model's name, which is a directory's too.
 pub fn check_name(name: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     match name {

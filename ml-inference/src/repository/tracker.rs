@@ -1,13 +1,13 @@
-//! One model from look to look: which of its versions are loaded, which could not be, and which still finish requests.
+//! One model from scan to scan: its loaded versions, its rejected versions, and those that still finish requests.
 //!
 //! ```text
 //! found ─► steady? ─► load the wanted ones ─► all of them available? ─► unload the others
 //!            └─ still being written: next time   └─ no: the next lower one, and what serves stays
 //! ```
 //!
-//! A version that could not be loaded is not tried again until its file or the configuration changes or somebody asks for it. One that serves is let
-//! go only for versions that are loaded, on request, or because its file is gone. A model that was unloaded on request is only
-//! looked at until somebody asks for it.
+//! A rejected version is not retried until its file or the configuration changes, or a load is requested. A serving version is
+//! unloaded only for versions that are loaded, on request, or because its file is gone. A model that was unloaded on request
+//! stays so until a load is requested.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -23,9 +23,9 @@ use crate::engine::LoadedModel;
 #[cfg(test)]
 mod tests;
 
-/// What is said of the versions of a model that was unloaded on request.
+/// Problem text for the versions of a model that was unloaded on request.
 const UNLOADED: &str = "unloaded";
-/// And of versions that the policy leaves out.
+/// Problem text for versions that the version policy does not select.
 const NOT_CHOSEN: &str = "the version policy does not choose it";
 
 /// A version that is to be loaded.
@@ -40,7 +40,7 @@ pub(super) struct Order {
 #[derive(Debug)]
 pub(super) struct Tracker {
     name: String,
-    /// What was found at the last look.
+    /// The model's directory at the last scan.
     seen: Option<ModelDir>,
     /// Those of its versions that may be loaded: their files are taken for complete.
     loadable: BTreeMap<u64, ScannedFile>,
@@ -53,31 +53,31 @@ pub(super) struct Tracker {
     attempts: BTreeMap<u64, LoadAttempt>,
     /// The version that is being loaded, with its file as it is.
     loading: Option<(u64, FileStamp)>,
-    /// Versions that were let go. Kept until nothing else has them, so that none is taken apart in the middle of a request: a large
-    /// one takes milliseconds.
+    /// Versions that are unloading. Kept until nothing else uses them, so that no request pays for the deallocation: a large one
+    /// takes milliseconds.
     unloading: Vec<(u64, Arc<LoadedModel>)>,
-    /// What the registry has no more: it serves only while nothing else can.
+    /// Versions that the registry no longer has. They serve only while no other version can.
     withdrawn: BTreeSet<u64>,
     unloaded: bool,
 }
 
-/// Which files are taken for complete.
+/// Rule by which a file counts as completely written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stability {
-    /// Those that two looks saw the same.
+    /// Two scans saw the same file.
     SeenTwice,
-    /// All of them: who put them there says so.
+    /// Every file: their writer says that they are complete.
     Assumed,
 }
 
-/// A version's file as it was when it was loaded, and what came of it.
+/// The last attempt to load a version: the file's stamp and the outcome.
 #[derive(Debug)]
 struct LoadAttempt {
     /// `None` is none that there can be: it is to be tried again.
     stamp: Option<FileStamp>,
-    /// What the configuration had it run by.
+    /// Runtime that the configuration named.
     runtime: RuntimeChoice,
-    /// Of the last try; a version that serves has one when a later content of its file could not be loaded.
+    /// Problem of the last attempt. A serving version has one when a later content of its file was rejected.
     problem: Option<String>,
     loaded: Option<Arc<LoadedModel>>,
 }
@@ -104,7 +104,7 @@ impl Tracker {
         }
     }
 
-    /// Wants what is found now, whatever came of it before. When there is no order any more, [`Tracker::outcome`] says what did.
+    /// Requests a load of what was found, whatever the outcome of earlier attempts. When no order is left, see [`Tracker::outcome`].
     pub(super) fn load(&mut self, found: &ModelDir) {
         self.unloaded = false;
         if self.config_problem.is_some() {
@@ -115,7 +115,7 @@ impl Tracker {
         self.look(Some(found), Stability::Assumed);
     }
 
-    /// Lets all versions go, and wants none until [`Tracker::load`]. Requests that have one finish.
+    /// Unloads all versions, and loads none until [`Tracker::load`]. Requests in progress finish.
     pub(super) fn unload(&mut self) {
         self.unloaded = true;
         self.loadable.clear();
@@ -130,12 +130,12 @@ impl Tracker {
         self.unloaded
     }
 
-    /// From here on these versions serve only while no other can.
+    /// Withdraws versions: they serve only while no other version can.
     pub(super) fn withdraw(&mut self, versions: BTreeSet<u64>) {
         self.withdrawn = versions;
     }
 
-    /// Takes up what is found now; `None` when the model's directory is gone.
+    /// Records a scan; `None` when the model's directory is gone.
     pub(super) fn look(&mut self, found: Option<&ModelDir>, stability: Stability) {
         let found = found.cloned().unwrap_or_default();
         let before = self.seen.replace(found.clone());
@@ -160,12 +160,12 @@ impl Tracker {
         };
     }
 
-    /// Whether it was unloaded, or it is not known what should serve: without its configuration.
+    /// True if the model was unloaded, or its configuration was not read yet and the wanted versions are therefore unknown.
     fn wants_nothing(&self) -> bool {
         self.unloaded || self.is_unconfigured()
     }
 
-    /// Whether there is a configuration, and none was read yet that could be.
+    /// True if there is a configuration, and no valid one was read yet.
     fn is_unconfigured(&self) -> bool {
         self.config_stamp.is_none() && self.seen.as_ref().is_some_and(|found| found.config.is_some())
     }
@@ -194,7 +194,7 @@ impl Tracker {
         }
     }
 
-    /// What was wrong may have been a golden request, or one to warm up with.
+    /// Rejected versions are retried: the reason may have been a golden or warm-up request of the configuration before.
     fn retry_failed(&mut self) {
         for attempt in self.attempts.values_mut().filter(|attempt| attempt.problem.is_some()) {
             attempt.stamp = None;
@@ -216,7 +216,7 @@ impl Tracker {
         Some(order)
     }
 
-    /// Takes up what came of the last order.
+    /// Records the outcome of the last order.
     pub(super) fn done(&mut self, number: u64, outcome: Result<LoadedModel, String>) {
         let stamp = self.loading.take().map(|(_, stamp)| stamp);
         let attempt = self.attempts.entry(number).or_insert_with(|| LoadAttempt {
@@ -255,7 +255,7 @@ impl Tracker {
         (attempt.stamp, attempt.runtime) == (Some(seen.stamp), self.config.runtime)
     }
 
-    /// What should serve, as far as it is known to load.
+    /// Versions that should serve, without those that were rejected.
     fn wanted(&self, there: &BTreeMap<u64, ScannedFile>) -> Vec<u64> {
         let may_serve = |number: &u64, seen: &ScannedFile| match self.attempts.get(number) {
             Some(attempt) => attempt.loaded.is_some() || !self.is_as_attempted(attempt, seen),
@@ -265,7 +265,7 @@ impl Tracker {
         self.choose(candidates.map(|(number, _)| *number))
     }
 
-    /// What the policy wants of `there`, and of what was withdrawn only when there is nothing else.
+    /// Versions of `there` that the policy selects. Withdrawn ones are selected only when there is no other.
     fn choose(&self, there: impl Iterator<Item = u64> + Clone) -> Vec<u64> {
         let kept = there.clone().filter(|number| !self.withdrawn.contains(number));
         let wanted = self.config.policy.choose(kept);
@@ -275,7 +275,7 @@ impl Tracker {
         }
     }
 
-    /// Whether all that is wanted of what was found serves, as it lies there.
+    /// The outcome of a load request: an error unless every wanted version serves with the content that was found.
     pub(super) fn outcome(&self, found: &ModelDir) -> Result<(), String> {
         if let Some(problem) = &self.config_problem {
             return Err(problem.clone());
@@ -298,7 +298,7 @@ impl Tracker {
         Ok(())
     }
 
-    /// Lets go what is gone, and what is not wanted once all that is wanted serves. To be called when there is no order any more.
+    /// Starts to unload versions whose file is gone and, once every wanted version serves, all others. Called when no order is left.
     pub(super) fn start_unload(&mut self) {
         if !self.wants_nothing() {
             let found = self.seen.take().unwrap_or_default();
@@ -323,7 +323,7 @@ impl Tracker {
         self.reap_unloaded();
     }
 
-    /// Whether requests still have versions that were let go.
+    /// True while requests still use versions that are unloading.
     pub(super) fn is_unloading(&self) -> bool {
         !self.unloading.is_empty()
     }
@@ -332,7 +332,7 @@ impl Tracker {
         self.unloading.retain(is_used);
     }
 
-    /// How the model stands, for the catalog.
+    /// The model's catalog entry.
     pub(super) fn servable(&self) -> Servable {
         let mut versions: BTreeMap<u64, Version> = BTreeMap::new();
         let mut add = |number: u64, state: VersionState, problem: Option<String>, loaded: Option<Arc<LoadedModel>>| {
@@ -386,14 +386,14 @@ impl Tracker {
         }
     }
 
-    /// Whether nothing is left to say of it.
+    /// True if the model has no directory, no attempt and no unloading version.
     pub(super) fn is_gone(&self) -> bool {
         let nothing_found = self.seen.as_ref().is_none_or(|found| *found == ModelDir::default());
         nothing_found && self.attempts.is_empty() && self.unloading.is_empty()
     }
 }
 
-/// Whether anything else has it: a request, or the catalog before.
+/// True while a request or an earlier catalog holds the version.
 fn is_used((_, loaded): &(u64, Arc<LoadedModel>)) -> bool {
     Arc::strong_count(loaded) > 1
 }

@@ -1,9 +1,8 @@
-//! The thread that looks at the models' directory, loads what is new and publishes what is loaded.
+//! The thread that scans the models' directory, loads new versions and publishes the catalog.
 //!
 //! A thread of its own: file systems may stall, and a model takes as long to load as it takes, while requests are answered
-//! by others. It looks again and again instead of asking for events, as `shared::reload::Reloader` does and for the same
-//! reasons. Between two looks it does what it is asked to (`commands.rs`), one thing after the other, so that nothing is loaded
-//! and let go at once.
+//! by others. It polls instead of subscribing to file events, as `shared::reload::Reloader` does and for the same reasons.
+//! Between two scans it handles commands (`commands.rs`) one after the other, so that no model is loaded and unloaded at once.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,17 +25,17 @@ use crate::background;
 use crate::catalog::{Catalog, Servable};
 use crate::engine::LoadedModel;
 
-/// How long it may take to notice that the last request of a version that was let go has ended.
+/// Interval at which unloading versions are checked for their last request.
 const REAP_INTERVAL: Duration = Duration::from_millis(100);
 /// Models that are unloaded and whose directories are gone are remembered too, until there are so many.
 const MOST_UNLOADED: usize = 256;
 
-/// What the thread needs.
+/// Settings and parts of the repository thread.
 pub struct WatcherSettings {
     pub directory: PathBuf,
-    /// From one look to the next.
+    /// Interval between two scans.
     pub interval: Duration,
-    /// The longest wait of who asks for a model to be loaded or unloaded.
+    /// Time limit for the reply to a load or unload command.
     pub load_timeout: Duration,
     /// The models that are part of the program; no directory takes their names.
     pub built_in: Catalog,
@@ -44,10 +43,10 @@ pub struct WatcherSettings {
     pub publisher: Publisher,
 }
 
-/// The thread, which ends soon after this and every [`Control`] is dropped: when it has loaded what it is loading.
+/// The repository thread. It ends after this and every [`Commands`] is dropped, when the load in progress is done.
 #[derive(Debug)]
 pub struct Watcher {
-    /// How many looks and commands were finished.
+    /// Count of finished scans and commands.
     scans: watch::Receiver<u64>,
     commands: Commands,
     _thread: JoinHandle<()>,
@@ -86,7 +85,7 @@ impl Watcher {
         self.commands.clone()
     }
 
-    /// Waits until everything that was there at the start is loaded or refused.
+    /// Waits until every model of the first scan is loaded or rejected.
     pub async fn first_scan(&self) -> Result<(), WatcherGone> {
         let mut scans = self.scans.clone();
         scans
@@ -96,7 +95,7 @@ impl Watcher {
             .map_err(|_ended| WatcherGone)
     }
 
-    /// Waits for the end of a look or a command that is under way or comes next.
+    /// Waits for the end of the scan or command that is in progress, or of the next one.
     pub async fn next_scan(&self) -> Result<(), WatcherGone> {
         let mut scans = self.scans.clone();
         let before = *scans.borrow();
@@ -122,7 +121,7 @@ struct Watching {
     logged: LoggedOnce,
 }
 
-/// What was logged already, so that each thing is logged once.
+/// Messages that were logged already, so that each is logged once.
 #[derive(Debug, Default)]
 struct LoggedOnce {
     unreadable: Option<String>,
@@ -279,7 +278,7 @@ impl Watching {
         self.trackers.values().filter(|tracker| tracker.is_unloaded()).count()
     }
 
-    /// What lies in the directory under a name that is not taken.
+    /// The model's directory entry, unless a built-in model has its name.
     fn find(&self, model: &str) -> Result<Option<ModelDir>, CommandError> {
         let scan = scan::scan(&self.settings.directory);
         let mut scan = scan.map_err(|error| CommandError::Unreadable {
@@ -375,7 +374,7 @@ fn log_config_problem(logged: &mut BTreeMap<String, String>, model: &str, proble
     }
 }
 
-/// Whether requests would see no difference.
+/// True if requests see no difference between the two.
 fn same(one: &Servable, other: &Servable) -> bool {
     let pointer = |loaded: &Option<Arc<LoadedModel>>| loaded.as_ref().map(Arc::as_ptr);
     one.labels == other.labels

@@ -15,6 +15,7 @@ use ml_inference::engine::Compute;
 use ml_inference::engine::{Engine, LoadedModel};
 use ml_inference::http::{ParsedRequest, ServiceState, answer};
 use ml_inference::metrics::Metrics;
+use ml_inference::middleware::Identity;
 use ml_inference::model::ModelVersion;
 use ml_inference::model::{BuiltIn, Model};
 use model_runtime::ModelRuntime;
@@ -25,6 +26,7 @@ use tokio::task::LocalSet;
 
 pub(crate) struct Service {
     state: ServiceState,
+    identity: Identity,
     metrics: Arc<Metrics>,
     published: Arc<Published>,
     catalog: Catalog,
@@ -100,6 +102,7 @@ impl Service {
         );
         Self {
             state,
+            identity: Identity::new(&config),
             metrics,
             published,
             catalog: Catalog::default(),
@@ -152,7 +155,7 @@ impl Service {
         let response = LocalSet::new()
             .run_until(answer(&self.state, ParsedRequest::new(request)))
             .await;
-        let (head, body) = response.into_parts();
+        let (head, body) = self.identity.sign(response).into_parts();
         Answer {
             status: head.status.as_u16(),
             headers: head.headers,

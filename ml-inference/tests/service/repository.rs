@@ -204,7 +204,7 @@ async fn the_lab_asks_the_model_that_is_named_and_waits_until_it_is_there() {
             .server
             .process
             .output()
-            .contains("no version of the model that MODEL_NAME names is loaded yet")
+            .contains("no version of the MODEL_NAME model is loaded")
     })
     .await;
     assert_eq!(scene.server.get("/readyz").await.status, 503);

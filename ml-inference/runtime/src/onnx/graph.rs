@@ -106,7 +106,7 @@ impl ValueInfo<'_> {
         Ok(TensorSpec::new(self.name, data_type, dims.collect()))
     }
 
-    /// What a ZipMap leaves once its maps are a tensor: a column for each class.
+    /// Spec of a ZipMap's output as a tensor: a column for each class.
     pub fn probabilities(&self, labels: Vec<String>) -> TensorSpec {
         let shape = vec![Dim::Free(None), Dim::Fixed(labels.len())];
         TensorSpec {

@@ -65,7 +65,7 @@ impl<'a> TensorProto<'a> {
         })
     }
 
-    /// Whether its data is in the file.
+    /// Checks that the data is in the file.
     pub fn check_inside(&self) -> Result<(), OnnxError> {
         if self.is_external {
             return Err(OnnxError::Tensor {

@@ -20,7 +20,7 @@ pub(super) fn cast(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     }))
 }
 
-/// What an element may be on its way.
+/// Intermediate form of an element.
 enum Number {
     Whole(i128),
     Float(f64),

@@ -106,7 +106,7 @@ fn one_of(node: &OperatorNode<'_>, [texts, ints, floats, tensor]: &[&'static str
     }
 }
 
-/// What an unknown category becomes.
+/// Value of an unknown category.
 fn default(node: &OperatorNode<'_>, data_type: DataType) -> Result<Data, LoadError> {
     let text = Bytes::copy_from_slice(node.text("default_string", "_Unused")?.as_bytes());
     let (int, float) = (

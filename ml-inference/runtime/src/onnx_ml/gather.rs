@@ -236,7 +236,7 @@ pub(super) fn slice(node: &OperatorNode<'_>) -> Result<Operator, LoadError> {
     }))
 }
 
-/// The first place and how many there are, of a dimension cut like a Python list.
+/// First place and count of a dimension that is sliced like a Python list.
 fn cut(length: usize, start: i64, end: i64, step: i64) -> Result<(usize, usize), OpError> {
     let length = i64::try_from(length).unwrap_or(i64::MAX);
     let counted = |at: i64| if at < 0 { at.saturating_add(length) } else { at };

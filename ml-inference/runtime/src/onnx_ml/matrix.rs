@@ -55,7 +55,7 @@ impl<T> Matrix<'_, T> {
     }
 }
 
-/// What matrices are made of here.
+/// Number type of matrices.
 trait Real: Element + Copy + Add<Output = Self> + Mul<Output = Self> + AddAssign {
     /// Adds the product of the two to `out`, which is zeros, row after row.
     fn product(left: &Matrix<'_, Self>, right: &Matrix<'_, Self>, out: &mut [Self]);

@@ -1,4 +1,4 @@
-//! One node while its operator is made: its attributes, each of which must be asked for, and what can be wrong with it.
+//! One node while its operator is constructed: its attributes, each of which must be read, and its errors.
 
 use std::cell::RefCell;
 
@@ -8,7 +8,7 @@ use crate::error::LoadError;
 use crate::onnx::{self, Attribute};
 use crate::tensor::{Data, Tensor, TensorError};
 
-/// What runs a node. Inputs that are left out are `None`.
+/// Function that runs a node. Inputs that are left out are `None`.
 pub(super) type Operator = Box<dyn Fn(&[Option<&Tensor>]) -> Outputs + Send + Sync>;
 pub(super) type Outputs = Result<Vec<Tensor>, OpError>;
 
@@ -29,7 +29,7 @@ impl From<TensorError> for OpError {
     }
 }
 
-/// A node of the file, and which of its attributes were asked for.
+/// A node of the file, and the attributes that were read.
 #[derive(Debug)]
 pub(super) struct OperatorNode<'a> {
     proto: &'a onnx::NodeProto<'a>,

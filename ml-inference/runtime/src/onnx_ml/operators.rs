@@ -7,10 +7,10 @@ use crate::error::LoadError;
 /// The domain of the operators of classical machine learning; that of ONNX's own is the empty name.
 const ML: &str = "ai.onnx.ml";
 
-/// Makes what runs a node; some make several operators and are told which.
+/// Constructor of an operator. Some make several, and get its name.
 pub(super) type Make = fn(&str, &OperatorNode<'_>) -> Result<Operator, LoadError>;
 
-/// What makes an operator, or `None` when it is not known.
+/// Constructor of an operator, or `None` when it is not known.
 pub(super) fn find(domain: &str, operator: &str) -> Option<Make> {
     let known = match domain {
         ML => ML_OPERATORS,

@@ -22,7 +22,7 @@ pub(super) const NEWEST_ML_OPSET: i64 = 5;
 
 pub(super) struct Plan {
     pub(super) signature: Signature,
-    /// What is in each slot before a run: the constants.
+    /// Constants: the content of each slot before a run.
     constants: Vec<Option<Tensor>>,
     inputs: Vec<usize>,
     steps: Vec<Step>,
@@ -197,7 +197,7 @@ impl Plan {
         Ok(())
     }
 
-    /// What only folded steps read is of no more use.
+    /// Drops constants that only folded steps read.
     fn forget_unread_constants(&mut self) {
         let mut read = vec![false; self.constants.len()];
         let by_steps = self.steps.iter().flat_map(|step| step.inputs.iter().flatten());

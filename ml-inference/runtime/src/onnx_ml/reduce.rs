@@ -164,7 +164,7 @@ fn result_places(x: &Tensor, reduced: &[bool], keep: bool) -> (Vec<usize>, usize
     (shape, count, places)
 }
 
-/// What a float must be able to do here.
+/// Operations of a float that reductions need.
 trait Float: Element + Copy + PartialOrd + std::ops::Add<Output = Self> + std::ops::Mul<Output = Self> {
     const LEAST: Self;
     const MOST: Self;
@@ -175,7 +175,7 @@ trait Float: Element + Copy + PartialOrd + std::ops::Add<Output = Self> + std::o
     fn ln(self) -> Self;
     /// e to how much this is more than `other`.
     fn exp_above(self, other: Self) -> Self;
-    /// Whether it is a number.
+    /// True for a number, false for NaN.
     fn is_ordered(&self) -> bool;
 
     /// Itself, or zero when it has no end.

@@ -1,4 +1,4 @@
-//! What a program without onnxruntime has in its place.
+//! Stand-in for onnxruntime in a program without it.
 
 use std::io;
 use std::path::Path;

@@ -142,7 +142,7 @@ fn builder(environment: &Environment, signature: &Signature) -> ort::Result<Sess
     Ok(builder)
 }
 
-/// Whether the shapes of inputs are no more than there may be rows in a batch.
+/// True if only the number of rows varies in the shapes of the inputs.
 fn only_rows_are_free(signature: &Signature) -> bool {
     let is_fixed = |dim: &Dim| matches!(dim, Dim::Fixed(_));
     let mut inputs = signature.inputs.iter();

@@ -57,7 +57,7 @@ fn texts(shape: &[usize], values: &[Bytes]) -> Result<SessionInputValue<'static>
     Ok(value.into())
 }
 
-/// What a run gave, in the type that the model declares.
+/// The output of a run, in the type that the model declares.
 pub(super) fn output(spec: &TensorSpec, value: &DynValue) -> Result<Tensor, String> {
     if matches!(value.dtype(), ValueType::Sequence(_)) {
         return probabilities(&spec.labels, value);

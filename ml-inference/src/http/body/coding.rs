@@ -21,7 +21,7 @@ pub(super) enum Coding {
 }
 
 impl Coding {
-    /// What Content-Encoding says; `None` for what is not known, and for several codings one after the other.
+    /// Coding that Content-Encoding names; `None` for an unknown one, and for several codings.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(CONTENT_ENCODING).iter();
         let Some(value) = values.next() else {

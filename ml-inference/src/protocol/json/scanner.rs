@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-/// What a value that is passed over may have around and in it.
+/// Nesting limit of values that are skipped.
 const DEEPEST: usize = 64;
 
 /// Reads from a text and stands at one of its bytes. A copy goes its own way from there.
@@ -20,7 +20,7 @@ pub(in crate::protocol) struct Scanner<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::protocol) struct Number<'a> {
     pub(in crate::protocol) text: &'a str,
-    /// Whether it has neither a fraction nor an exponent.
+    /// True without a fraction and an exponent.
     pub(in crate::protocol) is_whole: bool,
 }
 
@@ -77,13 +77,13 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
-    /// Whether nothing but white space is left.
+    /// True if only white space is left.
     pub(in crate::protocol) fn is_at_end(&mut self) -> bool {
         self.skip_space();
         self.at == self.text.len()
     }
 
-    /// What the next value is, by its first byte.
+    /// Kind of the next value, by its first byte.
     #[inline]
     pub(in crate::protocol) fn peek(&mut self) -> Result<JsonKind, SyntaxError> {
         self.skip_space();
@@ -382,7 +382,7 @@ mod tests {
         Ok(scanner.is_at_end())
     }
 
-    /// Whether all of `text` is one value.
+    /// True if all of `text` is one value.
     fn is_json(text: &[u8]) -> bool {
         skipped(text) == Ok(true)
     }

@@ -26,10 +26,10 @@ pub(in crate::protocol) const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A value in a message is cut here.
+/// Length limit of a value in a message.
 const LONGEST_SHOWN: usize = 256;
 
-/// Why a value is no tensor of the type that is asked for, in the words of TensorFlow Serving where it has some.
+/// Error of a value that is no tensor of the requested type, in the words of TensorFlow Serving where it has some.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     #[error(transparent)]
@@ -93,16 +93,16 @@ pub(in crate::protocol) struct FaultPlace {
 pub(in crate::protocol) struct Rules {
     /// How a message names a type.
     pub(in crate::protocol) type_name: fn(DataType) -> &'static str,
-    /// Whether a whole number becomes the nearest float, as a decimal number does, or must be one that the float can be exactly.
+    /// True if a whole number becomes the nearest float, as a decimal number does; false if the float must hold it exactly.
     pub(in crate::protocol) rounds_whole_numbers: bool,
-    /// Whether NaN and Infinity are numbers.
+    /// True if NaN and Infinity are accepted.
     pub(in crate::protocol) takes_words: bool,
     pub(in crate::protocol) takes_empty_lists: bool,
     /// How deep lists may be nested.
     pub(in crate::protocol) most_lists: usize,
 }
 
-/// How much memory a request's elements may take, and how much of it is left.
+/// Memory limit for the elements of a request, and the rest of it.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::protocol) struct MemoryBudget {
     limit: usize,
@@ -157,7 +157,7 @@ pub(in crate::protocol) fn solve(dims: &[Dim], count: usize) -> Option<Vec<usize
     Some(dims.iter().map(length).collect())
 }
 
-/// What is known of a value's shape while it is read.
+/// The known part of a value's shape while it is read.
 #[derive(Default)]
 struct Nest {
     /// Known at each level once the first list there has ended.
@@ -333,7 +333,7 @@ impl<'b> TensorReader<'b> {
         }
     }
 
-    /// Whether the next value is an object of named values, and not one that stands for bytes.
+    /// True if the next value is an object of named values, not one that stands for bytes.
     pub(in crate::protocol) fn is_named(&self) -> Result<bool, SyntaxError> {
         let mut ahead = self.scanner;
         Ok(ahead.peek()? == JsonKind::Object && base64_text(&mut ahead)?.is_none())
@@ -400,7 +400,7 @@ macro_rules! float {
 
 float!(f32, f64);
 
-/// Whether `value` is what `number` says, as near as it has to be.
+/// True if `value` represents `number` as the rules demand.
 fn is_faithful<T: Float>(number: Number<'_>, value: T, rules: Rules) -> bool {
     if !value.is_finite() {
         return rules.takes_words && number.text.ends_with(char::is_alphabetic);

@@ -13,7 +13,7 @@ use super::tensor_reader::{BASE64, BASE64_KEY};
 #[derive(Debug, Clone, Copy)]
 pub(in crate::protocol) struct Style {
     separator: &'static [u8],
-    /// Whether bytes are written as `{"b64": "…"}`, and not as a string.
+    /// Bytes are written as `{"b64": "…"}` instead of a string.
     base64: bool,
 }
 

@@ -14,7 +14,7 @@ pub(super) const FEATURES: &str = "features";
 /// From here on 64-bit floats stand for more than one whole number each.
 const FIRST_INEXACT: f64 = 9_007_199_254_740_992.0;
 
-/// A member's name in an error message is cut here.
+/// Length limit of a member's name in an error message.
 const LONGEST_NAME_SHOWN: usize = 64;
 
 /// Numbers only. Whole numbers beyond 2^53 become the nearest float, as in every JSON reader that has only doubles.
@@ -57,7 +57,7 @@ impl<'b> Document<'b> {
         let kind = scanner.peek().map_err(broken)?;
         if kind != JsonKind::Object {
             let offset = scanner.offset();
-            // What only begins like another value is no JSON at all.
+            // A word that only begins like a value is broken JSON.
             scanner.skip().map_err(broken)?;
             let expected = format!("an object with `{INSTANCES}` or `{FEATURES}`");
             return Err(self.refuse(None, format!("expected {expected}, found {}", describe(kind)), offset));
@@ -179,8 +179,8 @@ impl<'b> Document<'b> {
     }
 }
 
-/// Whether the word that is no JSON is one of those that stand for a number JSON cannot write (RFC 8259, section 6), as
-/// Python writes them and others do.
+/// True if the invalid word is a spelling of NaN or Infinity, which JSON does not have (RFC 8259, section 6): Python and others
+/// write them.
 fn names_no_number(text: &[u8], offset: usize) -> bool {
     let (before, after) = text.split_at(offset.min(text.len()));
     let is_word = |byte: &&u8| byte.is_ascii_alphabetic();

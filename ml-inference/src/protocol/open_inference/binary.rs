@@ -19,7 +19,7 @@ pub(super) enum BinaryError {
     Text { element: usize },
 }
 
-/// What an element of a fixed size takes; `None` for texts.
+/// Size of one element; `None` for texts.
 pub(super) fn fixed_size(data_type: DataType) -> Option<usize> {
     match data_type {
         DataType::Bool | DataType::Uint8 | DataType::Int8 => Some(1),

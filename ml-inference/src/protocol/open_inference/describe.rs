@@ -1,4 +1,4 @@
-//! What is told about the server and its models.
+//! Descriptions of the server and its models.
 
 use bytes::Bytes;
 use model_runtime::tensor::DataType;
@@ -32,7 +32,7 @@ pub fn model_ready(name: &str) -> Bytes {
     line(&json!({ "name": name, "ready": true }))
 }
 
-/// What a model takes and gives, and which of its versions can be asked.
+/// Metadata: a model's inputs and outputs, and its available versions.
 pub fn metadata(name: &str, servable: &Servable, runtime: &dyn ModelRuntime) -> Bytes {
     let signature = runtime.signature();
     let available = servable.versions.iter().filter(|version| version.loaded.is_some());

@@ -1,4 +1,4 @@
-//! What is wrong with a request.
+//! Errors of a request.
 
 use model_runtime::InputMismatch;
 
@@ -6,7 +6,7 @@ use super::super::json::scanner::SyntaxError;
 use super::super::json::tensor_reader::ReadError;
 use super::binary::HEADER_LENGTH;
 
-/// What is wrong with a request. It is always the client's mistake.
+/// Error of a request, always the client's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("broken JSON: {0}")]

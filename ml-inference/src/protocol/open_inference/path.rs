@@ -2,7 +2,7 @@
 
 use super::super::model_ref::{ModelRef, ModelRefError, RawModelRef, VersionSpec};
 
-/// What a path asks for.
+/// A parsed path of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Call {
     Server,
@@ -10,7 +10,7 @@ pub(crate) enum Call {
     Ready,
     Model(Result<ModelRef, ModelRefError>),
     ModelReady(Result<ModelRef, ModelRefError>),
-    /// Of one model, or of all.
+    /// Statistics of one model, or of all.
     Statistics(Option<Result<ModelRef, ModelRefError>>),
     Infer(Result<ModelRef, ModelRefError>),
     Config(Result<ModelRef, ModelRefError>),
@@ -68,7 +68,7 @@ fn call(rest: &str) -> Option<Call> {
     segments.next().is_none().then_some(call)
 }
 
-/// What is to be done with a model as a whole.
+/// Load or unload of a model.
 fn control(rest: &str) -> Option<Call> {
     let (model, verb) = rest.split_once('/').filter(|(model, _)| !model.is_empty())?;
     let version = VersionSpec::Latest;

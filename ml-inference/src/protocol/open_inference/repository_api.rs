@@ -5,7 +5,7 @@ use super::super::json::tensor_reader::shorten;
 use super::error::Error;
 use super::request::members::{expected, read_truth};
 
-/// Reads the body of `index`: whether only what is ready is asked for.
+/// Body of `index`: true if only ready versions are requested.
 pub fn parse_index(body: &[u8]) -> Result<bool, Error> {
     let mut scanner = Scanner::of_bytes(body)?;
     if scanner.is_at_end() {

@@ -1,4 +1,4 @@
-//! What a model's outputs look like to the client.
+//! Response bodies made of a model's outputs.
 
 use bytes::Bytes;
 use model_runtime::tensor::{Data, DataType, Tensor};
@@ -92,7 +92,7 @@ fn style(spec: &TensorSpec, output: &Tensor) -> Style {
     COMPACT.with_base64(is_binary)
 }
 
-/// What `:classify` and `:regress` show of a model.
+/// The task of `:classify` and `:regress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Task {
     verb: Verb,

@@ -1,4 +1,4 @@
-//! What is told about a model: where its versions stand, and what it takes and gives.
+//! Descriptions of a model: the state of its versions, its inputs and outputs.
 
 use bytes::Bytes;
 use model_runtime::{Signature, TensorSpec};
@@ -9,7 +9,7 @@ use super::document::SIGNATURE;
 use super::error::Error;
 use crate::catalog::{Choice, Servable, Version};
 
-/// Where the versions of a model stand that are asked for, the newest first.
+/// State of the requested versions of a model, the newest first.
 pub fn status(target: &ModelRef, servable: Option<&Servable>) -> Result<Bytes, Error> {
     let model = &target.model;
     let no_versions = || Error::NoVersions { model: model.clone() };
@@ -54,7 +54,7 @@ fn version_status(version: &Version) -> Value {
     })
 }
 
-/// What the model takes and gives.
+/// Metadata: the model's inputs and outputs.
 pub fn metadata(name: &str, version: u64, signature: &Signature) -> Bytes {
     let described = json!({
         "inputs": tensors(&signature.inputs),

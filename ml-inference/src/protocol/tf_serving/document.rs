@@ -1,4 +1,4 @@
-//! What the bodies of all calls have in common: an object, and the name of the signature that is meant.
+//! The part that all request bodies share: an object, and the name of the signature.
 
 use bytes::Bytes;
 use model_runtime::tensor::{DataType, MAX_RANK};

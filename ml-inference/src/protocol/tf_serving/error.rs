@@ -5,7 +5,7 @@ use super::super::json::tensor_reader::{ReadError, shorten};
 use super::super::model_ref::{ModelRef, ModelRefError};
 use crate::catalog::{Choice, FindError};
 
-/// What is wrong with a request.
+/// Errors of a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("Malformed request: {method} {path}")]

@@ -72,7 +72,7 @@ struct Feature<'s> {
     examples: usize,
     /// How many values each example has.
     length: Option<usize>,
-    /// What an example has that does not say.
+    /// Value for examples that do not have the feature.
     context: Option<Data>,
 }
 

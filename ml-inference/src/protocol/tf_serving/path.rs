@@ -11,7 +11,7 @@ pub enum Verb {
     Regress,
 }
 
-/// What a path asks for.
+/// A parsed path of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Call {
     Run(Verb, Result<ModelRef, ModelRefError>),

@@ -74,7 +74,7 @@ struct Column<'s> {
     spec: &'s TensorSpec,
     data: Data,
     rows: usize,
-    /// Of every row.
+    /// Shape of every row.
     shape: Option<Shape>,
 }
 

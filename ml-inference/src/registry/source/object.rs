@@ -1,4 +1,4 @@
-//! What is asked of a registry, and an object as it comes.
+//! Requests to a registry, and an object as it arrives.
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 
 use super::super::error::root_cause;
 
-/// What is asked for.
+/// Part of an object that is requested.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::registry) enum Want<'a> {
     Whole,
@@ -31,9 +31,9 @@ pub(in crate::registry) enum Got {
 }
 
 pub(in crate::registry) struct Object {
-    /// Where the body begins; 0 also when more was asked for.
+    /// Offset of the body; 0 also when a later part was requested.
     pub(in crate::registry) offset: u64,
-    /// Of the whole object, where it is known.
+    /// Size of the whole object, where it is known.
     pub(in crate::registry) size: Option<u64>,
     /// A strong one, which two different contents do not share.
     pub(in crate::registry) etag: Option<String>,

@@ -134,7 +134,7 @@ impl HttpService for OurClient {
     }
 }
 
-/// Of which kind does not matter, as the store does not try again.
+/// Error for the store. Its kind does not matter, as the store does not retry.
 fn failed(error: &reqwest::Error) -> HttpError {
     HttpError::new(HttpErrorKind::Unknown, NoAnswer(root_cause(error)))
 }
@@ -147,7 +147,7 @@ const LARGEST_REFUSAL: usize = 16 * 1024;
 const LONGEST_CODE: usize = 64;
 const IN_ANOTHER_REGION: &str = "the bucket seems to be in another region: AWS_REGION";
 
-/// What the server answered in place of an object.
+/// The server's answer in place of an object.
 #[derive(Debug, thiserror::Error)]
 #[error("{status} {detail}")]
 struct Refusal {
@@ -155,7 +155,7 @@ struct Refusal {
     detail: String,
 }
 
-/// What our client made of the answer, out of the errors that were put around it since.
+/// The client's refusal inside the store's error.
 fn refusal(error: &StoreError) -> Option<&Refusal> {
     let mut cause: &(dyn StdError + 'static) = error;
     loop {

@@ -104,7 +104,7 @@ impl Scene {
         states(&self.tracker.servable())
     }
 
-    /// What changed counts when two looks saw the same.
+    /// Two scans: a change counts when both see the same.
     fn look(&mut self) -> Vec<(u64, VersionState)> {
         self.look_once();
         self.look_once()
@@ -431,7 +431,7 @@ fn load_ordered(tracker: &mut Tracker, metrics: &Metrics) -> usize {
 
 proptest! {
     /// Whatever happens in whatever order: what serves goes only for its like, on request, or with its file; what is
-    /// unloaded stays so; and who asks for a model is told the truth.
+    /// unloaded stays so; and a load request returns the truth.
     #[test]
     fn nothing_that_serves_is_lost(policy in policy(), steps in prop::collection::vec(step(), 0..40)) {
         let config = ScannedFile { path: "config.yaml".into(), stamp: FileStamp::numbered(u64::MAX) };

@@ -3,7 +3,7 @@
 use crate::error::LoadError;
 use crate::onnx_ml::node::OperatorNode;
 
-/// What is made of the weights that a row collects for one target.
+/// Aggregation of the weights that a row collects for one target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Aggregate {
     Sum,

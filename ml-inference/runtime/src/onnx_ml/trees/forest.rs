@@ -21,7 +21,7 @@ pub(super) struct TreeNode<T> {
     pub(super) feature: u32,
     /// The place of the child for when the test holds; a leaf's is the place before its own.
     pub(super) next: u32,
-    /// Of a branch its test, of a leaf its number.
+    /// Test of a branch, number of a leaf.
     pub(super) payload: u32,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Forest<T> {
     pub(super) targets: usize,
 }
 
-/// What leaves vote for, by the number of the leaf.
+/// Votes by the number of the leaf.
 #[derive(Debug)]
 pub(super) enum Leaves<T> {
     /// Every leaf has one weight for each target, in their order.

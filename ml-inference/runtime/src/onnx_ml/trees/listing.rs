@@ -1,5 +1,5 @@
-//! What a file says of a forest: lists in which nodes, children and votes name one another by number. All of it is checked
-//! here: that every number points somewhere, and that what hangs together is a tree.
+//! The forest of a file: lists in which nodes, children and votes refer to one another by number. All of it is validated here:
+//! every number refers to an entry, and connected nodes are a tree.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -27,7 +27,7 @@ pub(super) enum Plain<T> {
         test: Test,
         feature: u32,
         threshold: T,
-        /// Whether a missing number (NaN) goes where a true test leads.
+        /// True if a missing number (NaN) takes the branch of a true test.
         missing_is_true: bool,
         on_true: usize,
         on_false: usize,
@@ -45,7 +45,7 @@ pub(super) struct Trees<T> {
     pub(super) roots: Vec<usize>,
 }
 
-/// What the attributes of votes are called.
+/// Names of the attributes of votes.
 pub(super) struct Names {
     ids: &'static str,
     nodes: &'static str,

@@ -4,7 +4,7 @@ use std::ops::{Add, Div, Sub};
 
 use crate::tensor::Element;
 
-/// What thresholds and weights are made of.
+/// Number type of thresholds and weights.
 pub(super) trait Number:
     Element + Copy + PartialOrd + Into<f64> + Add<Output = Self> + Sub<Output = Self> + Div<Output = Self>
 {

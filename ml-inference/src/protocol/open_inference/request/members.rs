@@ -12,9 +12,9 @@ const LONGEST_ID: usize = 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Requested {
-    /// Which of the model's outputs it is.
+    /// Index of the output in the model's signature.
     pub index: usize,
-    /// Whether it is given as bytes behind the JSON.
+    /// True for bytes behind the JSON.
     pub is_binary: bool,
 }
 
@@ -298,7 +298,7 @@ fn read_parameters(scanner: &mut Scanner<'_>, field: &str) -> Result<Parameters,
     Ok(parameters)
 }
 
-/// The outputs that are asked for, and whether each is wanted as bytes.
+/// The requested outputs, each with its own choice of bytes.
 fn read_outputs(scanner: &mut Scanner<'_>, signature: &Signature) -> Result<Vec<(usize, Option<bool>)>, Error> {
     let mut outputs: Vec<(usize, Option<bool>)> = Vec::new();
     let mut more = open_list(scanner, "outputs")?;
