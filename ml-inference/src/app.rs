@@ -24,16 +24,14 @@ use shared::lifecycle::{DrainTimes, Drained, Lifecycle, Phase, Signals, drain};
 use shared::main_thread;
 use shared::reload::{Progress, Reloader};
 use shared::serve::{self, BindError, ConnectionMetrics, Listeners};
-use shared::telemetry::logging;
 use tokio::sync::watch;
-use tracing::level_filters::LevelFilter;
 use tracing::{info, warn};
 
 use crate::catalog::{Catalog, Published};
 use crate::config::{self, Config};
 use crate::engine::Compute;
 use crate::engine::{Engine, LoadedModel};
-use crate::http::admin::{self, Admin, Followed};
+use crate::http::admin::{self, Admin, Followed, ModelAdmin};
 use crate::http::{self, ServiceState};
 use crate::metrics::Metrics;
 use crate::middleware::Identity;
@@ -71,7 +69,7 @@ pub fn run(config: Config, reloader: Reloader<Config>) -> ExitCode {
         complain(&format!("cannot start again without onnxruntime's telemetry: {error}"));
         return ExitCode::FAILURE;
     }
-    main_thread::run(config.logging, serve(config, reloader))
+    main_thread::run(config.service.logging, serve(config, reloader))
 }
 
 async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, AppError> {
@@ -79,8 +77,8 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
     let mut signals = Signals::install().map_err(AppError::Signals)?;
     info!(
         service = config.service_name,
-        pod = config.pod_name,
-        environment = config.environment,
+        pod = config.service.pod_name,
+        environment = config.service.environment,
         workers = config.workers,
         threads_per_run = config.threads_per_run,
         batch_size = config.limits.run.batch_size,
@@ -123,7 +121,7 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
     };
     let mut workers = serve::spawn(
         listeners,
-        config.connections,
+        config.service.connections,
         &lifecycle.watch(),
         &metrics.connections,
         make_worker,
@@ -136,25 +134,25 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
     let (registry, followed) = follow_registry(&config, &metrics, catalog, watcher.as_ref()).unzip();
     let reloads = Arc::new(Progress::default());
     let admin = Admin {
-        state: Arc::clone(&state),
-        commands: watcher.as_ref().map(Watcher::commands),
-        registry: followed,
-        reloads: Arc::clone(&reloads),
-        pod_name: config.pod_name.clone(),
-        environment: config.environment.clone(),
+        service: ModelAdmin {
+            state: Arc::clone(&state),
+            commands: watcher.as_ref().map(Watcher::commands),
+            registry: followed,
+        },
+        version: env!("CARGO_PKG_VERSION"),
+        pod_name: config.service.pod_name.clone(),
+        environment: config.service.environment.clone(),
         workers: config.workers,
         started,
+        phase: lifecycle.watch(),
+        registry: metrics.registry.clone(),
+        reloads: Arc::clone(&reloads),
     };
     let admin_lifecycle = admin_listener.map(|listener| serve_admin(admin, listener, &config, identity));
     // Its end would be the listener's.
     let _admin_lifecycle = admin_lifecycle.transpose()?;
-    let drain_times = Rc::new(Cell::new(config.drain));
-    let apply = apply_settings(
-        config.logging.level,
-        Arc::clone(&state),
-        Rc::clone(&drain_times),
-        registry,
-    );
+    let drain_times = Rc::new(Cell::new(config.service.drain));
+    let apply = apply_settings(Arc::clone(&state), Rc::clone(&drain_times), registry);
     tokio::task::spawn_local(reloader.follow(metrics.reloads.clone(), reloads, apply));
 
     let signal = tokio::select! {
@@ -259,7 +257,7 @@ fn serve_admin(
     identity: Identity,
 ) -> prometheus::Result<Lifecycle> {
     info!(address = %listeners.address, "admin listening");
-    let metrics = ConnectionMetrics::register(&admin.state.metrics.registry, "ml_inference_admin")?;
+    let metrics = ConnectionMetrics::register(&admin.registry, "ml_inference_admin")?;
     let lifecycle = Lifecycle::default();
     let admin = Arc::new(admin);
     let make_service = move |peer, _takeover| {
@@ -268,27 +266,29 @@ fn serve_admin(
             let admin = Arc::clone(&asked);
             async move { admin::answer(&admin, request).await }
         };
-        stack::service(Arc::clone(&admin.state), identity.clone(), peer, answer)
+        stack::service(Arc::clone(&admin.service.state), identity.clone(), peer, answer)
     };
-    serve::spawn_local(listeners, config.connections, lifecycle.watch(), &metrics, make_service);
+    serve::spawn_local(
+        listeners,
+        config.service.connections,
+        lifecycle.watch(),
+        &metrics,
+        make_service,
+    );
     Ok(lifecycle)
 }
 
 /// Applies live settings that changed.
 fn apply_settings(
-    mut level: LevelFilter,
     state: Arc<ServiceState>,
     drain_times: Rc<Cell<DrainTimes>>,
     registry: Option<watch::Sender<registry::RegistrySettings>>,
 ) -> impl AsyncFnMut(Config) -> Result<(), Infallible> {
     async move |config| {
         state.limit(config.limits);
-        drain_times.set(config.drain);
+        drain_times.set(config.service.drain);
         if let (Some(settings_sender), Some(settings)) = (&registry, config.registry) {
             registry::RegistrySettings::renew(settings_sender, settings);
-        }
-        if std::mem::replace(&mut level, config.logging.level) != level {
-            logging::set_level(level);
         }
         Ok(())
     }

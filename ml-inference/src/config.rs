@@ -9,11 +9,8 @@ use model_runtime::onnxruntime::IS_BUILT_IN;
 use shared::cli::Program;
 use shared::config::scalar::{BYTES, NAME, SECONDS};
 use shared::config::{Scalar, Setting, Settings, units};
-use shared::lifecycle::{self, DrainTimes};
-use shared::reload::RELOAD_INTERVAL;
-use shared::serve::{self, ConnectionLimits};
-use shared::service_settings;
-use shared::telemetry::logging::{self, Logging};
+use shared::serve;
+use shared::service_settings::{self, ServiceSettings};
 
 use crate::engine::RunLimits;
 use crate::model::BuiltIn;
@@ -148,7 +145,7 @@ const REQUEST_TIMEOUT: Setting = Setting {
     description: "longest time a request's body may take to arrive; later ones are answered 408",
     ..service_settings::REQUEST_TIMEOUT
 };
-pub const SETTINGS: &[Setting] = &[
+const OWN: &[Setting] = &[
     BIND_ADDRESS,
     SERVICE_PORT,
     ADMIN_ADDRESS,
@@ -167,26 +164,6 @@ pub const SETTINGS: &[Setting] = &[
     MAX_BODY_BYTES,
     MAX_RESPONSE_BYTES,
     REQUEST_TIMEOUT,
-    service_settings::ENVIRONMENT,
-    logging::LOG_LEVEL,
-    logging::LOG_FORMAT,
-    serve::KEEPALIVE_TIMEOUT,
-    serve::MAX_CONNECTIONS,
-    serve::HEADER_TIMEOUT,
-    serve::SEND_TIMEOUT,
-    serve::MAX_HEADER_BYTES,
-    serve::MAX_REQUEST_LINE_BYTES,
-    serve::MAX_HEADER_LINE_BYTES,
-    serve::MAX_HEADERS,
-    serve::HTTP2_MAX_STREAMS,
-    serve::HTTP2_STREAM_WINDOW_BYTES,
-    serve::HTTP2_CONNECTION_WINDOW_BYTES,
-    serve::HTTP2_PING_INTERVAL,
-    serve::HTTP2_PING_TIMEOUT,
-    lifecycle::DRAIN_WINDOW,
-    lifecycle::DRAIN_TIMEOUT,
-    RELOAD_INTERVAL,
-    service_settings::POD_NAME,
     settings::MODEL_URI,
     settings::REGISTRY_INTERVAL,
     settings::REGISTRY_TIMEOUT,
@@ -198,18 +175,17 @@ pub const SETTINGS: &[Setting] = &[
     settings::REGISTRY_PASSWORD,
 ];
 
-/// Pod name when neither POD_NAME nor the kernel gives one.
-const NAMELESS: &str = "unknown";
-const LONGEST_NAME: usize = 63;
-const LONGEST_POD_NAME: usize = 253;
+/// Every setting, in the order of `--help`.
+pub const SETTINGS: &[Setting] = &service_settings::following::<{ OWN.len() + service_settings::SETTINGS.len() }>(OWN);
+
+const LONGEST_SERVICE_NAME: usize = 63;
 
 #[derive(Debug)]
 pub struct Config {
     pub address: SocketAddr,
     pub admin: Option<SocketAddr>,
     pub service_name: String,
-    pub pod_name: String,
-    pub environment: String,
+    pub service: ServiceSettings,
     /// Name of the model that answers the lab's protocol.
     pub served: String,
     /// That model, when it is part of the program.
@@ -221,9 +197,6 @@ pub struct Config {
     /// For runtimes that have threads of their own; the built-in models do not.
     pub threads_per_run: usize,
     pub limits: Limits,
-    pub connections: ConnectionLimits,
-    pub drain: DrainTimes,
-    pub logging: Logging,
     /// Without MODEL_URI there is none.
     pub registry: Option<registry::RegistrySettings>,
 }
@@ -257,10 +230,6 @@ pub fn parse(settings: &mut Settings) -> Config {
     let address = SocketAddr::new(ip, port);
     let cpus = serve::usable_cpus();
     let most_runs = settings.get(&INTER_OP_PARALLELISM, units::number);
-    let pod_name = settings.get(&service_settings::POD_NAME, |text| match text {
-        "" => Some(None),
-        name => units::name(name, LONGEST_POD_NAME).map(Some),
-    });
     let served = settings.get(&MODEL_NAME, |text| check_name(text).is_ok().then(|| text.to_owned()));
     let built_in = BuiltIn::parse(&served);
     let models = models(settings);
@@ -275,9 +244,8 @@ pub fn parse(settings: &mut Settings) -> Config {
     Config {
         address,
         admin: admin(settings, address),
-        service_name: settings.get(&SERVICE_NAME, |text| units::name(text, LONGEST_NAME)),
-        pod_name: pod_name.or_else(host_name).unwrap_or_else(|| NAMELESS.to_owned()),
-        environment: settings.get(&service_settings::ENVIRONMENT, |text| units::name(text, LONGEST_NAME)),
+        service_name: settings.get(&SERVICE_NAME, |text| units::name(text, LONGEST_SERVICE_NAME)),
+        service: ServiceSettings::from_settings(settings),
         served,
         built_in,
         model_version: settings.get(&MODEL_VERSION, ModelVersion::parse),
@@ -293,12 +261,6 @@ pub fn parse(settings: &mut Settings) -> Config {
             max_body_bytes: settings.get(&MAX_BODY_BYTES, units::bytes),
             request_timeout: settings.get(&REQUEST_TIMEOUT, units::seconds),
         },
-        connections: ConnectionLimits::from_settings(settings),
-        drain: DrainTimes {
-            window: settings.get(&lifecycle::DRAIN_WINDOW, units::seconds),
-            timeout: settings.get(&lifecycle::DRAIN_TIMEOUT, units::seconds),
-        },
-        logging: Logging::from_settings(settings),
         registry,
     }
 }
@@ -381,12 +343,6 @@ fn workers(most_runs: usize, cpus: usize) -> usize {
         0 => cpus,
         most_runs => most_runs.min(cpus),
     }
-}
-
-/// From the kernel rather than `$HOSTNAME`, which is a habit of shells and may be set to anything.
-fn host_name() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    units::name(text.trim_end(), LONGEST_POD_NAME)
 }
 
 #[cfg(test)]

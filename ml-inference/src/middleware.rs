@@ -1,11 +1,9 @@
 //! The layers around every request, one concern a file. The stack gives their order and the reasons.
 
 mod access_log;
-mod catch_panic;
 mod context;
 mod identity;
 
 pub use access_log::AccessLogLayer;
-pub use catch_panic::CatchPanicLayer;
 pub use context::ContextLayer;
 pub use identity::Identity;

@@ -27,6 +27,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use shared::backoff::{Backoff, jittered};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -71,7 +72,7 @@ impl Registry {
 
     /// Pulls for as long as the process runs. New `settings` are taken up at the next pull, and end the wait for it.
     pub async fn follow(mut self, mut settings: watch::Receiver<RegistrySettings>) {
-        let mut failures = 0;
+        let mut backoff = Backoff::new(SHORTEST_PAUSE);
         let mut warned = false;
         loop {
             let current = settings.borrow_and_update().clone();
@@ -79,18 +80,16 @@ impl Registry {
                 warned = true;
                 warn!(registry = %current.location, "REGISTRY_PASSWORD is sent unencrypted over http://");
             }
-            let pause = match self.pull_and_report(&current).await {
-                End::Current => {
-                    failures = 0;
-                    (!current.interval.is_zero()).then(|| jittered(current.interval, 0.9))
-                }
-                End::BrokeOff => {
-                    failures = 1;
-                    Some(pause_after(failures, current.interval))
-                }
-                End::Failed => {
-                    failures += 1;
-                    Some(pause_after(failures, current.interval))
+            let end = self.pull_and_report(&current).await;
+            if end != End::Failed {
+                backoff.reset();
+            }
+            let polls = !current.interval.is_zero();
+            let pause = match end {
+                End::Current => polls.then(|| jittered(current.interval, 0.9)),
+                End::BrokeOff | End::Failed => {
+                    let longest = if polls { current.interval } else { LONGEST_PAUSE };
+                    Some(jittered(backoff.pause(longest), 0.5))
                 }
             };
             wait(pause, &mut settings).await;
@@ -160,6 +159,7 @@ impl Registry {
 }
 
 /// How a pull ended, for the pause after it.
+#[derive(PartialEq, Eq)]
 enum End {
     /// All that is wanted is there.
     Current,
@@ -185,38 +185,5 @@ async fn wait(pause: Option<Duration>, settings: &mut watch::Receiver<RegistrySe
     tokio::select! {
         () = over => {}
         () = renewed => {}
-    }
-}
-
-/// Doubled with each failure in a row, to the interval at most.
-fn pause_after(failures: u32, interval: Duration) -> Duration {
-    let longest = match interval.is_zero() {
-        true => LONGEST_PAUSE,
-        false => interval,
-    };
-    let doubled = SHORTEST_PAUSE.saturating_mul(1 << (failures - 1).min(16));
-    jittered(doubled.min(longest), 0.5)
-}
-
-/// Between `least` of `pause` and all of it, so that replicas do not ask in step.
-fn jittered(pause: Duration, least: f64) -> Duration {
-    pause.mul_f64(least + fastrand::f64() * (1.0 - least))
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn pauses_grow_to_the_interval(failures in 1_u32..100, interval in 0_u64..3600) {
-            let pause = pause_after(failures, Duration::from_secs(interval));
-            let longest = if interval == 0 { LONGEST_PAUSE } else { Duration::from_secs(interval) };
-            prop_assert!(pause <= longest);
-            let expected = Duration::from_secs(1 << (failures - 1).min(16)).min(longest);
-            prop_assert!(pause >= expected / 2);
-        }
     }
 }

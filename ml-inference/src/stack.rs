@@ -11,10 +11,11 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
+use shared::serve::CatchPanicLayer;
 use tower::{ServiceBuilder, service_fn};
 
 use crate::http::{ParsedRequest, ResponseBody, ServiceState};
-use crate::middleware::{AccessLogLayer, CatchPanicLayer, ContextLayer, Identity};
+use crate::middleware::{AccessLogLayer, ContextLayer, Identity};
 
 /// The service of one connection, whose requests `answer` answers.
 pub fn service<A>(

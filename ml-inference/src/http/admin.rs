@@ -3,22 +3,22 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::Response;
 use http::request::Parts;
 use http_body::Body;
 use jiff::Timestamp;
-use serde_json::{Value, json};
-use shared::reload::Progress;
+use serde_json::{Map, Value, json};
+use shared::admin::ServiceStatus;
+use shared::problem::Problem;
 use tokio::sync::watch;
 use tracing::error;
 
 use super::context::ParsedRequest;
 use super::error::{Dialect, RequestError, check};
-use super::path::{ParsedPath, Probe};
-use super::response::{ResponseBody, json};
+use super::path::ParsedPath;
+use super::response::ResponseBody;
 use super::state::ServiceState;
 use super::{body, open_inference, probes};
 use crate::catalog::{Servable, Version};
@@ -26,18 +26,16 @@ use crate::protocol::open_inference::{self as protocol, Call};
 use crate::registry::{self, Location};
 use crate::repository::{CommandError, Commands};
 
-/// State of the admin listener.
+/// State of the admin listener: what every service has, and the models.
+pub type Admin = shared::admin::Admin<ModelAdmin>;
+
+/// The part of the admin listener that other services do not have.
 #[derive(Debug)]
-pub struct Admin {
+pub struct ModelAdmin {
     pub state: Arc<ServiceState>,
     /// Without MODELS_DIR there is none.
     pub commands: Option<Commands>,
     pub registry: Option<Followed>,
-    pub reloads: Arc<Progress>,
-    pub pod_name: String,
-    pub environment: String,
-    pub workers: usize,
-    pub started: Instant,
 }
 
 /// The registry that a model is pulled from.
@@ -59,40 +57,48 @@ where
         _ => Dialect::Problem,
     };
     let answered = match check(path.route(), &head.method) {
-        Ok(()) => admin.answer(path, &head, body).await,
+        Ok(()) => answer_allowed(admin, path, &head, body).await,
         Err(RequestError::UnknownPath) => Err(RequestError::UnknownAdminPath),
         Err(wrong_method) => Err(wrong_method),
     };
     answered.unwrap_or_else(|error| error.into_response(dialect))
 }
 
-impl Admin {
-    async fn answer<B>(&self, path: ParsedPath, head: &Parts, body: B) -> Result<Response<ResponseBody>, RequestError>
-    where
-        B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
-    {
-        let state = &self.state;
-        match path {
-            ParsedPath::Probe(probe @ (Probe::Livez | Probe::Readyz | Probe::Metrics)) => probes::answer(state, probe),
-            ParsedPath::Status => Ok(json(format!("{:#}\n", self.status()))),
-            ParsedPath::OpenInference(Call::Server) => Ok(open_inference::server(state, true)),
-            ParsedPath::OpenInference(Call::Load(model)) => {
-                protocol::parse_load(&self.read(head, body).await?)?;
-                self.load(open_inference::named(model)?.model).await
-            }
-            ParsedPath::OpenInference(Call::Unload(model)) => {
-                protocol::parse_unload(&self.read(head, body).await?)?;
-                self.unload(open_inference::named(model)?.model).await
-            }
-            ParsedPath::OpenInference(Call::Infer(_))
-            | ParsedPath::Probe(Probe::Health)
-            | ParsedPath::Lab(_)
-            | ParsedPath::TfServing(_)
-            | ParsedPath::Unknown => Err(RequestError::UnknownAdminPath),
-            ParsedPath::OpenInference(call) => open_inference::answer(state, call, head, body).await,
-        }
+/// Answers a request whose path has its method.
+async fn answer_allowed<B>(
+    admin: &Admin,
+    path: ParsedPath,
+    head: &Parts,
+    body: B,
+) -> Result<Response<ResponseBody>, RequestError>
+where
+    B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
+{
+    if let Some(answer) = admin.answer(&head.method, head.uri.path()) {
+        return Ok(answer);
     }
+    let models = &admin.service;
+    match path {
+        ParsedPath::OpenInference(Call::Server) => Ok(open_inference::server(&models.state, true)),
+        ParsedPath::OpenInference(Call::Load(model)) => {
+            protocol::parse_load(&models.read(head, body).await?)?;
+            models.load(open_inference::named(model)?.model).await
+        }
+        ParsedPath::OpenInference(Call::Unload(model)) => {
+            protocol::parse_unload(&models.read(head, body).await?)?;
+            models.unload(open_inference::named(model)?.model).await
+        }
+        ParsedPath::OpenInference(Call::Infer(_))
+        | ParsedPath::Probe(_)
+        | ParsedPath::Status
+        | ParsedPath::Lab(_)
+        | ParsedPath::TfServing(_)
+        | ParsedPath::Unknown => Err(RequestError::UnknownAdminPath),
+        ParsedPath::OpenInference(call) => open_inference::answer(&models.state, call, head, body).await,
+    }
+}
 
+impl ModelAdmin {
     async fn read<B>(&self, head: &Parts, body: B) -> Result<Bytes, RequestError>
     where
         B: Body<Data = Bytes, Error: Error> + Unpin + 'static,
@@ -121,27 +127,24 @@ impl Admin {
         }
         Ok(Response::new(ResponseBody::default()))
     }
+}
 
-    fn status(&self) -> Value {
-        let state = &self.state;
-        let catalog = state.catalog.load();
-        let models: Vec<Value> = catalog
+impl ServiceStatus for ModelAdmin {
+    fn not_ready(&self) -> Option<Problem> {
+        probes::readiness(&self.state).err().map(|error| error.problem())
+    }
+
+    fn status(&self) -> Map<String, Value> {
+        let catalog = self.state.catalog.load();
+        let models = catalog
             .models
             .iter()
-            .map(|(name, servable)| model_status(name, servable))
-            .collect();
-        json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "pod": self.pod_name,
-            "environment": self.environment,
-            "ready": probes::is_ready(state),
-            "draining": state.phase.is_draining(),
-            "uptime_seconds": self.started.elapsed().as_secs(),
-            "workers": self.workers,
-            "config": self.reloads.state().json(),
-            "models": models,
-            "registry": self.registry.as_ref().map(Followed::status),
-        })
+            .map(|(name, servable)| model_status(name, servable));
+        let registry = self.registry.as_ref().map(Followed::status);
+        Map::from_iter([
+            ("models".to_owned(), models.collect()),
+            ("registry".to_owned(), json!(registry)),
+        ])
     }
 }
 

@@ -49,8 +49,6 @@ pub(crate) enum RequestError {
     Unloaded { model: String },
     #[error("not ready: draining before the end")]
     Draining,
-    #[error("the metrics could not be written")]
-    Metrics(#[source] prometheus::Error),
 }
 
 /// Format of an error's body.
@@ -99,8 +97,9 @@ impl RequestError {
             Self::OpenInference(_) => StatusCode::BAD_REQUEST,
             Self::Body(BodyError::UnknownCoding) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Find(_) => StatusCode::NOT_FOUND,
-            Self::Engine(EngineError::BadOutput | EngineError::Panicked | EngineError::Abandoned)
-            | Self::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Engine(EngineError::BadOutput | EngineError::Panicked | EngineError::Abandoned) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             Self::Engine(EngineError::Busy { .. }) | Self::Loading | Self::Unloaded { .. } | Self::Draining => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -145,7 +144,7 @@ impl RequestError {
         response
     }
 
-    fn problem(&self) -> Problem {
+    pub(super) fn problem(&self) -> Problem {
         let mut problem = Problem::new(self.status(), self.to_string());
         if let Self::WrongMethod { route, .. } = self {
             problem = problem.allow(route.methods());

@@ -34,7 +34,7 @@ where
     match call {
         Call::Server => Ok(server(state, false)),
         Call::Live => Ok(json(protocol::live())),
-        Call::Ready => probes::readyz(state).map(|_ready| json(protocol::ready())),
+        Call::Ready => probes::readiness(state).map(|()| json(protocol::ready())),
         Call::Model(model) => metadata(state, &named(model)?),
         Call::ModelReady(model) => model_ready(state, &named(model)?),
         Call::Statistics(model) => statistics(state, model.map(named).transpose()?.as_ref()),

@@ -1,17 +1,14 @@
 //! Probes of orchestrators and scrapers: health, liveness, readiness, metrics.
 
-use http::{HeaderValue, Response};
+use http::Response;
 use jiff::Timestamp;
 use serde::Serialize;
-use shared::telemetry::metrics;
+use shared::admin::{live, scrape};
 
 use super::error::RequestError;
 use super::path::Probe;
-use super::response::{ResponseBody, answer_with, json};
+use super::response::{ResponseBody, json};
 use super::state::ServiceState;
-
-const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const EXPOSITION: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE);
 
 /// The lab's Lab 6 body, member by member.
 #[derive(Debug, Serialize)]
@@ -26,9 +23,9 @@ struct Health<'a> {
 pub(super) fn answer(state: &ServiceState, probe: Probe) -> Result<Response<ResponseBody>, RequestError> {
     match probe {
         Probe::Health => Ok(health(state)),
-        Probe::Livez => Ok(livez()),
-        Probe::Readyz => readyz(state),
-        Probe::Metrics => scrape(state),
+        Probe::Livez => Ok(live()),
+        Probe::Readyz => readiness(state).map(|()| live()),
+        Probe::Metrics => Ok(scrape(&state.metrics.registry)),
     }
 }
 
@@ -46,12 +43,8 @@ fn health(state: &ServiceState) -> Response<ResponseBody> {
     json(body)
 }
 
-/// Alive as long as a worker can say so.
-fn livez() -> Response<ResponseBody> {
-    answer_with(TEXT, "ok\n")
-}
-
-pub(super) fn readyz(state: &ServiceState) -> Result<Response<ResponseBody>, RequestError> {
+/// The reason for which the service wants no requests, if there is one.
+pub(super) fn readiness(state: &ServiceState) -> Result<(), RequestError> {
     if state.phase.is_draining() {
         return Err(RequestError::Draining);
     }
@@ -60,15 +53,6 @@ pub(super) fn readyz(state: &ServiceState) -> Result<Response<ResponseBody>, Req
     }
     match state.is_unloaded() {
         true => Err(state.unloaded()),
-        false => Ok(answer_with(TEXT, "ok\n")),
+        false => Ok(()),
     }
-}
-
-pub(super) fn is_ready(state: &ServiceState) -> bool {
-    state.phase.is_serving() && !state.is_unloaded()
-}
-
-fn scrape(state: &ServiceState) -> Result<Response<ResponseBody>, RequestError> {
-    let text = metrics::render(&state.metrics.registry).map_err(RequestError::Metrics)?;
-    Ok(answer_with(EXPOSITION, text))
 }

@@ -62,11 +62,7 @@ pub(super) fn written_bytes(outputs: &[Tensor]) -> usize {
 }
 
 pub(super) fn json(body: impl Into<Bytes>) -> Response<ResponseBody> {
-    answer_with(JSON, body)
-}
-
-pub(super) fn answer_with(content_type: HeaderValue, body: impl Into<Bytes>) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::from(body.into()));
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
     response
 }

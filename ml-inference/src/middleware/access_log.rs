@@ -1,20 +1,17 @@
 //! One log line and one count for each request, taken when the answer's last byte is handed over or the
 //! client has gone, whichever comes first.
 
-use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::USER_AGENT;
 use http::{HeaderValue, Method, Response, StatusCode, Uri};
-use http_body::{Body, Frame, SizeHint};
-use pin_project_lite::pin_project;
+use http_body::Frame;
 use shared::request_id::RequestId;
+use shared::serve::{Observe, ObservedBody, ObservedFuture};
 use shared::telemetry::logging::{is_probe, without_query_values};
 use tower::{Layer, Service};
 use tracing::Level;
@@ -54,9 +51,9 @@ impl<S, B> Service<ParsedRequest<B>> for AccessLog<S>
 where
     S: Service<ParsedRequest<B>, Response = Response<ResponseBody>>,
 {
-    type Response = Response<LoggedBody>;
+    type Response = Response<ObservedBody<ResponseBody, AccessRecord>>;
     type Error = S::Error;
-    type Future = AccessLogFuture<S::Future>;
+    type Future = ObservedFuture<S::Future, AccessRecord>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -64,72 +61,12 @@ where
 
     fn call(&mut self, parsed: ParsedRequest<B>) -> Self::Future {
         let record = AccessRecord::start(&self.state, self.peer, &parsed);
-        AccessLogFuture {
-            inner: self.inner.call(parsed),
-            record: Some(record),
-        }
-    }
-}
-
-pin_project! {
-    pub struct AccessLogFuture<F> {
-        #[pin]
-        inner: F,
-        record: Option<AccessRecord>,
-    }
-}
-
-impl<F, E> Future for AccessLogFuture<F>
-where
-    F: Future<Output = Result<Response<ResponseBody>, E>>,
-{
-    type Output = Result<Response<LoggedBody>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let mut response = ready!(this.inner.poll(cx))?;
-        let mut record = this.record.take();
-        if let Some(record) = &mut record {
-            record.status = response.status();
-            record.model_version = response.body_mut().model_version.take();
-        }
-        Poll::Ready(Ok(response.map(|inner| LoggedBody { inner, record })))
-    }
-}
-
-pin_project! {
-    /// An answer's body that counts its bytes and ends the record with itself.
-    pub struct LoggedBody {
-        #[pin]
-        inner: ResponseBody,
-        record: Option<AccessRecord>,
-    }
-}
-
-impl Body for LoggedBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let this = self.project();
-        let frame = ready!(this.inner.poll_frame(cx));
-        if let (Some(Ok(frame)), Some(record)) = (&frame, this.record) {
-            record.bytes += frame.data_ref().map_or(0, Bytes::len);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        ObservedFuture::new(self.inner.call(parsed), record)
     }
 }
 
 /// A request from its head to the end of its answer; dropping it is the end.
-struct AccessRecord {
+pub struct AccessRecord {
     state: Arc<ServiceState>,
     peer: SocketAddr,
     started: Instant,
@@ -141,6 +78,17 @@ struct AccessRecord {
     /// Version of the model that answered, where the path selected it.
     model_version: Option<HeaderValue>,
     bytes: usize,
+}
+
+impl Observe<ResponseBody> for AccessRecord {
+    fn on_head(&mut self, answer: &mut Response<ResponseBody>, _: &mut Context<'_>) {
+        self.status = answer.status();
+        self.model_version = answer.body_mut().model_version.take();
+    }
+
+    fn on_frame(&mut self, frame: &Frame<Bytes>, _is_last: bool) {
+        self.bytes += frame.data_ref().map_or(0, Bytes::len);
+    }
 }
 
 struct LogLine {

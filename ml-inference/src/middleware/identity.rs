@@ -20,7 +20,7 @@ impl Identity {
     /// # Panics
     /// Never: the pod's text was validated as a name, which may stand in a header.
     pub fn new(config: &Config) -> Self {
-        let served_by = HeaderValue::from_str(&config.pod_name).expect("validated names are header values");
+        let served_by = HeaderValue::from_str(&config.service.pod_name).expect("validated names are header values");
         Self {
             served_by,
             model_version: config.model_version.header_value().clone(),

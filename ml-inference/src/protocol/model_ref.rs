@@ -1,5 +1,7 @@
 //! Which model a path is for.
 
+use shared::percent;
+
 use crate::catalog::Choice;
 
 /// A model and a version of it as a path writes them, escapes and all.
@@ -70,35 +72,7 @@ impl ModelRef {
     }
 }
 
-/// The text of a path's segment, RFC 3986 section 2.1.
+/// The text of a path's segment.
 fn decode(segment: &str) -> Result<String, ModelRefError> {
-    let mut decoded = Vec::with_capacity(segment.len());
-    let mut bytes = segment.bytes();
-    while let Some(byte) = bytes.next() {
-        let mut digit = || char::from(bytes.next()?).to_digit(16).map(|digit| digit as u8);
-        decoded.push(match byte {
-            b'%' => {
-                let (high, low) = (digit(), digit());
-                high.zip(low)
-                    .map(|(high, low)| high << 4 | low)
-                    .ok_or(ModelRefError::Escape)?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(decoded).map_err(|_| ModelRefError::Escape)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escapes_are_decoded_once() {
-        assert_eq!(decode("half%5Fplus%5ftwo"), Ok("half_plus_two".to_owned()));
-        assert_eq!(decode("m%C3%BC%2525"), Ok("mü%25".to_owned()));
-        for broken in ["%", "%5", "%zz", "%ff", "a%+1"] {
-            assert_eq!(decode(broken), Err(ModelRefError::Escape), "{broken}");
-        }
-    }
+    percent::decode_text(segment).ok_or(ModelRefError::Escape)
 }

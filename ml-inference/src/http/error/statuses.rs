@@ -45,7 +45,6 @@ fn errors() -> Vec<RequestError> {
         RequestError::Loading => RequestError::Loading,
         RequestError::Unloaded { .. } => RequestError::Unloaded { model: model() },
         RequestError::Draining => RequestError::Draining,
-        RequestError::Metrics(_) => RequestError::Metrics(prometheus::Error::AlreadyReg),
     );
     errors.extend(body_errors());
     errors.extend(protocol_errors());
