@@ -1,4 +1,4 @@
-//! Settings in ConfigMaps: the log level in shared-config, and a file that is none in gateway-config, both put right again.
+//! Settings in ConfigMaps: the log level in shared-config, and an invalid file in gateway-config. Both are put back.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
