@@ -16,16 +16,19 @@ install -m 755 "$library" "$directory/libonnxruntime.so"
 for notice in LICENSE ThirdPartyNotices.txt; do
   [ ! -f "$(dirname "$library")/$notice" ] || install -D -m 644 "$(dirname "$library")/$notice" "$directory/licenses/onnxruntime/$notice"
 done
-# "NAME => PATH (ADDRESS)", and "PATH (ADDRESS)" of the loader itself. That of a static program has no such lines.
-needed=$(LC_ALL=C ldd "$program" "$library" 2>&1 | awk '$2 == "=>" && $3 ~ /^\// { print $3 } $1 ~ /^\// && $2 ~ /^\(/ { print $1 }' | sort -u)
-if missing=$(LC_ALL=C ldd "$program" "$library" | grep 'not found'); then
-  echo "$0: libraries are missing:" "$missing" >&2
-  exit 1
-fi
-if LC_ALL=C ldd "$program" 2>&1 | grep -q 'statically linked\|not a dynamic'; then
+# ldd fails on a static program, and says so.
+linked=$(LC_ALL=C ldd "$program" 2>&1) || true
+if grep -q 'statically linked\|not a dynamic' <<<"$linked"; then
   echo "$0: $program is static and cannot load onnxruntime; build it without crt-static" >&2
   exit 1
 fi
+linked=$(LC_ALL=C ldd "$program" "$library")
+if missing=$(grep 'not found' <<<"$linked"); then
+  echo "$0: libraries are missing:" "$missing" >&2
+  exit 1
+fi
+# "NAME => PATH (ADDRESS)", and "PATH (ADDRESS)" of the loader itself.
+needed=$(awk '$2 == "=>" && $3 ~ /^\// { print $3 } $1 ~ /^\// && $2 ~ /^\(/ { print $1 }' <<<"$linked" | sort -u)
 for path in $needed; do
   mkdir -p "$directory$(dirname "$path")"
   cp -L "$path" "$directory$path"

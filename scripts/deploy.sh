@@ -67,18 +67,19 @@ warn_missing_images() {
   fi
   wanted=$(printf '%s\n' "$1" | sed -n 's/^ *\(- \)\{0,1\}image: *//p' | tr -d "\"'" | sort -u)
   for image in $wanted; do
-    printf '%s\n' "$listed" | grep -qxF -e "$image" -e "docker.io/library/$image" ||
+    grep -qxF -e "$image" -e "docker.io/library/$image" <<<"$listed" ||
       warn "image $image is not in the cluster: scripts/build-images.sh builds and loads it"
   done
 }
 
-namespace_document() {
-  awk '
-    function flush() { if (text ~ /(^|\n)kind: Namespace(\n|$)/) printf "%s", text; text = "" }
+# documents IS_NAMESPACE: of those that were rendered, the namespace (1) or all others (0).
+documents() {
+  awk -v wanted="$1" '
+    function flush() { if (text != "" && (text ~ /(^|\n)kind: Namespace(\n|$)/) == wanted) printf "---\n%s", text; text = "" }
     /^---/ { flush(); next }
     { text = text $0 "\n" }
     END { flush() }
-  '
+  ' <<<"$rendered"
 }
 
 rollout_failed() {
@@ -104,11 +105,12 @@ say "deploying $overlay to namespace $NAMESPACE (context $CONTEXT)"
 rendered=$(kubectl kustomize "$dir") || die "$EXIT_FAILED" "kustomize cannot render $dir: see above"
 warn_missing_images "$rendered"
 
-# The namespace first and the Secrets second, so that the first pods already start with them.
-printf '%s\n' "$rendered" | namespace_document | "${KUBECTL[@]}" apply -f - ||
+# The namespace first and the Secrets second, so that the first pods already start with them. The server applies the namespace: it
+# may have been made with `kubectl create`, and then kubectl would warn that it lacks an annotation.
+documents 1 | "${KUBECTL[@]}" apply --server-side --force-conflicts --field-manager deploy.sh -f - ||
   die "$EXIT_FAILED" "cannot create namespace $NAMESPACE: see above"
 "$ROOT/scripts/create-secrets.sh" --context "$CONTEXT" --namespace "$NAMESPACE"
-"${KUBECTL[@]}" apply -k "$dir" || die "$EXIT_FAILED" "kubectl apply failed: see above"
+documents 0 | "${KUBECTL[@]}" apply -f - || die "$EXIT_FAILED" "kubectl apply failed: see above"
 
 for deployment in ml-inference api-gateway; do
   in_namespace rollout status "deployment/$deployment" --timeout "$timeout" || rollout_failed "$deployment"

@@ -13,7 +13,7 @@ Builds the workspace and runs, in this order:
   shell scripts     shellcheck
   benchmark         how scripts/bench reads reports and compares; nothing is measured (Linux)
   manifests         every base, overlay, component and lab step against the Kubernetes schemas (deploy/check.sh)
-  onnxruntime       models run by its library, which comes from PyPI (Linux, Rust 1.92)
+  onnxruntime       models run by its library, which comes from PyPI (Linux)
   Rust tests        unit tests, both binaries on real sockets, the pair end to end; the scripts with stand-ins for kubectl and
                     the engines; the demos on this machine; the images as containers (Linux, podman or docker), for which
                     static binaries are built
@@ -84,8 +84,6 @@ onnxruntime_tests() {
   mkdir -p target/onnxruntime && cp target/debug/ml-inference target/onnxruntime/
 }
 
-rust_minor() { rustc --version | sed 's/^rustc 1\.\([0-9]*\).*/\1/'; }
-
 engine() { have podman || have docker; }
 
 # rust_tests MORE...: with nextest, or else without.
@@ -130,8 +128,6 @@ unshare --net iptables -t nat -L >/dev/null 2>&1 ||
 
 if [ "$(uname -s)" != Linux ]; then
   skip onnxruntime "its library is had from PyPI on Linux only"
-elif [ "$(rust_minor)" -lt 92 ]; then
-  skip onnxruntime "it needs Rust 1.92 (rustup update)"
 elif ! have python3; then
   skip onnxruntime "python3 is missing; the library comes from PyPI"
 elif ! library=$(scripts/onnxruntime.sh); then
@@ -169,6 +165,6 @@ if cargo nextest --version >/dev/null 2>&1 || have kubectl; then
 else
   rust_tests --lib --bins
   rust_tests --test it --test service --test faults --test pair --test settings --test reload --test upstream \
-    --test scripts --test up --test demos --test containers --test docs --test floors
+    --test scripts --test up --test demos --test containers --test docs --test floors --test probes
 fi
 [ "${#failed[@]}" -eq 0 ]

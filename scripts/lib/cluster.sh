@@ -61,7 +61,7 @@ our_namespaces() {
   for name in base $(overlays); do overlay_namespace "$name"; done | sort -u
 }
 
-is_ours() { our_namespaces | grep -qxF -- "$1"; }
+is_ours() { grep -qxF -- "$1" <<<"$(our_namespaces)"; }
 
 # cluster_kind: minikube, kind, k3d or other; sets CLUSTER_KIND and CLUSTER_NAME (the name its own tool uses).
 cluster_kind() {

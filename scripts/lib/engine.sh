@@ -60,4 +60,9 @@ save_image() {
   esac
 }
 
-image_size() { "$ENGINE" images --format '{{.Size}}' "$1" | head -n 1; }
+# image_size IMAGE: an engine may list it under several names.
+image_size() {
+  local sizes
+  sizes=$("$ENGINE" images --format '{{.Size}}' "$1") || return
+  printf '%s\n' "${sizes%%$'\n'*}"
+}

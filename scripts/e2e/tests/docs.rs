@@ -1,9 +1,12 @@
-//! The documentation as a whole: links that lead somewhere, pages that stay short, log messages that are those of the code.
+//! The documentation as a whole: links that lead somewhere, pages that stay short, log messages that are those of the code, the
+//! compiler that is needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::process::Command;
 
+use serde_json::Value;
 use shared::test_util::docs::sources;
 
 const LONGEST_PAGE: usize = 150;
@@ -291,5 +294,52 @@ fn a_heading_has_the_anchor_that_web_pages_give_it() {
         (" How a pod stops", "how-a-pod-stops"),
     ] {
         assert_eq!(anchor(heading), expected);
+    }
+}
+
+/// `rust-version` as numbers.
+fn version(text: &str) -> (u32, u32, u32) {
+    let mut numbers = text.split('.').map(|part| part.parse().expect("a number"));
+    let mut next = || numbers.next().unwrap_or(0);
+    (next(), next(), next())
+}
+
+/// What cargo prints on standard output.
+fn cargo(arguments: &[&str]) -> String {
+    let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(arguments)
+        .current_dir(repository())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// With an older compiler than a dependency's, cargo says which one the workspace needs, and not a compiler error.
+#[test]
+fn the_compiler_that_is_asked_for_is_the_newest_that_a_dependency_needs() {
+    let metadata = cargo(&[
+        "metadata",
+        "--locked",
+        "--format-version",
+        "1",
+        "--features",
+        "ml-inference/onnxruntime",
+    ]);
+    let metadata: Value = serde_json::from_str(&metadata).expect("JSON");
+    let packages = metadata["packages"].as_array().expect("a list");
+    let of = |package: &Value| Some(version(package["rust_version"].as_str()?));
+    let is_ours = |package: &&Value| package["source"].is_null();
+    let dependencies = packages.iter().filter(|package| !is_ours(package));
+    let newest = dependencies.max_by_key(|package| of(package)).expect("dependencies");
+    let (name, needed) = (&newest["name"], newest["rust_version"].as_str().expect("a version"));
+    for package in packages.iter().filter(is_ours) {
+        let ours = of(package).expect("a rust-version");
+        assert_eq!(ours, version(needed), "{name} needs {needed}: {}", package["name"]);
+    }
+    for page in ["README.md", "CONTRIBUTING.md"] {
+        let text = fs::read_to_string(repository().join(page)).expect("UTF-8");
+        let asked = format!("({} or newer)", needed.trim_end_matches(".0"));
+        assert!(text.contains(&asked), "{page} does not say {asked}, which {name} needs");
     }
 }

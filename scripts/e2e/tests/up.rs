@@ -96,7 +96,7 @@ impl Up {
                read -r pid name state parent rest <$stat || continue
                [ \"$name $parent\" != '(ml-inference) {}' ] || {{ kill -KILL $pid; exit; }}
              done 2>/dev/null
-             kill -KILL $(pgrep -P {} ml-inference | head -n 1)",
+             kill -KILL $(pgrep -o -P {} ml-inference)",
             self.script.id(),
             self.script.id()
         );

@@ -11,7 +11,7 @@ readonly NGINX_PACKAGES=(nginx libc6 libcrypt1 libpcre2-8-0 libssl3t64 zlib1g li
 new_enough() {
   local version
   version=$("$1" -v 2>&1 | sed -n 's|^nginx version: nginx/\([0-9.]*\).*|\1|p')
-  [ -n "$version" ] && [ "$(printf '%s\n' "$NGINX_OLDEST" "$version" | sort -V | head -n 1)" = "$NGINX_OLDEST" ]
+  [ -n "$version" ] && printf '%s\n' "$NGINX_OLDEST" "$version" | sort -V -C
 }
 
 # find_nginx DIRECTORY: sets NGINX.
@@ -43,10 +43,10 @@ fetch_nginx() {
 
 # The mirror the machine uses anyway.
 debian_mirror() {
-  local mirror
-  mirror=$(grep -rhoE 'https?://[^ ]+/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null |
-    head -n 1 | tr -d ' ')
-  echo "${mirror:-http://deb.debian.org/debian}"
+  local mirrors
+  mirrors=$(grep -rhoE 'https?://[^ ]+/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null) || true
+  read -r mirrors _ <<<"${mirrors:-http://deb.debian.org/debian}"
+  echo "$mirrors"
 }
 
 # unpack_nginx DIRECTORY SUITE

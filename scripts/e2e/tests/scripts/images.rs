@@ -184,3 +184,18 @@ fn both_dockerfiles_end_in_the_same_stages() {
     let prebuilt = stages("Dockerfile.prebuilt");
     assert_eq!(built.join("\n").trim_end(), prebuilt.trim_end());
 }
+
+/// ldd fails on it, which must not end the script before it has said why.
+#[tokio::test]
+async fn a_static_program_in_the_image_with_onnxruntime_is_named() {
+    let stage = Stage::new();
+    stage.set_program("ldd", "echo 'not a dynamic executable' >&2\nexit 1");
+    let [program, library, image] = ["program", "library", "image"].map(|name| stage.path(name).display().to_string());
+    stage.touch("program");
+    stage.touch("library");
+    let ran = stage
+        .run("../deploy/onnxruntime-root.sh", &[&program, &library, &image])
+        .await;
+    ran.ends_with(1)
+        .says(&["is static and cannot load onnxruntime; build it without crt-static"]);
+}

@@ -10,6 +10,7 @@ mod kill;
 mod load_test;
 mod no_cluster;
 mod options;
+mod pipes;
 mod reload;
 mod rolling_update;
 mod scale;

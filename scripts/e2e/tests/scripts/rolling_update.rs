@@ -242,6 +242,19 @@ async fn an_image_that_runs_already_is_nothing_to_update_to() {
 }
 
 #[tokio::test]
+async fn where_the_new_gateway_runs_already_the_way_back_is_said() {
+    let stage = Stage::deployed();
+    stage.set("gateway-image", "api-gateway:1.1");
+    let ran = stage.run_line("rolling-update.sh --both").await;
+    ran.ends_with(1).says(&[
+        "api-gateway already runs api-gateway:1.1",
+        "name another image with --gateway-image, or go back first: \
+         kubectl --context kind-mlops-lab -n mlops-lab set image deployment/api-gateway gateway=api-gateway:1.0",
+    ]);
+    stage.expect_no_call("set image");
+}
+
+#[tokio::test]
 async fn a_gateway_that_does_not_answer_is_said_before_anything_is_changed() {
     let stage = Stage::deployed();
     stage.touch("no-answer");

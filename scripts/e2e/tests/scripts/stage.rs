@@ -1,7 +1,8 @@
 //! A script's surroundings: stand-ins for the tools that it calls, and the files that say what they answer.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -16,7 +17,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The ordinary tools that scripts may use; nothing else of the machine's own (a docker, a cluster) can be reached.
 const TOOLS: &str = "bash env awk sed grep tr sort head tail cat cut od mktemp mkdir rm cp mv ln ls chmod touch id dirname basename \
-                     sleep date uname diff curl";
+                     install sleep date uname diff curl";
 
 pub(crate) struct Stage {
     scratch: Scratch,
@@ -92,6 +93,13 @@ impl Stage {
 
     pub(crate) fn touch(&self, name: &str) {
         self.set(name, "");
+    }
+
+    /// A program in PATH that is this text of shell.
+    pub(crate) fn set_program(&self, name: &str, text: &str) {
+        let path = self.scratch.path().join("bin").join(name);
+        fs::write(&path, format!("#!/usr/bin/env bash\n{text}\n")).expect("writable");
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("it is there");
     }
 
     pub(crate) fn remove(&self, name: &str) {

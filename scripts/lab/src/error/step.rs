@@ -26,6 +26,8 @@ pub enum StepError {
         deployment: &'static str,
         image: String,
         option: &'static str,
+        /// The command that goes back to the first image.
+        back: String,
     },
     #[error("the answers of {url} name no version (x-model-version)")]
     NoVersion { url: String },
@@ -48,9 +50,9 @@ impl StepError {
         match self {
             Self::Autoscaled { .. } => Some("scripts/hpa.sh shows it at work".to_owned()),
             Self::DebugAlready { .. } => Some("choose an overlay with another: --overlay base".to_owned()),
-            Self::AlreadyRuns { option, .. } => Some(format!(
-                "name another with {option}, or go back first: scripts/deploy.sh"
-            )),
+            Self::AlreadyRuns { option, back, .. } => {
+                Some(format!("name another image with {option}, or go back first: {back}"))
+            }
             Self::NoVersion { .. } => Some("is it the path of ml-inference?".to_owned()),
             Self::SeveralVersions(_) => {
                 Some("wait until an earlier rollout is over and no pod is Terminating".to_owned())

@@ -1,4 +1,4 @@
-//! Settings of processes: weights, a file that is none, the log level, and an API key that clients use.
+//! Settings of processes: weights, an invalid file, the log level, and an API key that clients use.
 
 use std::ffi::OsString;
 use std::io;

@@ -1,5 +1,6 @@
-//! Settings in ConfigMaps: the log level in shared-config, and a file that is none in gateway-config, both put right again.
+//! Settings in ConfigMaps: the log level in shared-config, and an invalid file in gateway-config. Both are put back.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -114,7 +115,9 @@ async fn everywhere(
     change().await?;
     nudge(cluster).await?;
     let patience = seconds(KUBELET_SECONDS);
-    let logged = async || all_log(cluster, &since, text).await.unwrap_or(false);
+    // The kubelet rotates a log that grows fast, and then shows only its newest part: what was seen once is not looked for again.
+    let mut seen = BTreeSet::new();
+    let logged = async || all_log(cluster, &since, text, &mut seen).await.unwrap_or(false);
     if !within(patience, logged).await {
         let seconds = patience.as_secs();
         return Err(StepError::NotEverywhere { text, seconds }.into());
@@ -131,20 +134,29 @@ async fn nudge(cluster: &Cluster) -> Result<(), KubectlError> {
     cluster.kubectl.run_silently(&annotate).await
 }
 
-/// Gives true when every gateway pod has logged the text since then.
-async fn all_log(cluster: &Cluster, since: &str, text: &str) -> Result<bool, KubectlError> {
+/// Gives true when every gateway pod has logged the text since then. `seen` has those that have.
+async fn all_log(
+    cluster: &Cluster,
+    since: &str,
+    text: &str,
+    seen: &mut BTreeSet<String>,
+) -> Result<bool, KubectlError> {
     let names = "jsonpath={.items[*].metadata.name}";
     let pods = cluster
         .kubectl
         .read(&["get", "pods", "-l", "app=api-gateway", "-o", names])
         .await?;
-    for pod in pods.split_whitespace() {
+    for pod in pods
+        .split_whitespace()
+        .filter(|pod| !seen.contains(*pod))
+        .collect::<Vec<_>>()
+    {
         let log = cluster.kubectl.read(&["logs", pod, "--since-time", since]).await?;
-        if !log.contains(text) {
-            return Ok(false);
+        if log.contains(text) {
+            seen.insert(pod.to_owned());
         }
     }
-    Ok(true)
+    Ok(!pods.is_empty() && pods.split_whitespace().all(|pod| seen.contains(pod)))
 }
 
 async fn set_level(kubectl: &Kubectl, level: &str) -> Result<(), Error> {

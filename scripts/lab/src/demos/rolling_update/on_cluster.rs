@@ -122,11 +122,16 @@ async fn image_changes(cluster: &Cluster, targets: &[Target]) -> Result<String, 
             .read(&["get", "deployment", deployment, "-o", &path])
             .await?;
         if before == *image {
+            let Cluster { context, namespace, .. } = cluster;
+            let back = format!(
+                "kubectl --context {context} -n {namespace} set image deployment/{deployment} {container}={deployment}:1.0"
+            );
             let image = before;
             return Err(StepError::AlreadyRuns {
                 deployment,
                 image,
                 option,
+                back,
             }
             .into());
         }
