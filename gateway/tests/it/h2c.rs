@@ -1,5 +1,6 @@
 //! HTTP/2 towards upstreams, and gRPC through the gateway: streams, trailers, cancellation, and what may be sent again.
 
+mod answers;
 mod connections;
 mod deadlines;
 mod frames;

@@ -7,17 +7,15 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
-use socket2::SockRef;
 use tokio::net::TcpStream;
 use tracing::{debug, info};
 
@@ -98,6 +96,7 @@ where
     let mut connection = pin!(connection);
     let mut slot = WakerSlot::new(connections);
     let mut told = false;
+    let mut resets = false;
     poll_fn(|cx| {
         slot.register(cx);
         // hyper's `graceful_shutdown` ends an idle connection at once, so a connection that has not sent
@@ -109,7 +108,14 @@ where
             told = true;
             connection.as_mut().graceful_shutdown();
         }
-        match connection.as_mut().poll(cx) {
+        let polled = connection.as_mut().poll(cx);
+        let is_whole = matches!(polled, Poll::Ready(Ok(())));
+        // Whatever closes the connection before its answer is whole, the client must not take it for the answer's end.
+        if progress.ends_by_close.get() && resets == is_whole {
+            resets = !is_whole;
+            io.borrow().reset_on_close(resets);
+        }
+        match polled {
             // hyper would wait for a request that will not come.
             Poll::Pending => io.borrow_mut().poll_end(cx).map(Ok),
             ended => ended,
@@ -137,12 +143,7 @@ async fn end(io: ValidatingIo, peer: SocketAddr, connections: &Connections) {
     if io.has_stalled() {
         connections.metrics.stalled.inc();
         debug!(%peer, "cut a client that does not read its answer");
-        // The reset also discards what the kernel still has for it.
-        let reset = SockRef::from(&io.into_stream()).set_linger(Some(Duration::ZERO));
-        if let Err(error) = reset {
-            debug!(%error, "cannot reset the connection");
-        }
-        return;
+        return io.reset_on_close(true);
     }
     let mut last_words = Vec::new();
     if let Some(refusal) = io.refusal_to_answer() {
@@ -186,10 +187,12 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.progress.has_started.set(true);
+        let is_http10 = request.version() == Version::HTTP_10;
         let answered = self.inner.call(request);
         ObservedFuture::new(
             answered,
             Answering {
+                is_http10,
                 progress: Rc::clone(&self.progress),
                 connections: Rc::clone(&self.connections),
             },
@@ -199,6 +202,7 @@ where
 
 /// A request until it is answered, which it is when this is dropped: at the end of the answer's body, or before.
 struct Answering {
+    is_http10: bool,
     progress: Rc<RequestProgress>,
     connections: Rc<Connections>,
 }
@@ -208,6 +212,10 @@ impl<B: Body> Observe<B> for Answering {
         if self.progress.declines_upgrade(answer.status()) {
             // The bytes behind the request were read already: the socket will not wake this task for them.
             cx.waker().wake_by_ref();
+        }
+        // HTTP/1.0 has no chunks: a body of unknown length ends with the connection.
+        if self.is_http10 && answer.body().size_hint().exact().is_none() {
+            self.progress.ends_by_close.set(true);
         }
         let is_101 = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         if self.progress.is_broken.get() || (self.connections.phase.is_draining() && !is_101) {

@@ -9,12 +9,14 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tracing::debug;
 
 use super::deadline::Deadline;
 use super::http1::{Refusal, Validator};
@@ -34,6 +36,8 @@ pub(super) struct RequestProgress {
     /// The body of the current request is none: its answer is the connection's last.
     pub(super) is_broken: Cell<bool>,
     pub(super) upgrade: Cell<Upgrade>,
+    /// The end of the connection is the only end of the current answer.
+    pub(super) ends_by_close: Cell<bool>,
 }
 
 /// The state of a request to switch protocols.
@@ -152,6 +156,14 @@ impl ValidatingIo {
     /// The socket, and what was read behind the last request.
     pub(super) fn into_parts(self) -> (TcpStream, Bytes) {
         (self.stream, Bytes::from(self.held))
+    }
+
+    /// Makes a close of the socket a reset, which also discards what the kernel still has for the client; or no longer.
+    pub(super) fn reset_on_close(&self, resets: bool) {
+        let linger = resets.then_some(Duration::ZERO);
+        if let Err(error) = SockRef::from(&self.stream).set_linger(linger) {
+            debug!(%error, "cannot choose how the connection is closed");
+        }
     }
 
     pub(super) fn into_stream(self) -> TcpStream {
