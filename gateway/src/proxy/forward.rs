@@ -34,7 +34,7 @@ pub(super) async fn forward(
 ) -> Result<Answer, ProxyError> {
     cluster.retry_budget.note_request();
     let record = Rc::clone(&exchange.record);
-    let outgoing = Outgoing::prepare(route, exchange).await?;
+    let outgoing = Outgoing::prepare(route, exchange, cluster.limits.max_header_bytes).await?;
 
     let asked = Instant::now();
     record.ask_upstream(asked);
@@ -220,7 +220,11 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    async fn prepare(route: &Forward, mut exchange: Box<Exchange>) -> Result<Self, ProxyError> {
+    async fn prepare(
+        route: &Forward,
+        mut exchange: Box<Exchange>,
+        max_header_bytes: usize,
+    ) -> Result<Self, ProxyError> {
         let (known, started) = (exchange.known, exchange.record.started);
         let deadline = match Deadline::of(&exchange.head.headers, known, started, route.timeout) {
             Ok(deadline) => deadline,
@@ -246,7 +250,7 @@ impl Outgoing {
             }
             Some(incoming) => {
                 let limit = exchange.record.worker.snapshot.live.max_body_bytes;
-                let body = ClientBody::new(incoming, &exchange.head.headers, limit);
+                let body = ClientBody::new(incoming, &exchange.head.headers, limit, max_header_bytes);
                 if is_h2c {
                     // An upstream may refuse a stream, or go away, when some of the body is on its way.
                     body.keep(REPLAYABLE_BYTES);

@@ -31,6 +31,8 @@ pub enum BodyFault {
     Broke(hyper::Error),
     #[error("the request body is over the limit of {0} bytes")]
     TooLarge(u64),
+    #[error("the request's trailers are over {0} bytes")]
+    TrailersTooLarge(usize),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,8 @@ pub enum UpstreamError {
     Invalid(&'static str),
     #[error("the head is over {0} bytes")]
     HeadTooLarge(usize),
+    #[error("its trailers are over {0} bytes")]
+    TrailersTooLarge(usize),
     #[error("the client's body broke off")]
     Upload,
     #[error(transparent)]
@@ -91,7 +95,7 @@ impl UpstreamError {
     /// Tells whether the answer breaks the rules of its protocol.
     pub fn is_no_http(&self) -> bool {
         match self {
-            Self::Invalid(_) | Self::HeadTooLarge(_) => true,
+            Self::Invalid(_) | Self::HeadTooLarge(_) | Self::TrailersTooLarge(_) => true,
             Self::Http2(Http2Error(error)) => error.is_library(),
             _ => false,
         }

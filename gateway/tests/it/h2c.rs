@@ -6,5 +6,6 @@ mod deadlines;
 mod frames;
 mod resends;
 mod streaming;
+mod trailers;
 mod unary;
 mod upstream;

@@ -291,7 +291,7 @@ impl Chunks {
     fn take_trailer_byte(&mut self, byte: u8) -> Result<Option<Part>, UpstreamError> {
         self.trailers.push(byte);
         if self.trailers.len() > MAX_TRAILERS {
-            return Err(UpstreamError::Invalid("the trailers are too long"));
+            return Err(UpstreamError::TrailersTooLarge(MAX_TRAILERS));
         }
         if self.trailers == b"\r\n" {
             return Ok(Some(Part::Ended));

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use prometheus::IntGauge;
+use shared::serve::max_trailer_bytes;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -37,6 +38,7 @@ pub(in crate::upstream) struct Session {
     pub(super) idle_since: Cell<Instant>,
     pub(super) requests: Cell<usize>,
     pub(super) opened: Instant,
+    pub(super) max_trailer_bytes: usize,
     /// It is no longer trusted, or no longer wanted.
     is_retired: Cell<bool>,
 }
@@ -52,10 +54,7 @@ impl Session {
         stream.set_nodelay(true)?;
         let now = Instant::now();
         let state = ConnectionState::new(now);
-        let wire = ActivityIo {
-            stream,
-            state: Rc::clone(&state),
-        };
+        let wire = ActivityIo::new(stream, Rc::clone(&state), max_header_bytes);
         let (sender, mut connection) = builder(max_header_bytes)
             .handshake(wire)
             .await
@@ -76,6 +75,7 @@ impl Session {
             idle_since: Cell::new(now),
             requests: Cell::new(0),
             opened: now,
+            max_trailer_bytes: max_trailer_bytes(max_header_bytes),
             is_retired: Cell::new(false),
         })
     }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::SendRequest;
 use h2::client;
+use h2::client::SendRequest;
 use shared::test_util::{DEADLINE, Signal, eventually};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
