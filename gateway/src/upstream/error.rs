@@ -41,7 +41,7 @@ pub enum UpstreamError {
     Closed,
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("not valid HTTP/1.1: {0}")]
+    #[error("not valid HTTP: {0}")]
     Invalid(&'static str),
     #[error("the head is over {0} bytes")]
     HeadTooLarge(usize),
@@ -90,6 +90,15 @@ impl UpstreamError {
     /// theirs is how the connection ended.
     pub fn is_beyond_goaway(&self) -> bool {
         matches!(self, Self::Http2(Http2Error(error)) if error.is_go_away() && error.is_remote())
+    }
+
+    /// Tells whether it is the connection that failed, not this request alone.
+    pub fn is_the_connections(&self) -> bool {
+        match self {
+            Self::Closed | Self::Io(_) => true,
+            Self::Http2(Http2Error(error)) => error.is_go_away() || error.is_io(),
+            _ => false,
+        }
     }
 
     /// Tells whether the answer breaks the rules of its protocol.

@@ -10,9 +10,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{Extensions, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
@@ -200,6 +201,12 @@ where
     }
 }
 
+/// hyper would write `<none>` for a status that it has no words for; the field may be empty (RFC 9112 section 4).
+#[cold]
+fn leave_reason_empty(extensions: &mut Extensions) {
+    extensions.get_or_insert(ReasonPhrase::from_static(b""));
+}
+
 /// A request until it is answered, which it is when this is dropped: at the end of the answer's body, or before.
 struct Answering {
     is_http10: bool,
@@ -217,9 +224,16 @@ impl<B: Body> Observe<B> for Answering {
         if self.is_http10 && answer.body().size_hint().exact().is_none() {
             self.progress.ends_by_close.set(true);
         }
+        if answer.status().canonical_reason().is_none() {
+            leave_reason_empty(answer.extensions_mut());
+        }
         let is_101 = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         if self.progress.is_broken.get() || (self.connections.phase.is_draining() && !is_101) {
-            answer.headers_mut().insert(CONNECTION, CLOSE);
+            // Next to the option that names a header of this answer.
+            match answer.status() {
+                StatusCode::UPGRADE_REQUIRED => answer.headers_mut().append(CONNECTION, CLOSE),
+                _ => answer.headers_mut().insert(CONNECTION, CLOSE).is_some(),
+            };
         }
     }
 }

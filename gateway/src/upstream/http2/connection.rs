@@ -32,6 +32,8 @@ pub(super) struct ConnectionState {
     pub(super) heard: Cell<Instant>,
     /// A part of an answer came since the peer was last asked for a sign of life.
     pub(super) has_answered: Cell<bool>,
+    /// It has answered a request.
+    pub(super) has_worked: Cell<bool>,
     /// Requests whose answer has not ended.
     pub(super) streams: Cell<usize>,
     /// No more requests will be sent.
@@ -46,6 +48,7 @@ impl ConnectionState {
         Rc::new(Self {
             heard: Cell::new(now),
             has_answered: Cell::new(false),
+            has_worked: Cell::new(false),
             streams: Cell::new(0),
             is_let_go: Cell::new(false),
             has_ended: Cell::new(false),

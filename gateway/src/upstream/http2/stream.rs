@@ -146,6 +146,8 @@ impl H2Request {
         };
         let (head, body) = ready!(Pin::new(response).poll(cx))?.into_parts();
         self.session.state.has_answered.set(true);
+        self.session.state.has_worked.set(true);
+        check_values(&head.headers)?;
         // Behind a body that announces trailers there is more than its length says.
         let length = head
             .headers
@@ -206,6 +208,7 @@ impl H2Request {
                         let limit = self.session.max_trailer_bytes;
                         return Poll::Ready(Some(Err(UpstreamError::TrailersTooLarge(limit))));
                     }
+                    check_values(&trailers)?;
                     return Poll::Ready(Some(Ok(Frame::trailers(allowed_trailers(trailers)))));
                 }
                 Reading::Ended | Reading::Nothing | Reading::Head(_) => return Poll::Ready(None),
@@ -242,6 +245,16 @@ impl H2Request {
             uploaded?;
         }
         Ok(())
+    }
+}
+
+/// A value that begins or ends with a space or a tab makes the message malformed (RFC 9113 section 8.2.1).
+fn check_values(fields: &HeaderMap) -> Result<(), UpstreamError> {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let is_padded = |value: &[u8]| is_blank(value.first()) || is_blank(value.last());
+    match fields.values().any(|value| is_padded(value.as_bytes())) {
+        true => Err(UpstreamError::Invalid("whitespace around a header value")),
+        false => Ok(()),
     }
 }
 
