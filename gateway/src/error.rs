@@ -28,6 +28,8 @@ pub enum ProxyError {
     ApiKeyWrong,
     #[error("the request body is over the limit of {0} bytes")]
     BodyTooLarge(u64),
+    #[error("the request's trailers are over the limit of {0} bytes")]
+    TrailersTooLarge(usize),
     #[error("the request body stalled")]
     RequestBodyTimeout,
     #[error("the request body broke off: {0}")]
@@ -51,6 +53,7 @@ impl From<BodyFault> for ProxyError {
         match fault {
             BodyFault::Broke(error) => Self::RequestBody(error),
             BodyFault::TooLarge(limit) => Self::BodyTooLarge(limit),
+            BodyFault::TrailersTooLarge(limit) => Self::TrailersTooLarge(limit),
         }
     }
 }
@@ -85,6 +88,12 @@ impl ProxyError {
             )
             .field("body")
             .limit(*limit),
+            Self::TrailersTooLarge(limit) => Problem::new(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                format!("the trailers are over the limit of {limit} bytes"),
+            )
+            .field("trailer")
+            .limit(*limit as u64),
             Self::RequestBodyTimeout => {
                 Problem::new(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive in time").field("body")
             }

@@ -30,10 +30,18 @@ pub(crate) fn is_grpc(headers: &HeaderMap, known: KnownHeaders) -> bool {
 
 /// The trailers of an answer that had begun when its client's deadline passed.
 pub(crate) fn deadline_exceeded() -> HeaderMap {
-    let message = HeaderValue::from_static("the deadline passed before the answer ended");
+    trailers(DEADLINE_EXCEEDED, "the deadline passed before the answer ended")
+}
+
+/// The trailers in place of larger ones.
+pub(crate) fn trailers_too_large() -> HeaderMap {
+    trailers(RESOURCE_EXHAUSTED, "the trailers of the upstream service are too large")
+}
+
+fn trailers(status: u16, message: &'static str) -> HeaderMap {
     HeaderMap::from_iter([
-        (GRPC_STATUS, HeaderValue::from(DEADLINE_EXCEEDED)),
-        (GRPC_MESSAGE, message),
+        (GRPC_STATUS, HeaderValue::from(status)),
+        (GRPC_MESSAGE, HeaderValue::from_static(message)),
     ])
 }
 

@@ -3,6 +3,7 @@
 mod deadline;
 mod forward;
 mod headers;
+mod max_forwards;
 mod retry;
 mod upgrade;
 

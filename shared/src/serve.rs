@@ -15,6 +15,7 @@ mod catch_panic;
 mod connection;
 mod connections;
 mod deadline;
+mod field_blocks;
 pub mod http1;
 mod http2;
 mod limits;
@@ -29,6 +30,7 @@ mod workers;
 
 pub use bind::{BindError, Listeners, bind};
 pub use catch_panic::{CatchPanic, CatchPanicFuture, CatchPanicLayer};
+pub use field_blocks::{FieldBlocks, LargeBlock, max_trailer_bytes, trailer_bytes};
 pub use http1::Refusal;
 pub use limits::{
     ConnectionLimits, HEADER_TIMEOUT, HTTP2_CONNECTION_WINDOW_BYTES, HTTP2_MAX_STREAMS, HTTP2_PING_INTERVAL,

@@ -6,11 +6,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use crate::grpc::deadline_exceeded;
-use crate::upstream::{BodyError, ClientBody, Lease};
+use crate::grpc::{deadline_exceeded, trailers_too_large};
+use crate::upstream::{BodyError, ClientBody, Lease, UpstreamError};
 
 /// Body of an answer to the client.
 pub(crate) enum ResponseBody {
@@ -93,11 +94,25 @@ impl UpstreamBody {
         if !self.is_grpc || !is_over {
             return Err("the upstream stalled in the middle of its answer".into());
         }
+        Ok(self.end_with(deadline_exceeded()))
+    }
+
+    /// The end of an answer that broke off. A call of gRPC learns which limit its trailers are over.
+    #[cold]
+    fn break_off(&mut self, error: UpstreamError) -> Result<Frame<Bytes>, BodyError> {
+        match error {
+            UpstreamError::TrailersTooLarge(_) if self.is_grpc => Ok(self.end_with(trailers_too_large())),
+            error => Err(error.into()),
+        }
+    }
+
+    /// Trailers of the gateway's own, after which the upstream is not asked for more.
+    fn end_with(&mut self, trailers: HeaderMap) -> Frame<Bytes> {
         self.lease = None;
         if let Some(upload) = self.upload.take() {
             upload.discard_rest();
         }
-        Ok(Frame::trailers(deadline_exceeded()))
+        Frame::trailers(trailers)
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -116,7 +131,7 @@ impl UpstreamBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(self.break_off(error))),
             Poll::Pending => {
                 self.waited = true;
                 let mut until = std::mem::take(&mut self.moved).then(|| self.limits.until(Instant::now()));

@@ -16,6 +16,8 @@ pub(super) static X_REQUEST_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-
 pub(super) static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// Most digits that both headers allow.
 const MOST_DIGITS: usize = 8;
+/// The largest number of so many digits.
+const MOST: u128 = 99_999_999;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline {
@@ -64,21 +66,21 @@ impl Deadline {
         self.client.is_some_and(|client| client <= now)
     }
 
-    /// Remaining time that the upstream is sent; `default` without a client's deadline.
+    /// Remaining time that the upstream is sent; `default` without a client's deadline. The longest silence is no part
+    /// of it: an answer that moves may take until the deadline.
     pub(super) fn left(&self, default: &HeaderValue, now: Instant) -> TimeLeft {
-        let Some(_) = self.client else {
+        let Some(client) = self.client else {
             return TimeLeft {
                 millis: default.clone(),
                 grpc: None,
             };
         };
-        let left = self.after(now).saturating_duration_since(now);
+        let left = client.saturating_duration_since(now);
         // Rounded up: 0 would be no timeout in either form.
-        let millis = left.as_micros().div_ceil(1000).clamp(1, 99_999_999) as u64;
-        let in_grpcs_form = || HeaderValue::try_from(format!("{millis}m")).expect("digits and a letter");
+        let millis = left.as_micros().div_ceil(1000).max(1);
         TimeLeft {
-            millis: HeaderValue::from(millis),
-            grpc: self.by_grpc.then(in_grpcs_form),
+            millis: HeaderValue::from(millis.min(MOST) as u64),
+            grpc: self.by_grpc.then(|| in_grpcs_form(millis)),
         }
     }
 }
@@ -88,6 +90,17 @@ impl Deadline {
 pub(super) struct TimeLeft {
     pub(super) millis: HeaderValue,
     pub(super) grpc: Option<HeaderValue>,
+}
+
+/// In the smallest unit whose number has few enough digits, rounded up.
+fn in_grpcs_form(millis: u128) -> HeaderValue {
+    let units = [(1, 'm'), (1000, 'S'), (60_000, 'M')];
+    let fitting = units
+        .into_iter()
+        .map(|(size, unit)| (millis.div_ceil(size), unit))
+        .find(|(number, _)| *number <= MOST);
+    let (number, unit) = fitting.unwrap_or((millis.div_ceil(3_600_000).min(MOST), 'H'));
+    HeaderValue::try_from(format!("{number}{unit}")).expect("digits and a letter")
 }
 
 fn timeout_in(
@@ -164,6 +177,25 @@ mod tests {
         assert_eq!(left.grpc.expect("the client spoke so"), "300m");
         assert!(!deadline.has_passed(later));
         assert!(deadline.has_passed(started + Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn a_deadline_beyond_the_longest_silence_is_passed_on_whole() {
+        for (asked, millis, grpc) in [
+            ("10S", "10000", "10000m"),
+            ("99999999S", "99999999", "99999999S"),
+            ("1666667M", "99999999", "1666667M"),
+            ("99999999H", "99999999", "99999999H"),
+        ] {
+            let headers = HeaderMap::from_iter([(GRPC_TIMEOUT.clone(), HeaderValue::from_static(asked))]);
+            let (known, started) = (KnownHeaders::in_headers(&headers), Instant::now());
+            let silence = Duration::from_millis(1500);
+            let deadline = Deadline::of(&headers, known, started, silence).expect("it has its form");
+            let left = deadline.left(&HeaderValue::from_static("1500"), started);
+            assert_eq!(left.millis, millis, "{asked}");
+            assert_eq!(left.grpc.expect("the client spoke so"), grpc, "{asked}");
+            assert_eq!(deadline.after(started), started + silence, "{asked}");
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::header::TE;
-use http::{HeaderValue, Response, StatusCode, Version};
+use http::header::{CONTENT_LENGTH, TE};
+use http::{HeaderValue, Method, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::deadline::Deadline;
 use super::retry::{self, Failure, Retry};
-use super::{headers, upgrade};
+use super::{headers, max_forwards, upgrade};
 use crate::config::Protocol;
 use crate::error::ProxyError;
 use crate::exchange::{Answer, Exchange, ReadLimits, RequestRecord, ResponseBody, UpstreamBody, refuse_body};
@@ -30,11 +30,17 @@ const REPLAYABLE_BYTES: u64 = 64 * 1024;
 pub(super) async fn forward(
     cluster: &ClusterWorker,
     route: &Forward,
-    exchange: Box<Exchange>,
+    mut exchange: Box<Exchange>,
 ) -> Result<Answer, ProxyError> {
+    if matches!(exchange.head.method, Method::OPTIONS | Method::TRACE)
+        && let Some(answer) = max_forwards::check(&mut exchange)?
+    {
+        return Ok(answer);
+    }
     cluster.retry_budget.note_request();
+    let version = exchange.head.version;
     let record = Rc::clone(&exchange.record);
-    let outgoing = Outgoing::prepare(route, exchange).await?;
+    let outgoing = Outgoing::prepare(route, exchange, cluster.limits.max_header_bytes).await?;
 
     let asked = Instant::now();
     record.ask_upstream(asked);
@@ -61,7 +67,15 @@ pub(super) async fn forward(
     };
 
     let (mut head, ()) = response.into_parts();
-    headers::to_client(&mut head.headers, known);
+    match head.status {
+        // Not stripped of it: the answer is to say to what the client has to switch.
+        StatusCode::UPGRADE_REQUIRED => upgrade::required(&mut head.headers, known, version),
+        _ => headers::to_client(&mut head.headers, known),
+    }
+    if head.status == StatusCode::NO_CONTENT {
+        // Where there cannot be a body there is no length of one (RFC 9110 section 8.6); 304 and HEAD tell another's.
+        head.headers.remove(CONTENT_LENGTH);
+    }
     head.version = Version::HTTP_11;
     let limits = ReadLimits {
         read_timeout: deadline.read_timeout,
@@ -113,7 +127,7 @@ async fn ask(
         }
         let result = send(&mut lease, outgoing.body.upload(), deadline, &retry).await;
         let now = Instant::now();
-        if let Some(outcome) = retry::outcome(&result, record.is_grpc, lease.reused) {
+        if let Some(outcome) = retry::outcome(&result, record.is_grpc, &lease) {
             lease.note(outcome, now);
         }
         let failure = match result {
@@ -220,7 +234,11 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    async fn prepare(route: &Forward, mut exchange: Box<Exchange>) -> Result<Self, ProxyError> {
+    async fn prepare(
+        route: &Forward,
+        mut exchange: Box<Exchange>,
+        max_header_bytes: usize,
+    ) -> Result<Self, ProxyError> {
         let (known, started) = (exchange.known, exchange.record.started);
         let deadline = match Deadline::of(&exchange.head.headers, known, started, route.timeout) {
             Ok(deadline) => deadline,
@@ -246,7 +264,7 @@ impl Outgoing {
             }
             Some(incoming) => {
                 let limit = exchange.record.worker.snapshot.live.max_body_bytes;
-                let body = ClientBody::new(incoming, &exchange.head.headers, limit);
+                let body = ClientBody::new(incoming, &exchange.head.headers, limit, max_header_bytes);
                 if is_h2c {
                     // An upstream may refuse a stream, or go away, when some of the body is on its way.
                     body.keep(REPLAYABLE_BYTES);

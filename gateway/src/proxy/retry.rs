@@ -42,10 +42,12 @@ pub(super) enum Failure {
 impl Failure {
     /// Outcome at the endpoint; none where the failure is not the endpoint's, or was noted already. A pooled
     /// connection that went stale says nothing; a new one that failed does.
-    fn outcome(&self, reused: bool) -> Option<Outcome> {
+    fn outcome(&self, lease: &Lease) -> Option<Outcome> {
         match self {
             Self::Refused(_) => Some(Outcome::Shed),
-            Self::Broke(_) if !reused => Some(Outcome::Broke),
+            Self::Broke(_) if !lease.reused => Some(Outcome::Broke),
+            // As one that goes away before it has answered anything.
+            Self::NotWritten { error, .. } if error.is_the_connections() && lease.is_unproven() => Some(Outcome::Broke),
             Self::Late | Self::TimedOut => Some(Outcome::TimedOut),
             Self::NotWritten { .. } | Self::Broke(_) | Self::Answered | Self::Other(_) => None,
         }
@@ -174,10 +176,10 @@ impl Retry<'_> {
 }
 
 /// Outcome of an attempt at its endpoint.
-pub(super) fn outcome(result: &Result<Response<()>, Failure>, is_grpc: bool, reused: bool) -> Option<Outcome> {
+pub(super) fn outcome(result: &Result<Response<()>, Failure>, is_grpc: bool, lease: &Lease) -> Option<Outcome> {
     match result {
         Ok(response) => Some(classify_response(meant_status(response, is_grpc), response.headers())),
-        Err(failure) => failure.outcome(reused),
+        Err(failure) => failure.outcome(lease),
     }
 }
 

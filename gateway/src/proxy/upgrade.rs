@@ -56,6 +56,20 @@ pub(super) fn switch(
     Ok(Response::from_parts(head, ResponseBody::Whole(None)))
 }
 
+/// Prepares a 426 for the client, which MUST name the protocols (RFC 9110 section 15.5.22) where its version has upgrades.
+#[cold]
+pub(super) fn required(answer: &mut HeaderMap, known: KnownHeaders, version: Version) {
+    let protocols: Vec<&[u8]> = answer.get_all(UPGRADE).iter().flat_map(tokens).collect();
+    let named = match protocols.is_empty() || version == Version::HTTP_2 {
+        true => None,
+        false => HeaderValue::from_bytes(&protocols.join(&b", "[..])).ok(),
+    };
+    headers::to_client(answer, known);
+    if let Some(protocols) = named {
+        announce(answer, protocols);
+    }
+}
+
 /// Joins the client's connection to `tunnel`, once the 101 was written to it.
 fn take_over(record: &RequestRecord, tunnel: Tunnel) {
     let gauge = record.route_metrics().tunnels.clone();

@@ -31,6 +31,8 @@ pub enum BodyFault {
     Broke(hyper::Error),
     #[error("the request body is over the limit of {0} bytes")]
     TooLarge(u64),
+    #[error("the request's trailers are over {0} bytes")]
+    TrailersTooLarge(usize),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -39,10 +41,12 @@ pub enum UpstreamError {
     Closed,
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("not valid HTTP/1.1: {0}")]
+    #[error("not valid HTTP: {0}")]
     Invalid(&'static str),
     #[error("the head is over {0} bytes")]
     HeadTooLarge(usize),
+    #[error("its trailers are over {0} bytes")]
+    TrailersTooLarge(usize),
     #[error("the client's body broke off")]
     Upload,
     #[error(transparent)]
@@ -63,12 +67,10 @@ impl fmt::Display for Http2Error {
     }
 }
 
-impl Error for Http2Error {
-    /// The error itself, so that a client that speaks HTTP/2 too is told the same reason.
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&*self.0)
-    }
-}
+/// Without its source: hyper resets a client's stream with the reason of an error of h2 that it finds there, and the
+/// upstream's is none for the client. NO_ERROR would call half an answer whole, REFUSED_STREAM and HTTP_1_1_REQUIRED would
+/// ask for the request once more (RFC 9113 sections 8.1 and 8.7). Without one it says INTERNAL_ERROR.
+impl Error for Http2Error {}
 
 impl From<h2::Error> for UpstreamError {
     fn from(error: h2::Error) -> Self {
@@ -90,10 +92,19 @@ impl UpstreamError {
         matches!(self, Self::Http2(Http2Error(error)) if error.is_go_away() && error.is_remote())
     }
 
+    /// Tells whether it is the connection that failed, not this request alone.
+    pub fn is_the_connections(&self) -> bool {
+        match self {
+            Self::Closed | Self::Io(_) => true,
+            Self::Http2(Http2Error(error)) => error.is_go_away() || error.is_io(),
+            _ => false,
+        }
+    }
+
     /// Tells whether the answer breaks the rules of its protocol.
     pub fn is_no_http(&self) -> bool {
         match self {
-            Self::Invalid(_) | Self::HeadTooLarge(_) => true,
+            Self::Invalid(_) | Self::HeadTooLarge(_) | Self::TrailersTooLarge(_) => true,
             Self::Http2(Http2Error(error)) => error.is_library(),
             _ => false,
         }

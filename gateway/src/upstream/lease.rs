@@ -193,6 +193,15 @@ impl Lease {
         }
     }
 
+    /// Tells whether no request was answered over the connection before: then its failure is the endpoint's.
+    #[cold]
+    pub fn is_unproven(&self) -> bool {
+        match &self.connection {
+            UpstreamConnection::Http1(_) => !self.reused,
+            UpstreamConnection::Http2(stream) => !stream.request.session().has_worked(),
+        }
+    }
+
     /// Delivery of the request that failed with `error`.
     #[cold]
     pub fn delivery(&mut self, error: &UpstreamError) -> Delivery {

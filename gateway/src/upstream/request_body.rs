@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use shared::serve::{expects_continue, linger};
+use shared::serve::{expects_continue, linger, max_trailer_bytes, trailer_bytes};
 use tokio::time::Instant;
 
 use super::error::{BodyError, BodyFault};
@@ -28,6 +28,7 @@ pub enum RequestBody {
 pub struct ClientBody {
     incoming: RefCell<Incoming>,
     limit: u64,
+    max_trailer_bytes: usize,
     passed: Cell<u64>,
     last_frame: Cell<Instant>,
     state: Cell<BodyState>,
@@ -118,10 +119,12 @@ impl RequestBody {
 }
 
 impl ClientBody {
-    pub fn new(incoming: Incoming, headers: &HeaderMap, limit: u64) -> Rc<Self> {
+    /// A body of up to `limit` bytes, in a message whose head has up to `max_header_bytes`.
+    pub fn new(incoming: Incoming, headers: &HeaderMap, limit: u64, max_header_bytes: usize) -> Rc<Self> {
         Rc::new(Self {
             incoming: RefCell::new(incoming),
             limit,
+            max_trailer_bytes: max_trailer_bytes(max_header_bytes),
             passed: Cell::new(0),
             last_frame: Cell::new(Instant::now()),
             state: Cell::new(BodyState::Untouched),
@@ -214,6 +217,12 @@ impl ClientBody {
         if self.passed.get() > self.limit {
             self.fault.replace(Some(BodyFault::TooLarge(self.limit)));
             return Poll::Ready(Some(Err("the client's body is over the limit".into())));
+        }
+        let trailers = frame.trailers_ref();
+        if trailers.is_some_and(|trailers| trailer_bytes(trailers) > self.max_trailer_bytes) {
+            self.fault
+                .replace(Some(BodyFault::TrailersTooLarge(self.max_trailer_bytes)));
+            return Poll::Ready(Some(Err("the client's trailers are over the limit".into())));
         }
         self.kept.borrow_mut().keep(&frame);
         Poll::Ready(Some(Ok(frame)))

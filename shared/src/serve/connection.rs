@@ -7,17 +7,16 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Extensions, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
-use socket2::SockRef;
 use tokio::net::TcpStream;
 use tracing::{debug, info};
 
@@ -98,6 +97,7 @@ where
     let mut connection = pin!(connection);
     let mut slot = WakerSlot::new(connections);
     let mut told = false;
+    let mut resets = false;
     poll_fn(|cx| {
         slot.register(cx);
         // hyper's `graceful_shutdown` ends an idle connection at once, so a connection that has not sent
@@ -109,7 +109,14 @@ where
             told = true;
             connection.as_mut().graceful_shutdown();
         }
-        match connection.as_mut().poll(cx) {
+        let polled = connection.as_mut().poll(cx);
+        let is_whole = matches!(polled, Poll::Ready(Ok(())));
+        // Whatever closes the connection before its answer is whole, the client must not take it for the answer's end.
+        if progress.ends_by_close.get() && resets == is_whole {
+            resets = !is_whole;
+            io.borrow().reset_on_close(resets);
+        }
+        match polled {
             // hyper would wait for a request that will not come.
             Poll::Pending => io.borrow_mut().poll_end(cx).map(Ok),
             ended => ended,
@@ -137,12 +144,7 @@ async fn end(io: ValidatingIo, peer: SocketAddr, connections: &Connections) {
     if io.has_stalled() {
         connections.metrics.stalled.inc();
         debug!(%peer, "cut a client that does not read its answer");
-        // The reset also discards what the kernel still has for it.
-        let reset = SockRef::from(&io.into_stream()).set_linger(Some(Duration::ZERO));
-        if let Err(error) = reset {
-            debug!(%error, "cannot reset the connection");
-        }
-        return;
+        return io.reset_on_close(true);
     }
     let mut last_words = Vec::new();
     if let Some(refusal) = io.refusal_to_answer() {
@@ -186,10 +188,12 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.progress.has_started.set(true);
+        let is_http10 = request.version() == Version::HTTP_10;
         let answered = self.inner.call(request);
         ObservedFuture::new(
             answered,
             Answering {
+                is_http10,
                 progress: Rc::clone(&self.progress),
                 connections: Rc::clone(&self.connections),
             },
@@ -197,8 +201,15 @@ where
     }
 }
 
+/// hyper would write `<none>` for a status that it has no words for; the field may be empty (RFC 9112 section 4).
+#[cold]
+fn leave_reason_empty(extensions: &mut Extensions) {
+    extensions.get_or_insert(ReasonPhrase::from_static(b""));
+}
+
 /// A request until it is answered, which it is when this is dropped: at the end of the answer's body, or before.
 struct Answering {
+    is_http10: bool,
     progress: Rc<RequestProgress>,
     connections: Rc<Connections>,
 }
@@ -209,9 +220,20 @@ impl<B: Body> Observe<B> for Answering {
             // The bytes behind the request were read already: the socket will not wake this task for them.
             cx.waker().wake_by_ref();
         }
+        // HTTP/1.0 has no chunks: a body of unknown length ends with the connection.
+        if self.is_http10 && answer.body().size_hint().exact().is_none() {
+            self.progress.ends_by_close.set(true);
+        }
+        if answer.status().canonical_reason().is_none() {
+            leave_reason_empty(answer.extensions_mut());
+        }
         let is_101 = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         if self.progress.is_broken.get() || (self.connections.phase.is_draining() && !is_101) {
-            answer.headers_mut().insert(CONNECTION, CLOSE);
+            // Next to the option that names a header of this answer.
+            match answer.status() {
+                StatusCode::UPGRADE_REQUIRED => answer.headers_mut().append(CONNECTION, CLOSE),
+                _ => answer.headers_mut().insert(CONNECTION, CLOSE).is_some(),
+            };
         }
     }
 }

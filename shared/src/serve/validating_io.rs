@@ -9,14 +9,17 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tracing::debug;
 
 use super::deadline::Deadline;
+use super::field_blocks::FieldBlocks;
 use super::http1::{Refusal, Validator};
 use super::limits::ConnectionLimits;
 
@@ -24,6 +27,9 @@ thread_local! {
     /// The buffer for bytes that arrive while a request is being answered.
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; 8 * 1024]);
 }
+
+/// The length of what a client says before its first frame (RFC 9113 section 3.4).
+const HTTP2_PREFACE: usize = 24;
 
 /// The progress of a connection's requests, shared by its socket and its service.
 #[derive(Debug, Default)]
@@ -34,6 +40,8 @@ pub(super) struct RequestProgress {
     /// The body of the current request is none: its answer is the connection's last.
     pub(super) is_broken: Cell<bool>,
     pub(super) upgrade: Cell<Upgrade>,
+    /// The end of the connection is the only end of the current answer.
+    pub(super) ends_by_close: Cell<bool>,
 }
 
 /// The state of a request to switch protocols.
@@ -59,6 +67,35 @@ impl RequestProgress {
     }
 }
 
+/// The trailers of HTTP/2 requests: hyper would pass on what fits of them, so a connection with larger ones ends.
+#[derive(Debug)]
+struct TrailerCheck {
+    blocks: FieldBlocks,
+    are_too_large: bool,
+}
+
+impl TrailerCheck {
+    fn new(max_header_bytes: usize) -> Self {
+        Self {
+            blocks: FieldBlocks::new(max_header_bytes, HTTP2_PREFACE),
+            are_too_large: false,
+        }
+    }
+
+    fn advance(&mut self, bytes: &[u8]) {
+        // A head that is too large is answered.
+        self.blocks
+            .advance(bytes, |block| self.are_too_large |= !block.opens_stream);
+    }
+
+    fn verdict(&self) -> io::Result<()> {
+        match self.are_too_large {
+            true => Err(io::Error::new(io::ErrorKind::InvalidData, "the trailers are too large")),
+            false => Ok(()),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct ValidatingIo {
     stream: TcpStream,
@@ -69,8 +106,8 @@ pub(super) struct ValidatingIo {
     held: Vec<u8>,
     /// The number of bytes of `held` that may pass.
     cleared: usize,
-    /// True when every byte may pass: the connection does not speak HTTP/1.
-    is_open: bool,
+    /// Set when the connection does not speak HTTP/1: then every byte may pass.
+    http2: Option<TrailerCheck>,
     waits_for: Option<Awaited>,
     waiting: Deadline,
     writing: Deadline,
@@ -94,7 +131,7 @@ impl ValidatingIo {
             validator: Validator::new(limits.head),
             held: Vec::new(),
             cleared: 0,
-            is_open: false,
+            http2: None,
             waits_for: None,
             waiting: Deadline::default(),
             writing: Deadline::default(),
@@ -115,7 +152,9 @@ impl ValidatingIo {
 
     /// Lets every byte pass, those that are kept first.
     pub(super) fn open(&mut self) {
-        self.is_open = true;
+        let mut check = TrailerCheck::new(self.limits.head.max_bytes);
+        check.advance(&self.held);
+        self.http2 = Some(check);
         self.cleared = self.held.len();
     }
 
@@ -152,6 +191,14 @@ impl ValidatingIo {
     /// The socket, and what was read behind the last request.
     pub(super) fn into_parts(self) -> (TcpStream, Bytes) {
         (self.stream, Bytes::from(self.held))
+    }
+
+    /// Makes a close of the socket a reset, which also discards what the kernel still has for the client; or no longer.
+    pub(super) fn reset_on_close(&self, resets: bool) {
+        let linger = resets.then_some(Duration::ZERO);
+        if let Err(error) = SockRef::from(&self.stream).set_linger(linger) {
+            debug!(%error, "cannot choose how the connection is closed");
+        }
     }
 
     pub(super) fn into_stream(self) -> TcpStream {
@@ -222,13 +269,18 @@ impl ValidatingIo {
 
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
+        if let Some(check) = &self.http2 {
+            check.verdict()?;
+        }
         loop {
             if self.cleared > 0 {
                 self.give_held(buffer);
                 return Poll::Ready(Ok(()));
             }
-            if self.is_open {
-                return Pin::new(&mut self.stream).poll_read(cx, buffer);
+            if let Some(check) = &mut self.http2 {
+                ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+                check.advance(&buffer.filled()[before..]);
+                return Poll::Ready(check.verdict());
             }
             if let Some(refusal) = self.validator.refusal() {
                 return self.poll_refused(refusal);

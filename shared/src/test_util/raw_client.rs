@@ -110,6 +110,20 @@ impl RawClient {
         timeout(DEADLINE, read).await.expect("the peer closes in time")
     }
 
+    /// Waits until the peer has ended the connection; true when it was by a reset.
+    pub async fn is_reset(&mut self) -> bool {
+        let read = async {
+            loop {
+                match self.stream.read_buf(&mut self.ahead).await {
+                    Ok(0) => break false,
+                    Ok(_) => {}
+                    Err(error) => break error.kind() == std::io::ErrorKind::ConnectionReset,
+                }
+            }
+        };
+        timeout(DEADLINE, read).await.expect("the peer ends in time")
+    }
+
     /// The next `length` bytes, whatever they are; fewer when the peer ended before.
     pub async fn read_exactly(&mut self, length: usize) -> Vec<u8> {
         let read = async { while self.ahead.len() < length && self.read_more().await {} };

@@ -7,6 +7,7 @@ use bytes::{Buf, Bytes};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Response, StatusCode};
 use httparse::Status;
+use hyper::ext::ReasonPhrase;
 
 use crate::upstream::error::UpstreamError;
 use crate::upstream::trailers::is_allowed_trailer;
@@ -47,7 +48,9 @@ impl Head {
 pub(super) fn head(bytes: &Bytes, is_head_request: bool) -> Result<Option<(Head, usize)>, UpstreamError> {
     let mut parsed = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut answer = httparse::Response::new(&mut []);
-    let parser = httparse::ParserConfig::default();
+    let mut parser = httparse::ParserConfig::default();
+    // A proxy removes the whitespace between a name and its colon (RFC 9112 section 5.1).
+    parser.allow_spaces_after_header_name_in_responses(true);
     let length = match parser.parse_response_with_uninit_headers(&mut answer, bytes, &mut parsed) {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) => return Ok(None),
@@ -58,6 +61,9 @@ pub(super) fn head(bytes: &Bytes, is_head_request: bool) -> Result<Option<(Head,
     let is_http_11 = answer.version == Some(1);
     let mut response = Response::new(());
     *response.status_mut() = status;
+    if status.canonical_reason().is_none() {
+        note_reason(&mut response, answer.reason);
+    }
     let headers = response.headers_mut();
     *headers = SPARE.take();
     headers.reserve(answer.headers.len() + 1);
@@ -77,6 +83,15 @@ pub(super) fn head(bytes: &Bytes, is_head_request: bool) -> Result<Option<(Head,
         decoder,
     };
     Ok(Some((head, length)))
+}
+
+/// Keeps the upstream's own words for a status that the http crate has none for.
+#[cold]
+fn note_reason(response: &mut Response<()>, reason: Option<&str>) {
+    let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
+    if let Some(reason) = reason {
+        response.extensions_mut().insert(reason);
+    }
 }
 
 fn explain(error: httparse::Error) -> &'static str {
@@ -291,7 +306,7 @@ impl Chunks {
     fn take_trailer_byte(&mut self, byte: u8) -> Result<Option<Part>, UpstreamError> {
         self.trailers.push(byte);
         if self.trailers.len() > MAX_TRAILERS {
-            return Err(UpstreamError::Invalid("the trailers are too long"));
+            return Err(UpstreamError::TrailersTooLarge(MAX_TRAILERS));
         }
         if self.trailers == b"\r\n" {
             return Ok(Some(Part::Ended));

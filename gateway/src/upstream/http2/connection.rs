@@ -1,6 +1,6 @@
 //! The task of one connection: it moves frames, and finds out when nobody is at the other end any more.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::Connection;
-use h2::{Ping, PingPong};
+use h2::{Ping, PingPong, StreamId};
+use shared::serve::FieldBlocks;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -31,11 +32,15 @@ pub(super) struct ConnectionState {
     pub(super) heard: Cell<Instant>,
     /// A part of an answer came since the peer was last asked for a sign of life.
     pub(super) has_answered: Cell<bool>,
+    /// It has answered a request.
+    pub(super) has_worked: Cell<bool>,
     /// Requests whose answer has not ended.
     pub(super) streams: Cell<usize>,
     /// No more requests will be sent.
     pub(super) is_let_go: Cell<bool>,
     pub(super) has_ended: Cell<bool>,
+    /// Streams with a field block that is too large for trailers; nearly always none.
+    large_blocks: RefCell<Vec<u32>>,
 }
 
 impl ConnectionState {
@@ -43,24 +48,62 @@ impl ConnectionState {
         Rc::new(Self {
             heard: Cell::new(now),
             has_answered: Cell::new(false),
+            has_worked: Cell::new(false),
             streams: Cell::new(0),
             is_let_go: Cell::new(false),
             has_ended: Cell::new(false),
+            large_blocks: RefCell::default(),
         })
+    }
+
+    /// Tells whether the trailers of `stream` may be but a part of what was sent.
+    pub(super) fn had_large_block(&self, stream: StreamId) -> bool {
+        self.large_blocks.borrow().contains(&stream.as_u32())
+    }
+
+    /// The stream has ended.
+    pub(super) fn forget(&self, stream: StreamId) {
+        let mut large = self.large_blocks.borrow_mut();
+        if !large.is_empty() {
+            large.retain(|number| *number != stream.as_u32());
+        }
     }
 }
 
-/// A socket that notes when it hears something.
+/// Streams of a connection that may have large blocks at a time. Those that had ended before are never forgotten, so an
+/// upstream that goes on with them is to be stopped.
+const MAX_LARGE_BLOCKS: usize = 1000;
+
+/// A socket that notes when it hears something, and which streams have large field blocks.
 pub(super) struct ActivityIo {
-    pub(super) stream: TcpStream,
-    pub(super) state: Rc<ConnectionState>,
+    stream: TcpStream,
+    state: Rc<ConnectionState>,
+    blocks: FieldBlocks,
+}
+
+impl ActivityIo {
+    pub(super) fn new(stream: TcpStream, state: Rc<ConnectionState>, max_header_bytes: usize) -> Self {
+        Self {
+            stream,
+            state,
+            blocks: FieldBlocks::new(max_header_bytes, 0),
+        }
+    }
 }
 
 impl AsyncRead for ActivityIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
-        self.state.heard.set(Instant::now());
-        Poll::Ready(read)
+        let wire = &mut *self;
+        wire.state.heard.set(Instant::now());
+        wire.blocks.advance(&buffer.filled()[before..], |block| {
+            wire.state.large_blocks.borrow_mut().push(block.stream);
+        });
+        match wire.state.large_blocks.borrow().len() {
+            0..=MAX_LARGE_BLOCKS => Poll::Ready(read),
+            _ => Poll::Ready(Err(io::Error::other("too many heads or trailers that are too large"))),
+        }
     }
 }
 

@@ -12,9 +12,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use prometheus::IntGauge;
+use shared::serve::max_trailer_bytes;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use super::connection::{ActivityIo, ConnectionState, drive};
 use crate::config::Http2Limits;
@@ -37,6 +38,7 @@ pub(in crate::upstream) struct Session {
     pub(super) idle_since: Cell<Instant>,
     pub(super) requests: Cell<usize>,
     pub(super) opened: Instant,
+    pub(super) max_trailer_bytes: usize,
     /// It is no longer trusted, or no longer wanted.
     is_retired: Cell<bool>,
 }
@@ -52,10 +54,7 @@ impl Session {
         stream.set_nodelay(true)?;
         let now = Instant::now();
         let state = ConnectionState::new(now);
-        let wire = ActivityIo {
-            stream,
-            state: Rc::clone(&state),
-        };
+        let wire = ActivityIo::new(stream, Rc::clone(&state), max_header_bytes);
         let (sender, mut connection) = builder(max_header_bytes)
             .handshake(wire)
             .await
@@ -76,6 +75,7 @@ impl Session {
             idle_since: Cell::new(now),
             requests: Cell::new(0),
             opened: now,
+            max_trailer_bytes: max_trailer_bytes(max_header_bytes),
             is_retired: Cell::new(false),
         })
     }
@@ -91,6 +91,11 @@ impl Session {
     fn has_room(&self, limits: Http2Limits) -> bool {
         let limit = self.sender.current_max_send_streams().min(limits.max_streams as usize);
         self.state.streams.get() < limit
+    }
+
+    /// Tells whether a request was answered over it.
+    pub(in crate::upstream) fn has_worked(&self) -> bool {
+        self.state.has_worked.get()
     }
 
     /// A request got no answer in time. When nothing else was heard since it was sent either, later ones do not follow it.
@@ -176,7 +181,9 @@ impl Sessions {
         patience: Duration,
         connect: impl Future<Output = io::Result<Session>>,
     ) -> Result<Rc<Session>, NoSession> {
+        let until = Instant::now() + patience;
         let (failures, _) = self.failures.get();
+        let has_waited = self.is_opening.get();
         let until_turn = async {
             while self.is_opening.get() {
                 self.opened.notified().await;
@@ -191,13 +198,17 @@ impl Sessions {
             }
             None
         };
-        match timeout(patience, until_turn).await {
+        match timeout_at(until, until_turn).await {
             Ok(None) => {}
             Ok(Some(opened)) => return opened,
             Err(_elapsed) => return Err(NoSession::Others(ConnectError::Timeout)),
         }
         let _opening = Opening::new(self);
-        let connected = timeout(patience, connect).await;
+        let connected = timeout_at(until, connect).await;
+        if connected.is_err() && has_waited {
+            // The wait took part of the time: that the rest did not suffice is not held against the endpoint.
+            return Err(NoSession::Others(ConnectError::Timeout));
+        }
         match connected.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into())) {
             Ok(session) => {
                 let session = Rc::new(session);
@@ -262,5 +273,37 @@ impl Drop for Opening<'_> {
     fn drop(&mut self) {
         self.0.is_opening.set(false);
         self.0.opened.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_another_and_opening_one_oneself_have_one_patience_together() {
+        let patience = Duration::from_secs(1);
+        let sessions = Sessions::default();
+        let first = tokio::time::timeout(patience * 9 / 10, sessions.open(|| None, patience, pending()));
+        let second = async {
+            // The first has begun by now.
+            tokio::task::yield_now().await;
+            let began = Instant::now();
+            let failed = sessions.open(|| None, patience, pending()).await;
+            (failed.err(), began.elapsed())
+        };
+        let (left, (failed, took)) = tokio::join!(first, second);
+        assert!(left.is_err(), "its client leaves before it has a connection");
+        assert!(
+            matches!(failed, Some(NoSession::Others(ConnectError::Timeout))),
+            "an attempt of a tenth of the time is not the endpoint's failure"
+        );
+        assert!(took < patience + Duration::from_millis(50), "{took:?}");
+
+        let began = Instant::now();
+        let failed = sessions.open(|| None, patience, pending()).await.err();
+        assert!(matches!(failed, Some(NoSession::Own(ConnectError::Timeout))));
+        assert!(began.elapsed() >= patience);
     }
 }

@@ -8,12 +8,13 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::client::{ResponseFuture, SendRequest};
+use h2::{RecvStream, StreamId};
 use http::header::{CONTENT_LENGTH, HOST, TRAILER};
 use http::uri::{PathAndQuery, Scheme};
-use http::{Request, Response, Uri, Version, request};
+use http::{HeaderMap, Request, Response, Uri, Version, request};
 use http_body::{Body, Frame, SizeHint};
+use shared::serve::trailer_bytes;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, timeout};
 use tracing::debug;
@@ -53,6 +54,7 @@ pub(in crate::upstream) struct H2Request {
     /// The rest of the upload, once the answer is passed on.
     uploading: Option<Uploading>,
     reading: Reading,
+    stream: Option<StreamId>,
     /// Remaining bytes of the answer's body, where its head announced them.
     left: Option<u64>,
 }
@@ -77,6 +79,7 @@ impl H2Request {
             upload: None,
             uploading: None,
             reading: Reading::Nothing,
+            stream: None,
             left: None,
         }
     }
@@ -106,6 +109,7 @@ impl H2Request {
     ) -> Result<(), UpstreamError> {
         let has_ended = body.is_end_stream();
         let (response, stream) = self.sender.send_request(translate(head, added)?, has_ended)?;
+        self.stream = Some(response.stream_id());
         self.reading = Reading::Head(response);
         self.upload = (!has_ended).then(|| Upload::new(stream, body.clone()));
         Ok(())
@@ -142,6 +146,8 @@ impl H2Request {
         };
         let (head, body) = ready!(Pin::new(response).poll(cx))?.into_parts();
         self.session.state.has_answered.set(true);
+        self.session.state.has_worked.set(true);
+        check_values(&head.headers)?;
         // Behind a body that announces trailers there is more than its length says.
         let length = head
             .headers
@@ -195,12 +201,27 @@ impl H2Request {
                         self.reading = Reading::Trailers(body);
                         return Poll::Pending;
                     };
-                    let trailers = trailers?.map(allowed_trailers);
-                    return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+                    let Some(trailers) = trailers? else {
+                        return Poll::Ready(None);
+                    };
+                    if !self.are_whole(&trailers) {
+                        let limit = self.session.max_trailer_bytes;
+                        return Poll::Ready(Some(Err(UpstreamError::TrailersTooLarge(limit))));
+                    }
+                    check_values(&trailers)?;
+                    return Poll::Ready(Some(Ok(Frame::trailers(allowed_trailers(trailers)))));
                 }
                 Reading::Ended | Reading::Nothing | Reading::Head(_) => return Poll::Ready(None),
             }
         }
+    }
+
+    /// Tells whether these are all trailers that were sent, and not too many.
+    fn are_whole(&self, trailers: &HeaderMap) -> bool {
+        let large = self
+            .stream
+            .is_some_and(|stream| self.session.state.had_large_block(stream));
+        !large && trailer_bytes(trailers) <= self.session.max_trailer_bytes
     }
 
     pub(in crate::upstream) fn body_has_ended(&self) -> bool {
@@ -224,6 +245,16 @@ impl H2Request {
             uploaded?;
         }
         Ok(())
+    }
+}
+
+/// A value that begins or ends with a space or a tab makes the message malformed (RFC 9113 section 8.2.1).
+fn check_values(fields: &HeaderMap) -> Result<(), UpstreamError> {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let is_padded = |value: &[u8]| is_blank(value.first()) || is_blank(value.last());
+    match fields.values().any(|value| is_padded(value.as_bytes())) {
+        true => Err(UpstreamError::Invalid("whitespace around a header value")),
+        false => Ok(()),
     }
 }
 
@@ -259,6 +290,9 @@ impl Drop for H2Request {
     fn drop(&mut self) {
         let state = &self.session.state;
         state.streams.set(state.streams.get() - 1);
+        if let Some(stream) = self.stream {
+            state.forget(stream);
+        }
         if state.streams.get() == 0 {
             self.session.idle_since.set(Instant::now());
         }

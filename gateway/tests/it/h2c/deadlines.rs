@@ -132,3 +132,30 @@ async fn a_deadline_that_passes_during_the_answer_is_told_in_its_trailers() {
         "{line}"
     );
 }
+
+#[tokio::test]
+async fn a_call_that_moves_has_its_whole_deadline_however_short_the_longest_silence() {
+    // As gRPC's servers do, the upstream ends the call itself when the deadline that it is told is over.
+    let upstream = H2Upstream::answering(|request, mut respond| async move {
+        let left = request.headers()["grpc-timeout"].to_str().expect("text");
+        let millis = left.strip_suffix('m').and_then(|millis| millis.parse().ok());
+        let until = Instant::now() + Duration::from_millis(millis.expect("milliseconds"));
+        let mut stream = respond.send_response(grpc_head(), false).expect("sent");
+        for _ in 0..10 {
+            if Instant::now() >= until {
+                return stream.send_trailers(grpc_status("4")).expect("sent");
+            }
+            stream.send_data(Bytes::from_static(b"m"), false).expect("sent");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        stream.send_trailers(grpc_status("0")).expect("sent");
+    })
+    .await;
+    let gateway = Gateway::start(&yaml(&[upstream.address], ""), &[("REQUEST_TIMEOUT", "0.5")]).await;
+    let mut request = call("/raw/x");
+    request
+        .headers_mut()
+        .insert("grpc-timeout", HeaderValue::from_static("20S"));
+    let (_, messages, trailers) = unary(&gateway, request, "x").await;
+    assert_eq!((messages.len(), &trailers), (10, &grpc_status("0")));
+}

@@ -182,3 +182,51 @@ async fn a_request_that_waits_for_a_stream_says_nothing_about_its_endpoint() {
     assert_eq!(gateway.metric(ejections).await, 0.0);
     slow.abort();
 }
+
+#[tokio::test]
+async fn an_endpoint_that_only_ever_goes_away_is_ejected() {
+    let leaving = Upstream::start(async |connection| {
+        let mut frames = Frames::begin(connection).await;
+        while frames.request().await.is_some() {
+            frames.go_away(0).await;
+        }
+    })
+    .await;
+    let well = H2Upstream::answering(|_, mut respond| async move {
+        respond.send_response(head(200), true).expect("sent");
+    })
+    .await;
+    let endpoints = [leaving.address, well.address];
+    let more = "    balancer: round_robin\n    ejection: { consecutive_failures: 3 }\n";
+    let gateway = Gateway::start(&yaml(&endpoints, more), &[("WORKERS", "1")]).await;
+    for _ in 0..8 {
+        assert_eq!(gateway.post("/raw", "x").await.status(), 200);
+    }
+    let ejections = format!(
+        "gateway_endpoint_ejections_total{{cluster=\"backend:5000\",endpoint=\"{}\"}}",
+        leaving.address
+    );
+    assert!(gateway.metric(&ejections).await >= 1.0);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_goes_away_between_requests_is_not_failing() {
+    let upstream = Upstream::start(async |connection| {
+        let mut frames = Frames::begin(connection).await;
+        // Each connection answers one request; the next is too late for it.
+        while let Some(stream) = frames.request().await {
+            match stream {
+                1 => frames.send(HEADERS, END_STREAM_AND_HEADERS, 1, OK).await,
+                _ => frames.go_away(1).await,
+            }
+        }
+    })
+    .await;
+    let more = "    ejection: { consecutive_failures: 2 }\n";
+    let gateway = Gateway::start(&yaml(&[upstream.address], more), &[("WORKERS", "1")]).await;
+    for _ in 0..8 {
+        assert_eq!(gateway.post("/raw", "x").await.status(), 200);
+    }
+    assert_eq!(gateway.metric("gateway_endpoint_ejections_total").await, 0.0);
+    assert!(upstream.accepted() > 4);
+}

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::client;
 use h2::client::SendRequest;
-use h2::{Reason, client};
 use shared::test_util::{DEADLINE, Signal, eventually};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -162,33 +162,6 @@ async fn a_stream_of_many_messages_comes_with_its_status_at_the_end() {
         (&256_000.into(), &10.into()),
         "{line}"
     );
-}
-
-#[tokio::test]
-async fn an_answer_that_its_upstream_resets_is_reset_for_the_client_with_the_same_reason() {
-    let arrived = Arc::new(tokio::sync::Notify::new());
-    let has_arrived = Arc::clone(&arrived);
-    let upstream = H2Upstream::answering(move |_, mut respond| {
-        let arrived = Arc::clone(&has_arrived);
-        async move {
-            let mut stream = respond.send_response(grpc_head(), false).expect("sent");
-            stream.send_data(Bytes::from_static(b"part"), false).expect("sent");
-            arrived.notified().await;
-            stream.send_reset(Reason::ENHANCE_YOUR_CALM);
-        }
-    })
-    .await;
-    let gateway = gateway(&[upstream.address]).await;
-    let (response, mut stream) = open(&gateway, call("/raw/x")).await;
-    stream.send_data(Bytes::from_static(b"x"), true).expect("sent");
-    let mut body = answer_of(response).await.into_body();
-    assert_eq!(body.data().await.expect("a part").expect("whole"), "part");
-    arrived.notify_one();
-    let ended = timeout(DEADLINE, body.data()).await.expect("in time");
-    let error = ended.expect("not an end").expect_err("it was reset");
-    assert_eq!(error.reason(), Some(Reason::ENHANCE_YOUR_CALM));
-    let aborted = "gateway_responses_aborted_total{cluster=\"backend:5000\",route=\"/raw\"}";
-    assert_eq!(gateway.metric(aborted).await, 1.0);
 }
 
 #[tokio::test]
