@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -61,9 +61,13 @@ pub(super) async fn serve<S, B>(
         connections: Rc::clone(&connections),
     };
     let mut ended = serve_http1(&io, &tracked, &connections).await;
+    let mut last_words = None;
     if io.borrow().is_http2() {
         io.borrow_mut().open();
-        ended = http2::serve(&io, tracked.inner, &connections).await;
+        match http2::serve(&io, tracked.inner, &connections).await {
+            http2::End::Closed(closed) => ended = closed,
+            http2::End::Idle(goodbye) => last_words = Some(goodbye),
+        }
     }
     let io = Rc::into_inner(io).expect("hyper has let go of its half").into_inner();
     // Taken out in any case: it may own the takeover, which would keep both alive.
@@ -76,6 +80,9 @@ pub(super) async fn serve<S, B>(
         (Ok(()), _) => {}
         // The client went away or stalled; nobody is left to answer.
         (Err(error), _) => debug!(%error, "connection ended early"),
+    }
+    if let Some(last_words) = last_words {
+        return Box::pin(async move { linger::close(io.into_stream(), &last_words).await }).await;
     }
     // Boxed, because few connections end with words of their own, and all would carry the room for it.
     Box::pin(end(io, peer, &connections)).await;
@@ -186,12 +193,14 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.progress.has_started.set(true);
+        let is_http_10 = request.version() == Version::HTTP_10;
         let answered = self.inner.call(request);
         ObservedFuture::new(
             answered,
             Answering {
                 progress: Rc::clone(&self.progress),
                 connections: Rc::clone(&self.connections),
+                is_http_10,
             },
         )
     }
@@ -201,6 +210,24 @@ where
 struct Answering {
     progress: Rc<RequestProgress>,
     connections: Rc<Connections>,
+    is_http_10: bool,
+}
+
+impl Answering {
+    /// True when the connection ends with this answer.
+    fn is_last<B: Body>(&self, answer: &Response<B>) -> bool {
+        let status = answer.status();
+        self.progress.is_broken.get()
+            || (self.connections.phase.is_draining() && status != StatusCode::SWITCHING_PROTOCOLS)
+            // The rest of the body is discarded for a while only, and what comes after that is no request.
+            || (status == StatusCode::PAYLOAD_TOO_LARGE && self.progress.is_in_body.get())
+            // HTTP/1.0 knows no chunks: only the end of the connection ends such a body (RFC 9112 section 6.3).
+            || (self.is_http_10 && !has_length(answer))
+    }
+}
+
+fn has_length<B: Body>(answer: &Response<B>) -> bool {
+    answer.body().size_hint().exact().is_some() || answer.headers().contains_key(CONTENT_LENGTH)
 }
 
 impl<B: Body> Observe<B> for Answering {
@@ -209,9 +236,12 @@ impl<B: Body> Observe<B> for Answering {
             // The bytes behind the request were read already: the socket will not wake this task for them.
             cx.waker().wake_by_ref();
         }
-        let is_101 = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if self.progress.is_broken.get() || (self.connections.phase.is_draining() && !is_101) {
+        if self.is_last(answer) {
             answer.headers_mut().insert(CONNECTION, CLOSE);
+            if self.is_http_10 {
+                // To an answer of HTTP/1.1, hyper would add the `keep-alive` that the client asked for.
+                *answer.version_mut() = Version::HTTP_10;
+            }
         }
     }
 }
