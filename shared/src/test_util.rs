@@ -4,6 +4,7 @@
 //! Process    starts a binary, keeps its output, waits for log lines and for its end
 //! Spawned    a child process without any of these; errors instead of panics
 //! RawClient  speaks HTTP/1.1 byte by byte: half requests, broken ones, slow ones
+//! RawHttp2   speaks HTTP/2 frame by frame, likewise
 //! Upstream   a scripted server: answers, hangs, resets, closes
 //! DnsServer  names and their addresses, as the test says
 //! ApiServer  a Kubernetes API server as far as EndpointSlices go: list and watch
@@ -23,6 +24,7 @@ mod fuzz;
 mod mount;
 mod process;
 mod raw_client;
+mod raw_http2;
 mod scratch;
 mod spawned;
 mod tls_front;
@@ -35,6 +37,7 @@ pub use fuzz::{Fuzzed, fuzz};
 pub use mount::Mount;
 pub use process::{Finished, Process};
 pub use raw_client::{RawClient, RawResponse};
+pub use raw_http2::{RawFrame, RawHttp2, head, kind};
 pub use rustix::process::Signal;
 pub use scratch::Scratch;
 pub use spawned::Spawned;

@@ -176,7 +176,7 @@ impl ClientBody {
     pub fn discard_rest(self: Rc<Self>) {
         let never_sent = self.expects_continue && self.state.get() == BodyState::Untouched;
         if !self.has_ended() && !never_sent {
-            linger(RequestBody::Streaming(self));
+            linger(Rest(self));
         }
     }
 
@@ -226,6 +226,22 @@ impl ClientBody {
         }
         self.kept.borrow_mut().keep(&frame);
         Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+/// What a client still sends of a body that nobody wants any more, also of one over its limit.
+struct Rest(Rc<ClientBody>);
+
+impl Body for Rest {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut *self.0.incoming.borrow_mut()).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.incoming.borrow().is_end_stream()
     }
 }
 

@@ -7,6 +7,7 @@ mod h2c;
 mod harness;
 mod http1;
 mod http2;
+mod http2_drain;
 mod lifecycle;
 mod limits;
 mod messages;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::test_util::Upstream;
+use shared::test_util::{DEADLINE, Signal, Upstream};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::harness::{Gateway, yaml};
@@ -69,6 +69,87 @@ async fn a_body_that_waits_to_be_asked_for_is_asked_for_or_not() {
     // One that is too large is refused before a byte of it is sent.
     client.send(head(11)).await;
     assert_eq!(client.response().await.status, 413);
+}
+
+#[tokio::test]
+async fn an_upload_without_a_length_that_grows_too_large_is_a_413_that_its_client_can_read() {
+    let upstream = Upstream::start(
+        async |mut connection| {
+            while !connection.read_body(1 << 16).await.is_empty() {}
+        },
+    )
+    .await;
+    let gateway = Gateway::in_front_of(&[upstream.address], &[("MAX_BODY_BYTES", "1Mi")]).await;
+    reads_its_413(&gateway).await;
+}
+
+/// Sends far more than 1 MiB, and than the buffers of both sockets hold, and reads the answer afterwards.
+pub(crate) async fn reads_its_413(gateway: &Gateway) {
+    let mut client = gateway.raw().await;
+    client
+        .send("POST /raw HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await;
+    let chunk = [b"10000\r\n", [b'x'; 65536].as_slice(), b"\r\n"].concat();
+    for _ in 0..256 {
+        client.send(&chunk).await;
+    }
+    client.send("0\r\n\r\n").await;
+    let answer = client.response().await;
+    assert_eq!((answer.status, answer.header("connection")), (413, Some("close")));
+    assert!(answer.body.contains("\"limit\":1048576"), "{}", answer.body);
+    assert!(client.closed().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_client_of_http10_is_told_whether_its_connection_stays() {
+    let upstream = Upstream::start(async |mut connection| {
+        while let Some((head, _)) = connection.read_request().await {
+            let answer = match &head {
+                head if head.contains("/chunked") => "transfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+                head if head.contains("/until-close") => "connection: close\r\n\r\nok",
+                _ => "content-length: 2\r\n\r\nok",
+            };
+            connection.send(format!("HTTP/1.1 200 OK\r\n{answer}")).await;
+            if answer.contains("close") {
+                return;
+            }
+        }
+    })
+    .await;
+    let mut gateway = Gateway::in_front_of(&[upstream.address], &[("DRAIN_WINDOW", "3")]).await;
+    let get = |path: &str| format!("GET {path} HTTP/1.0\r\nhost: h\r\nconnection: Keep-Alive\r\n\r\n");
+    let mut client = gateway.raw().await;
+    for _ in 0..3 {
+        client.send(get("/raw")).await;
+        let answer = client.response().await;
+        assert_eq!(
+            (answer.header("connection"), answer.body.as_str()),
+            (Some("keep-alive"), "ok")
+        );
+    }
+    // A body whose end only the connection's end can tell.
+    for path in ["/raw/chunked", "/raw/until-close"] {
+        let mut client = gateway.raw().await;
+        client.send(get(path)).await;
+        let answer = client.response().await;
+        assert_eq!(
+            (answer.header("connection"), answer.body.as_str()),
+            (Some("close"), "ok"),
+            "{path}"
+        );
+        assert_eq!(answer.header("content-length"), None, "{path}");
+        assert!(client.closed().await.is_empty(), "{path}");
+    }
+    gateway.process.signal(Signal::TERM);
+    gateway.process.log_line("draining: not ready, still accepting").await;
+    client.send(get("/raw")).await;
+    let answer = client.response().await;
+    assert_eq!(
+        (answer.header("connection"), answer.body.as_str()),
+        (Some("close"), "ok")
+    );
+    assert!(client.closed().await.is_empty());
+    assert_eq!(gateway.process.wait_exit(DEADLINE).await.code, 0);
 }
 
 #[tokio::test]

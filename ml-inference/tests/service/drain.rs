@@ -82,6 +82,16 @@ async fn the_window_accepts_and_says_that_it_ends() {
         assert_eq!(response.header("connection"), Some("close"));
         assert!(new.closed().await.is_empty());
     }
+    // To a client of HTTP/1.0 that wants to keep its connection there is one word too.
+    let mut new = server.connect().await;
+    new.send("GET /predict HTTP/1.0\r\nhost: x\r\nconnection: Keep-Alive\r\n\r\n")
+        .await;
+    let response = new.response().await;
+    assert_eq!(
+        (response.body.as_str(), response.header("connection")),
+        (LABS_LINE, Some("close"))
+    );
+    assert!(new.closed().await.is_empty());
     // The connection from before is still good for one more request.
     old.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let response = old.response().await;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::{Extensions, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -60,9 +60,13 @@ pub(super) async fn serve<S, B>(
         connections: Rc::clone(&connections),
     };
     let mut ended = serve_http1(&io, &tracked, &connections).await;
+    let mut last_words = None;
     if io.borrow().is_http2() {
         io.borrow_mut().open();
-        ended = http2::serve(&io, tracked.inner, &connections).await;
+        match http2::serve(&io, tracked.inner, &connections).await {
+            http2::End::Closed(closed) => ended = closed,
+            http2::End::Idle(goodbye) => last_words = Some(goodbye),
+        }
     }
     let io = Rc::into_inner(io).expect("hyper has let go of its half").into_inner();
     // Taken out in any case: it may own the takeover, which would keep both alive.
@@ -75,6 +79,9 @@ pub(super) async fn serve<S, B>(
         (Ok(()), _) => {}
         // The client went away or stalled; nobody is left to answer.
         (Err(error), _) => debug!(%error, "connection ended early"),
+    }
+    if let Some(last_words) = last_words {
+        return Box::pin(async move { linger::close(io.into_stream(), &last_words).await }).await;
     }
     // Boxed, because few connections end with words of their own, and all would carry the room for it.
     Box::pin(end(io, peer, &connections)).await;
@@ -188,14 +195,14 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.progress.has_started.set(true);
-        let is_http10 = request.version() == Version::HTTP_10;
+        let is_http_10 = request.version() == Version::HTTP_10;
         let answered = self.inner.call(request);
         ObservedFuture::new(
             answered,
             Answering {
-                is_http10,
                 progress: Rc::clone(&self.progress),
                 connections: Rc::clone(&self.connections),
+                is_http_10,
             },
         )
     }
@@ -209,9 +216,26 @@ fn leave_reason_empty(extensions: &mut Extensions) {
 
 /// A request until it is answered, which it is when this is dropped: at the end of the answer's body, or before.
 struct Answering {
-    is_http10: bool,
     progress: Rc<RequestProgress>,
     connections: Rc<Connections>,
+    is_http_10: bool,
+}
+
+impl Answering {
+    /// True when the connection ends with this answer.
+    fn is_last<B: Body>(&self, answer: &Response<B>) -> bool {
+        let status = answer.status();
+        self.progress.is_broken.get()
+            || (self.connections.phase.is_draining() && status != StatusCode::SWITCHING_PROTOCOLS)
+            // The rest of the body is discarded for a while only, and what comes after that is no request.
+            || (status == StatusCode::PAYLOAD_TOO_LARGE && self.progress.is_in_body.get())
+            // HTTP/1.0 knows no chunks: only the end of the connection ends such a body (RFC 9112 section 6.3).
+            || self.progress.ends_by_close.get()
+    }
+}
+
+fn has_length<B: Body>(answer: &Response<B>) -> bool {
+    answer.body().size_hint().exact().is_some() || answer.headers().contains_key(CONTENT_LENGTH)
 }
 
 impl<B: Body> Observe<B> for Answering {
@@ -220,20 +244,22 @@ impl<B: Body> Observe<B> for Answering {
             // The bytes behind the request were read already: the socket will not wake this task for them.
             cx.waker().wake_by_ref();
         }
-        // HTTP/1.0 has no chunks: a body of unknown length ends with the connection.
-        if self.is_http10 && answer.body().size_hint().exact().is_none() {
+        if self.is_http_10 && !has_length(answer) {
             self.progress.ends_by_close.set(true);
         }
         if answer.status().canonical_reason().is_none() {
             leave_reason_empty(answer.extensions_mut());
         }
-        let is_101 = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if self.progress.is_broken.get() || (self.connections.phase.is_draining() && !is_101) {
+        if self.is_last(answer) {
             // Next to the option that names a header of this answer.
             match answer.status() {
                 StatusCode::UPGRADE_REQUIRED => answer.headers_mut().append(CONNECTION, CLOSE),
                 _ => answer.headers_mut().insert(CONNECTION, CLOSE).is_some(),
             };
+            if self.is_http_10 {
+                // To an answer of HTTP/1.1, hyper would add the `keep-alive` that the client asked for.
+                *answer.version_mut() = Version::HTTP_10;
+            }
         }
     }
 }

@@ -4,6 +4,9 @@
 //! here are the ends: a connection without streams idles only so long, one that drains says GOAWAY, and a stream whose
 //! client opens no window for its answer is reset.
 
+mod frames;
+mod wire;
+
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -27,6 +30,7 @@ use super::deadline::Deadline;
 use super::limits::Http2Limits;
 use super::observed::{Observe, ObservedBody, ObservedFuture};
 use super::validating_io::{HyperIo, ValidatingIo};
+use wire::{FollowedIo, Wire};
 
 /// Streams that a client reset before they were taken up: more, and it is up to no good (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
@@ -37,12 +41,16 @@ const MAX_ERROR_RESETS: usize = 256;
 /// The time that a client has for closing a connection that was ended with GOAWAY and has no streams.
 const GOODBYE: Duration = Duration::from_secs(2);
 
+/// The end of a connection.
+pub(super) enum End {
+    /// hyper ended it.
+    Closed(hyper::Result<()>),
+    /// It has no open stream and is to be closed with these last words.
+    Idle(Vec<u8>),
+}
+
 /// Serves a connection whose client has begun to speak HTTP/2, to its end.
-pub(super) async fn serve<S, B>(
-    io: &Rc<RefCell<ValidatingIo>>,
-    service: S,
-    connections: &Rc<Connections>,
-) -> hyper::Result<()>
+pub(super) async fn serve<S, B>(io: &Rc<RefCell<ValidatingIo>>, service: S, connections: &Rc<Connections>) -> End
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
     B: Body<Data = Bytes> + 'static,
@@ -61,41 +69,123 @@ where
         inner: service,
         open: Rc::clone(&open),
     };
-    let connection = builder(limits.http2, limits.head.max_bytes, streams)
-        .serve_connection(TokioIo::new(HyperIo(Rc::clone(io))), service);
+    let wire = Rc::new(RefCell::new(Wire::new()));
+    let followed = FollowedIo {
+        inner: HyperIo(Rc::clone(io)),
+        wire: Rc::clone(&wire),
+    };
+    let connection =
+        builder(limits.http2, limits.head.max_bytes, streams).serve_connection(TokioIo::new(followed), service);
     let mut connection = pin!(connection);
     let mut slot = WakerSlot::new(connections);
     let mut idle = Deadline::default();
-    let mut told = false;
+    let mut awaited = Awaited::Request;
+    let mut drain = Drain::default();
     poll_fn(|cx| {
         slot.register(cx);
         open.connection.borrow_mut().get_or_insert_with(|| cx.waker().clone());
         loop {
-            // GOAWAY leaves time for what is on its way. A new connection gets it once it had a request: its client
-            // has sent one, or is about to.
-            let drains = connections.phase.is_draining() && open.has_started.get();
-            let is_late = connections.closing.get() && connections.grace_over.get();
-            if !told && (drains || is_late) {
-                told = true;
-                connection.as_mut().graceful_shutdown();
-            }
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(ended);
+                return Poll::Ready(End::Closed(ended));
             }
-            if open.count.get() > 0 {
+            let is_idle = open.count.get() == 0 && io.borrow().is_flushed() && wire.borrow().is_idle();
+            match drain.next(&open, &wire.borrow(), is_idle) {
+                Step::GoOn => {}
+                Step::End => return Poll::Ready(End::Idle(wire.borrow().goodbye())),
+                Step::GoAway => {
+                    connection.as_mut().graceful_shutdown();
+                    continue;
+                }
+            }
+            let waits_for = Awaited::of(&open, &wire.borrow(), is_idle);
+            if awaited != waits_for {
+                awaited = waits_for;
                 idle.clear();
-                return Poll::Pending;
             }
-            if told {
-                return idle.poll(cx, GOODBYE).map(Ok);
+            match waits_for {
+                Awaited::Answer => return Poll::Pending,
+                Awaited::Window { .. } => {
+                    ready!(idle.poll(cx, limits.send_timeout));
+                    connections.metrics.stalled.inc();
+                    return Poll::Ready(End::Closed(Ok(())));
+                }
+                Awaited::Request if drain.is_told => return idle.poll(cx, GOODBYE).map(|()| End::Closed(Ok(()))),
+                Awaited::Request => {
+                    ready!(idle.poll(cx, limits.keepalive_timeout));
+                    return Poll::Ready(End::Idle(wire.borrow().goodbye()));
+                }
             }
-            ready!(idle.poll(cx, limits.keepalive_timeout));
-            idle.clear();
-            told = true;
-            connection.as_mut().graceful_shutdown();
         }
     })
     .await
+}
+
+/// The next event of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    Request,
+    /// An answer that is not made yet.
+    Answer,
+    /// Room for the rest of an answer, of which so many frames were sent.
+    Window {
+        sent: u64,
+    },
+}
+
+impl Awaited {
+    fn of(open: &OpenStreams, wire: &Wire, is_idle: bool) -> Self {
+        match open.count.get() {
+            0 if is_idle => Self::Request,
+            0 => Self::Window {
+                sent: wire.sent_frames(),
+            },
+            _ => Self::Answer,
+        }
+    }
+}
+
+/// The end of a connection in a drain. hyper says GOAWAY twice, with a PING between, and some clients lose every request
+/// that has no answer by then (httpx does). So a connection goes on until it has no open stream, and then ends with one
+/// GOAWAY behind its last answer. One that idles when the drain begins has its next request answered first, as its
+/// client may be about to send that.
+#[derive(Default)]
+struct Drain {
+    /// A stream was open since the drain began.
+    was_busy: bool,
+    /// The last stream when the listener was closed.
+    last_at_close: Option<u32>,
+    /// hyper was told to end the connection.
+    is_told: bool,
+}
+
+enum Step {
+    GoOn,
+    /// The connection has no open stream and ends now.
+    End,
+    /// hyper is to end it, with streams that are open.
+    GoAway,
+}
+
+impl Drain {
+    fn next(&mut self, open: &OpenStreams, wire: &Wire, is_idle: bool) -> Step {
+        let connections = &open.connections;
+        if self.is_told || !connections.phase.is_draining() {
+            return Step::GoOn;
+        }
+        let (closing, grace_over) = (connections.closing.get(), connections.grace_over.get());
+        if is_idle {
+            // A new connection has a while for its first request: it is on its way.
+            let ends = self.was_busy || (closing && (open.has_started.get() || grace_over));
+            return if ends { Step::End } else { Step::GoOn };
+        }
+        self.was_busy = true;
+        if closing {
+            // A client that begins one request while another is under way would go on for ever.
+            let last_at_close = *self.last_at_close.get_or_insert(wire.last_stream());
+            self.is_told = wire.last_stream() > last_at_close && wire.has_many_open();
+        }
+        if self.is_told { Step::GoAway } else { Step::GoOn }
+    }
 }
 
 fn builder(limits: Http2Limits, max_header_bytes: usize, streams: Streams) -> http2::Builder<Streams> {

@@ -39,6 +39,8 @@ pub(super) struct RequestProgress {
     pub(super) answered: Cell<u64>,
     /// The body of the current request is none: its answer is the connection's last.
     pub(super) is_broken: Cell<bool>,
+    /// The body of the current request has not come in whole.
+    pub(super) is_in_body: Cell<bool>,
     pub(super) upgrade: Cell<Upgrade>,
     /// The end of the connection is the only end of the current answer.
     pub(super) ends_by_close: Cell<bool>,
@@ -178,6 +180,11 @@ impl ValidatingIo {
         self.validator.is_head_request()
     }
 
+    /// True when everything that was to be written is.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.is_flushed
+    }
+
     /// True when the client did not read for too long.
     pub(super) fn has_stalled(&self) -> bool {
         self.has_stalled
@@ -257,7 +264,7 @@ impl ValidatingIo {
                 }
                 self.held.extend_from_slice(buffer.filled());
                 self.cleared = self.validator.advance(&self.held);
-                self.note_upgrade();
+                self.note_progress();
             }
             Poll::Pending
         })
@@ -321,7 +328,7 @@ impl ValidatingIo {
             buffer.set_filled(before);
             self.cleared = self.validator.advance(&self.held);
         }
-        self.note_upgrade();
+        self.note_progress();
     }
 
     /// Reads what follows a request that asked for another protocol as what it is: HTTP.
@@ -329,10 +336,11 @@ impl ValidatingIo {
         self.progress.upgrade.set(Upgrade::None);
         self.validator.decline_upgrade();
         self.cleared = self.validator.advance(&self.held);
-        self.note_upgrade();
+        self.note_progress();
     }
 
-    fn note_upgrade(&self) {
+    fn note_progress(&self) {
+        self.progress.is_in_body.set(self.validator.is_in_body());
         if self.validator.asks_upgrade() {
             self.progress.upgrade.set(Upgrade::Asked(self.validator.requests()));
         }

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::upstream::*;
+use crate::harness::Gateway;
 
 #[tokio::test]
 async fn messages_of_both_sides_pass_one_by_one() {
@@ -259,4 +260,15 @@ async fn a_drain_lets_calls_finish() {
     assert_eq!(whole(&mut body).await, b"late");
     assert_eq!(body.trailers().await.expect("an end"), Some(grpc_status("0")));
     assert_eq!(gateway.process.wait_exit(DEADLINE).await.code, 0);
+}
+
+#[tokio::test]
+async fn an_upload_without_a_length_that_grows_too_large_is_a_413_that_its_client_can_read() {
+    let upstream = H2Upstream::answering(|mut request, _respond| async move {
+        whole(request.body_mut()).await;
+    })
+    .await;
+    let yaml = yaml(&[upstream.address], "");
+    let gateway = Gateway::start(&yaml, &[("MAX_BODY_BYTES", "1Mi")]).await;
+    crate::messages::reads_its_413(&gateway).await;
 }
