@@ -16,6 +16,7 @@ mod connection;
 mod connections;
 mod deadline;
 mod field_blocks;
+mod frames;
 pub mod http1;
 mod http2;
 mod limits;

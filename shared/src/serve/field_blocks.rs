@@ -8,9 +8,8 @@
 
 use http::HeaderMap;
 
-const FRAME_HEAD: usize = 9;
-const HEADERS: u8 = 1;
-const CONTINUATION: u8 = 9;
+use super::frames::{CONTINUATION, Frame, FrameReader, HEADERS};
+
 /// The overhead of a field, as SETTINGS_MAX_HEADER_LIST_SIZE counts it (RFC 9113 section 6.5.2).
 const FIELD: usize = 32;
 
@@ -28,12 +27,14 @@ pub fn trailer_bytes(trailers: &HeaderMap) -> usize {
 /// A reader of one direction of a connection that knows where its frames begin, and nothing else of them.
 #[derive(Debug)]
 pub struct FieldBlocks {
+    frames: FrameReader,
+    progress: BlockProgress,
+}
+
+#[derive(Debug)]
+struct BlockProgress {
     /// The largest block that may be trailers.
     limit: usize,
-    /// Bytes that belong to no frame's head: the preface, or a payload.
-    skip: usize,
-    head: [u8; FRAME_HEAD],
-    filled: usize,
     /// The size of the latest block so far.
     size: usize,
     stream: u32,
@@ -51,51 +52,46 @@ pub struct LargeBlock {
 }
 
 impl FieldBlocks {
-    /// A reader from after the first `preface` bytes, where a head has `max_header_bytes` at most.
-    pub fn new(max_header_bytes: usize, preface: usize) -> Self {
+    /// A reader of what a client sends, from its preface on, where a head has `max_header_bytes` at most.
+    pub fn of_client(max_header_bytes: usize) -> Self {
+        Self::new(max_header_bytes, FrameReader::after_preface())
+    }
+
+    /// A reader of what a server sends, where a head has `max_header_bytes` at most.
+    pub fn of_server(max_header_bytes: usize) -> Self {
+        Self::new(max_header_bytes, FrameReader::new())
+    }
+
+    fn new(max_header_bytes: usize, frames: FrameReader) -> Self {
         Self {
-            limit: max_header_bytes / 8 * 3,
-            skip: preface,
-            head: [0; FRAME_HEAD],
-            filled: 0,
-            size: 0,
-            stream: 0,
-            latest_stream: 0,
-            opens_stream: false,
+            frames,
+            progress: BlockProgress {
+                limit: max_header_bytes / 8 * 3,
+                size: 0,
+                stream: 0,
+                latest_stream: 0,
+                opens_stream: false,
+            },
         }
     }
 
-    /// Reads on, and calls `found` for each block that is too large, as soon as that is known.
-    pub fn advance(&mut self, mut bytes: &[u8], mut found: impl FnMut(LargeBlock)) {
-        loop {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = &bytes[skipped..];
-            if bytes.is_empty() {
-                return;
-            }
-            let count = (FRAME_HEAD - self.filled).min(bytes.len());
-            self.head[self.filled..self.filled + count].copy_from_slice(&bytes[..count]);
-            self.filled += count;
-            bytes = &bytes[count..];
-            if self.filled < FRAME_HEAD {
-                return;
-            }
-            self.filled = 0;
-            if let Some(block) = self.frame() {
+    /// Reads on, and calls `found` for each block that is too large, with the end of the frame that makes it so.
+    pub fn advance(&mut self, bytes: &[u8], mut found: impl FnMut(LargeBlock)) {
+        let Self { frames, progress } = self;
+        frames.advance(bytes, |frame| {
+            if let Some(block) = progress.add(frame) {
                 found(block);
             }
-        }
+        });
     }
+}
 
-    /// Takes a whole frame's head.
-    fn frame(&mut self) -> Option<LargeBlock> {
-        let [high, middle, low, kind, _flags, ref stream @ ..] = self.head;
-        let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-        self.skip = length;
-        let before = match kind {
+impl BlockProgress {
+    /// Takes a whole frame.
+    fn add(&mut self, frame: Frame) -> Option<LargeBlock> {
+        let before = match frame.kind {
             HEADERS => {
-                self.stream = u32::from_be_bytes(*stream) & (u32::MAX >> 1);
+                self.stream = frame.stream;
                 self.opens_stream = self.stream > self.latest_stream;
                 self.latest_stream = self.latest_stream.max(self.stream);
                 0
@@ -103,7 +99,7 @@ impl FieldBlocks {
             CONTINUATION => self.size,
             _ => return None,
         };
-        self.size = before + length;
+        self.size = before + frame.length;
         // Told once, when it grows too large.
         (before <= self.limit && self.size > self.limit).then_some(LargeBlock {
             stream: self.stream,
@@ -130,7 +126,7 @@ mod tests {
     }
 
     fn found(bytes: &[u8], cuts: &[usize]) -> Vec<(u32, bool)> {
-        let mut blocks = FieldBlocks::new(MAX_HEADER_BYTES, 24);
+        let mut blocks = FieldBlocks::of_client(MAX_HEADER_BYTES);
         let mut found = Vec::new();
         let mut places = cuts.to_vec();
         places.extend([0, bytes.len()]);

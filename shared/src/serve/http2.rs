@@ -4,7 +4,6 @@
 //! here are the ends: a connection without streams idles only so long, one that drains says GOAWAY, and a stream whose
 //! client opens no window for its answer is reset.
 
-mod frames;
 mod wire;
 
 use std::cell::{Cell, RefCell};

@@ -28,9 +28,6 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; 8 * 1024]);
 }
 
-/// The length of what a client says before its first frame (RFC 9113 section 3.4).
-const HTTP2_PREFACE: usize = 24;
-
 /// The progress of a connection's requests, shared by its socket and its service.
 #[derive(Debug, Default)]
 pub(super) struct RequestProgress {
@@ -79,7 +76,7 @@ struct TrailerCheck {
 impl TrailerCheck {
     fn new(max_header_bytes: usize) -> Self {
         Self {
-            blocks: FieldBlocks::new(max_header_bytes, HTTP2_PREFACE),
+            blocks: FieldBlocks::of_client(max_header_bytes),
             are_too_large: false,
         }
     }

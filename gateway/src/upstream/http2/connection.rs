@@ -86,7 +86,7 @@ impl ActivityIo {
         Self {
             stream,
             state,
-            blocks: FieldBlocks::new(max_header_bytes, 0),
+            blocks: FieldBlocks::of_server(max_header_bytes),
         }
     }
 }

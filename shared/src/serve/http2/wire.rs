@@ -9,7 +9,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::{CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, FrameReader, GOAWAY, HEADERS, RST_STREAM};
+use crate::serve::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, FrameReader, GOAWAY, HEADERS, RST_STREAM,
+};
 use crate::serve::validating_io::HyperIo;
 
 /// The streams of one connection.
@@ -61,6 +63,7 @@ impl Wire {
             kind: GOAWAY,
             flags: 0,
             stream: 0,
+            length: 8,
         };
         const NO_ERROR: [u8; 4] = [0; 4];
         frame.encode(&[self.last_stream.to_be_bytes(), NO_ERROR].concat())

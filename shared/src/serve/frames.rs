@@ -18,6 +18,8 @@ pub(super) struct Frame {
     pub(super) kind: u8,
     pub(super) flags: u8,
     pub(super) stream: u32,
+    /// Bytes of its payload.
+    pub(super) length: usize,
 }
 
 impl Frame {
@@ -25,7 +27,7 @@ impl Frame {
         self.flags & flag != 0
     }
 
-    /// The frame on the wire.
+    /// The frame on the wire, with this payload, which is of its length.
     pub(super) fn encode(self, payload: &[u8]) -> Vec<u8> {
         let length = u16::try_from(payload.len()).expect("frames of our own are short");
         let mut bytes = vec![0];
@@ -45,6 +47,8 @@ pub(super) struct FrameReader {
     has: usize,
     /// Bytes that are left of the payload, or of the preface.
     left: usize,
+    /// Bytes of the payload.
+    length: usize,
 }
 
 impl FrameReader {
@@ -62,6 +66,7 @@ impl FrameReader {
             head: [0; HEAD_BYTES],
             has: 0,
             left: 0,
+            length: 0,
         }
     }
 
@@ -86,14 +91,20 @@ impl FrameReader {
                     return;
                 }
                 let [high, middle, low, ..] = self.head;
-                self.left = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+                self.length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
+                self.left = self.length;
             }
             if self.left == 0 && self.has == HEAD_BYTES {
                 self.has = 0;
                 let [_, _, _, kind, flags, stream @ ..] = self.head;
                 // The first bit is reserved.
                 let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
-                ended(Frame { kind, flags, stream });
+                ended(Frame {
+                    kind,
+                    flags,
+                    stream,
+                    length: self.length,
+                });
             }
         }
     }
@@ -107,8 +118,18 @@ mod tests {
 
     fn frame() -> impl Strategy<Value = (Frame, Vec<u8>)> {
         let payload = prop::collection::vec(any::<u8>(), 0..300);
-        (any::<u8>(), any::<u8>(), 0..u32::MAX >> 1, payload)
-            .prop_map(|(kind, flags, stream, payload)| (Frame { kind, flags, stream }, payload))
+        (any::<u8>(), any::<u8>(), 0..u32::MAX >> 1, payload).prop_map(|(kind, flags, stream, payload)| {
+            let length = payload.len();
+            (
+                Frame {
+                    kind,
+                    flags,
+                    stream,
+                    length,
+                },
+                payload,
+            )
+        })
     }
 
     proptest! {
