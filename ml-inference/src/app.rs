@@ -24,6 +24,7 @@ use shared::lifecycle::{DrainTimes, Drained, Lifecycle, Phase, Signals, drain};
 use shared::main_thread;
 use shared::reload::{Progress, Reloader};
 use shared::serve::{self, BindError, ConnectionMetrics, Listeners};
+use shared::telemetry::logging::millis;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -178,7 +179,7 @@ fn load_models(config: &Config, metrics: &Arc<Metrics>, publisher: Publisher) ->
             model = model.name,
             model_version = model.version.as_str(),
             repository_version = model.version.number(),
-            milliseconds = started.elapsed().as_secs_f64() * 1e3,
+            duration_ms = millis(started.elapsed()),
             "model loaded"
         );
         built_in.insert(Arc::new(LoadedModel::new(model, metrics)));

@@ -10,7 +10,7 @@ use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, Version};
 use http_body::{Body, Frame};
 use shared::serve::{Observe, ObservedBody, ObservedFuture};
-use shared::telemetry::logging::{is_probe, without_query_values};
+use shared::telemetry::logging::{is_probe, millis, without_query_values};
 use tower::{Layer, Service};
 use tracing::{debug, info};
 
@@ -251,9 +251,4 @@ impl Line {
 
 fn is_kubelet(headers: &HeaderMap) -> bool {
     headers.get(USER_AGENT).is_some_and(is_probe)
-}
-
-/// Milliseconds with microseconds, which is as exact as a log line has to be.
-fn millis(duration: Duration) -> f64 {
-    duration.as_micros() as f64 / 1000.0
 }

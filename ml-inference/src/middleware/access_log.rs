@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::USER_AGENT;
@@ -12,7 +12,7 @@ use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use http_body::Frame;
 use shared::request_id::RequestId;
 use shared::serve::{Observe, ObservedBody, ObservedFuture};
-use shared::telemetry::logging::{is_probe, without_query_values};
+use shared::telemetry::logging::{is_probe, millis, without_query_values};
 use tower::{Layer, Service};
 use tracing::Level;
 
@@ -120,7 +120,7 @@ impl AccessRecord {
         }
     }
 
-    fn log(&self, line: &LogLine, seconds: f64) {
+    fn log(&self, line: &LogLine, duration: Duration) {
         let request_id = line.request_id.header_value().to_str().ok();
         let model_version = self.model_version.as_ref().and_then(|version| version.to_str().ok());
         let model_version = model_version.unwrap_or(&self.state.model_version);
@@ -135,7 +135,7 @@ impl AccessRecord {
                     path,
                     status = self.status.as_u16(),
                     bytes = self.bytes,
-                    duration_ms = (seconds * 1e6).round() / 1e3,
+                    duration_ms = millis(duration),
                     model_version,
                     peer = %self.peer,
                     "request"
@@ -151,13 +151,13 @@ impl AccessRecord {
 
 impl Drop for AccessRecord {
     fn drop(&mut self) {
-        let seconds = self.started.elapsed().as_secs_f64();
+        let duration = self.started.elapsed();
         self.state.metrics.in_flight.dec();
         self.state
             .metrics
-            .answered(self.route, &self.method, self.status, seconds);
+            .answered(self.route, &self.method, self.status, duration.as_secs_f64());
         if let Some(line) = &self.line {
-            self.log(line, seconds);
+            self.log(line, duration);
         }
     }
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use model_runtime::tensor::Tensor;
 use model_runtime::{Runtimes, probe_row_independence};
 use serde_json::Value;
+use shared::telemetry::logging::millis;
 use tracing::{error, info};
 
 use super::golden;
@@ -78,8 +79,10 @@ impl Loader {
             }
             None => opener.load(&ordered, &CancelFlag::default()),
         };
-        let seconds = started.elapsed().as_secs_f64();
-        self.opener.metrics.load(&order.model, outcome.is_ok(), seconds);
+        let duration = started.elapsed();
+        self.opener
+            .metrics
+            .load(&order.model, outcome.is_ok(), duration.as_secs_f64());
         let (model, version, path) = (order.model, order.version, order.path.display());
         match &outcome {
             Ok(loaded) => info!(
@@ -87,7 +90,7 @@ impl Loader {
                 version,
                 runtime = loaded.model.runtime.name(),
                 %path,
-                milliseconds = seconds * 1e3,
+                duration_ms = millis(duration),
                 rows_independent = loaded.model.rows_independent,
                 resident_bytes_more = resident_bytes().saturating_sub(memory),
                 "model loaded"

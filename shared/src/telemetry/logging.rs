@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use http::HeaderValue;
 use tracing::error;
@@ -128,6 +129,11 @@ fn parse_format(text: &str) -> Option<Format> {
         "auto" => Some(Format::Json),
         _ => None,
     }
+}
+
+/// A log field's milliseconds, rounded to whole microseconds.
+pub fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// The path and query of a request as a log line may show it: values of a query are left out, because
