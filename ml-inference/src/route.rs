@@ -28,6 +28,7 @@ pub enum Route {
     OpenInferenceIndex,
     OpenInferenceLoad,
     OpenInferenceUnload,
+    Grpc,
     Unknown,
 }
 
@@ -60,6 +61,7 @@ impl Route {
             Self::OpenInferenceIndex => "/v2/repository/index",
             Self::OpenInferenceLoad => "/v2/repository/models/load",
             Self::OpenInferenceUnload => "/v2/repository/models/unload",
+            Self::Grpc => "grpc",
             Self::Unknown => "unknown",
         }
     }

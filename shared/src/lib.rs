@@ -21,6 +21,7 @@
 //! | `http_client` | TLS, names and HTTP for control-plane work | nothing |
 //! | `backoff` | pauses between attempts | nothing |
 //! | `percent` | percent-decoding | nothing |
+//! | `grpc` | gRPC's calls and answers that are a status alone | nothing |
 
 #![warn(missing_docs)]
 
@@ -28,6 +29,7 @@ pub mod admin;
 pub mod backoff;
 pub mod cli;
 pub mod config;
+pub mod grpc;
 pub mod http_client;
 pub mod lifecycle;
 pub mod main_thread;

@@ -18,7 +18,7 @@ use tracing::error;
 use super::context::ParsedRequest;
 use super::error::{Dialect, RequestError, check};
 use super::path::ParsedPath;
-use super::response::ResponseBody;
+use super::response::{ResponseBody, no_grpc};
 use super::state::ServiceState;
 use super::{body, open_inference, probes};
 use crate::catalog::{Servable, Version};
@@ -53,6 +53,7 @@ where
     let ParsedRequest { path, request, .. } = parsed;
     let (head, body) = request.into_parts();
     let dialect = match path {
+        ParsedPath::Grpc => return no_grpc(),
         ParsedPath::OpenInference(_) => Dialect::Protocol,
         _ => Dialect::Problem,
     };
@@ -93,6 +94,7 @@ where
         | ParsedPath::Status
         | ParsedPath::Lab(_)
         | ParsedPath::TfServing(_)
+        | ParsedPath::Grpc
         | ParsedPath::Unknown => Err(RequestError::UnknownAdminPath),
         ParsedPath::OpenInference(call) => open_inference::answer(&models.state, call, head, body).await,
     }

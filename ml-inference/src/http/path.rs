@@ -14,6 +14,8 @@ pub(crate) enum ParsedPath {
     Status,
     TfServing(TfServingCall),
     OpenInference(OpenInferenceCall),
+    /// A gRPC call, whatever its path.
+    Grpc,
     Unknown,
 }
 
@@ -81,6 +83,7 @@ impl ParsedPath {
                 OpenInferenceCall::Unload(_) => Route::OpenInferenceUnload,
                 OpenInferenceCall::Unknown => Route::Unknown,
             },
+            Self::Grpc => Route::Grpc,
             Self::Unknown => Route::Unknown,
         }
     }

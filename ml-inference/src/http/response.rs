@@ -10,6 +10,7 @@ use http::{HeaderValue, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use model_runtime::tensor::Tensor;
+use shared::grpc;
 
 use crate::engine::LoadedModel;
 
@@ -65,4 +66,12 @@ pub(super) fn json(body: impl Into<Bytes>) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::from(body.into()));
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response
+}
+
+/// The answer to a gRPC call, which no path has.
+pub(super) fn no_grpc() -> Response<ResponseBody> {
+    grpc::trailers_only(
+        grpc::UNIMPLEMENTED,
+        "ml-inference has no gRPC API; its HTTP API is /predict, /v1 and /v2",
+    )
 }

@@ -9,7 +9,7 @@ use http_body::Body;
 use super::context::ParsedRequest;
 use super::error::{Dialect, RequestError, check};
 use super::path::ParsedPath;
-use super::response::ResponseBody;
+use super::response::{ResponseBody, no_grpc};
 use super::state::ServiceState;
 use super::{lab, open_inference, probes, tf_serving};
 
@@ -33,6 +33,7 @@ where
             let answered = check(route, &head.method).and_then(|()| probes::answer(state, probe));
             (answered, Dialect::Problem)
         }
+        ParsedPath::Grpc => return no_grpc(),
         ParsedPath::Status | ParsedPath::Unknown => (Err(RequestError::UnknownPath), Dialect::Problem),
         ParsedPath::TfServing(call) => (tf_serving::answer(state, call, &head, body).await, Dialect::Protocol),
         ParsedPath::OpenInference(call) => {

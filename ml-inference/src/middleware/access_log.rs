@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::header::USER_AGENT;
 use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use http_body::Frame;
+use shared::grpc::UNIMPLEMENTED;
 use shared::request_id::RequestId;
 use shared::serve::{Observe, ObservedBody, ObservedFuture};
 use shared::telemetry::logging::{is_probe, millis, without_query_values};
@@ -134,6 +135,7 @@ impl AccessRecord {
                     method = self.method.as_str(),
                     path,
                     status = self.status.as_u16(),
+                    grpc_status = (self.route == Route::Grpc).then_some(UNIMPLEMENTED),
                     bytes = self.bytes,
                     duration_ms = millis(duration),
                     model_version,

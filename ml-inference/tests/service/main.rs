@@ -4,6 +4,7 @@ mod bad_input;
 mod bodies;
 mod control;
 mod drain;
+mod grpc;
 mod load;
 mod mlp;
 mod observability;
