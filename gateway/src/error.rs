@@ -121,9 +121,19 @@ impl ProxyError {
                 "the upstream service is busy: the request would not be answered before its deadline",
             )
             .retry_after_seconds(wait.as_secs_f64().ceil().clamp(1.0, 3600.0) as u32),
-            Self::Connect(ConnectError::NoEndpoint) => Problem::new(
+            Self::Connect(ConnectError::NoEndpointYet) => Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "no endpoint of the upstream service is known yet",
+            )
+            .retry_after_seconds(1),
+            Self::Connect(ConnectError::NoEndpointLeft) => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the upstream service has no endpoint at the moment",
+            )
+            .retry_after_seconds(1),
+            Self::Connect(ConnectError::Unreachable) => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no endpoint of the upstream service takes a connection at the moment",
             )
             .retry_after_seconds(1),
             Self::Connect(ConnectError::Io(_)) => Problem::new(StatusCode::BAD_GATEWAY, "cannot connect to the upstream service"),

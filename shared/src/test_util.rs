@@ -9,6 +9,7 @@
 //! DnsServer  names and their addresses, as the test says
 //! ApiServer  a Kubernetes API server as far as EndpointSlices go: list and watch
 //! TlsFront   TLS before any of these
+//! TcpFront   a way to any of these, which drops or resets
 //! Mount      a directory that changes at once, as a ConfigMap or a Secret
 //! Scratch    a directory that is gone afterwards
 //! fuzz       mutates known inputs for as long as it is given
@@ -27,6 +28,7 @@ mod raw_client;
 mod raw_http2;
 mod scratch;
 mod spawned;
+mod tcp_front;
 mod tls_front;
 mod upstream;
 mod waiting;
@@ -41,6 +43,7 @@ pub use raw_http2::{RawFrame, RawHttp2, head, kind};
 pub use rustix::process::Signal;
 pub use scratch::Scratch;
 pub use spawned::Spawned;
+pub use tcp_front::{TcpFront, Way};
 pub use tls_front::TlsFront;
 pub use upstream::{Upstream, UpstreamConnection};
 pub use waiting::{DEADLINE, eventually};

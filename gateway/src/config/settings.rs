@@ -134,15 +134,15 @@ pub(super) const SERVICE_ACCOUNT_DIR: Setting = Setting::new(
 );
 pub(super) const KUBERNETES_WATCH_TIMEOUT: Setting = Setting::new(
     "KUBERNETES_WATCH_TIMEOUT",
-    "60",
+    "10",
     Scalar::Whole(1, 290),
-    "a watch of EndpointSlices is asked for anew after so many seconds, and given up when it is silent for a quarter longer",
+    "a watch of EndpointSlices is asked for anew after so many seconds, and given up when it has not ended a quarter later",
 );
 pub(super) const KUBERNETES_RETRY: Setting = Setting::new(
     "KUBERNETES_RETRY",
     "30",
     SECONDS,
-    "longest pause before an API server that fails is asked again; one that refused is asked after once to twice this",
+    "longest pause before an API server that fails is asked again; twice this is the longest after a refusal",
 );
 pub(super) const API_KEY: Setting = Setting::secret(
     "API_KEY",

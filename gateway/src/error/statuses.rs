@@ -87,13 +87,15 @@ async fn errors() -> Vec<ProxyError> {
         ProxyError::RequestBody(_) => ProxyError::RequestBody(broken_body().await),
         ProxyError::TimeoutHeader(_) => ProxyError::TimeoutHeader("x-request-timeout-ms"),
         ProxyError::DeadlineExceeded => ProxyError::DeadlineExceeded,
-        ProxyError::Connect(_) => ConnectError::NoEndpoint.into(),
+        ProxyError::Connect(_) => ConnectError::NoEndpointYet.into(),
         ProxyError::Upstream(_) => ProxyError::Upstream(refused_stream().await),
         ProxyError::UnexpectedUpgrade => ProxyError::UnexpectedUpgrade,
         ProxyError::UpstreamTimeout => ProxyError::UpstreamTimeout,
     );
     let connecting = samples!(ConnectError:
-        ConnectError::NoEndpoint => ConnectError::NoEndpoint,
+        ConnectError::NoEndpointYet => ConnectError::NoEndpointYet,
+        ConnectError::NoEndpointLeft => ConnectError::NoEndpointLeft,
+        ConnectError::Unreachable => ConnectError::Unreachable,
         ConnectError::QueueFull(_) => ConnectError::QueueFull(LIMIT),
         ConnectError::Overloaded(_) => ConnectError::Overloaded(Duration::from_secs(3)),
         ConnectError::Io(_) => ConnectError::Io(std::io::ErrorKind::ConnectionRefused.into()),

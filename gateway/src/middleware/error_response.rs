@@ -152,7 +152,7 @@ mod tests {
             (ProxyError::UnsafePath, "13"),
             (ProxyError::ApiKeyWrong, "16"),
             (ProxyError::BodyTooLarge(1), "2"),
-            (ProxyError::Connect(ConnectError::NoEndpoint), "14"),
+            (ProxyError::Connect(ConnectError::NoEndpointLeft), "14"),
             (ProxyError::UpstreamTimeout, "14"),
             (ProxyError::DeadlineExceeded, "4"),
         ] {
@@ -161,7 +161,7 @@ mod tests {
             assert_eq!(answer.headers()[GRPC_STATUS], code, "{error}");
             assert_eq!(answer.headers()[CONTENT_TYPE], "application/grpc");
             assert!(!answer.headers()[GRPC_MESSAGE].is_empty());
-            let waits = matches!(error, ProxyError::Connect(ConnectError::NoEndpoint));
+            let waits = matches!(error, ProxyError::Connect(ConnectError::NoEndpointLeft));
             assert_eq!(answer.headers().contains_key(RETRY_AFTER), waits);
         }
     }

@@ -69,6 +69,10 @@ impl Attempts {
         &self.excluded
     }
 
+    pub(super) fn has_tried(&self, endpoint: SocketAddr) -> bool {
+        self.excluded.contains(&endpoint)
+    }
+
     pub(super) fn needs_new_connection(&self) -> bool {
         self.needs_new_connection
     }

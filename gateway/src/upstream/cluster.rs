@@ -29,8 +29,10 @@ pub struct Cluster {
     pub(super) version: AtomicU64,
     /// The [`Tier`] that the set comes from.
     tier: AtomicU8,
-    /// Asks discovery to resolve again soon: an endpoint did not answer.
+    /// Asks discovery to look again soon: an endpoint took no connection, or there is none.
     pub refresh: Notify,
+    /// Discovery has looked: it has published another set, or found that the set holds.
+    looked: Notify,
     /// One for all clusters that follow each other under a name: a place that becomes free is one for whoever waits longest.
     pub queue: Arc<Queue>,
     /// The cluster that the settings have now in the place of this one.
@@ -63,6 +65,7 @@ impl Cluster {
             version: AtomicU64::new(0),
             tier: AtomicU8::default(),
             refresh: Notify::new(),
+            looked: Notify::new(),
         };
         cluster.enter(tier);
         if let Some(before) = before {
@@ -121,6 +124,35 @@ impl Cluster {
         }
     }
 
+    /// Notes that discovery has looked again and that the set holds.
+    pub fn confirm(&self) {
+        self.looked.notify_waiters();
+    }
+
+    /// Returns when discovery has looked again, or has replaced the set of `version` already.
+    pub(super) async fn looked(&self, version: u64) {
+        let mut looked = std::pin::pin!(self.looked.notified());
+        looked.as_mut().enable();
+        if self.version.load(Ordering::Acquire) == version {
+            looked.await;
+        }
+    }
+
+    /// Returns when the endpoint at `address` has left and others are there in its place.
+    pub(super) async fn replaced(&self, address: SocketAddr) {
+        loop {
+            let mut looked = std::pin::pin!(self.looked.notified());
+            looked.as_mut().enable();
+            let set = self.endpoints();
+            let is_in_use = set.endpoints.iter().any(|endpoint| endpoint.address == address);
+            if !is_in_use && !set.endpoints.is_empty() {
+                return;
+            }
+            drop(set);
+            looked.await;
+        }
+    }
+
     /// The tier that the endpoints come from now.
     pub fn tier(&self) -> Tier {
         Tier::from_u8(self.tier.load(Ordering::Relaxed))
@@ -166,6 +198,7 @@ impl Cluster {
         let version = current.version + 1;
         self.set.store(Arc::new(EndpointSet::new(version, kind, endpoints)));
         self.version.store(version, Ordering::Release);
+        self.looked.notify_waiters();
         self.queue.freed();
     }
 

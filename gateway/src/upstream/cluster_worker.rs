@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::attempts::Attempts;
 use super::balancer::{Balancer, Pick};
@@ -20,7 +20,12 @@ use super::lease::{InFlight, Lease, UpstreamConnection};
 use super::monotonic::MonotonicNanos;
 use super::pool::{Pool, PooledConnection};
 use super::retry_budget::RetryBudget;
-use crate::config::{Protocol, UpstreamConfig};
+use crate::config::{Discovery, Protocol, UpstreamConfig};
+
+/// A connection within a cluster takes milliseconds. After this long, discovery is asked whether the endpoint is still there.
+const SLOW_CONNECT: Duration = Duration::from_millis(250);
+/// Longest wait for discovery when no pod takes a connection: its check, and the time after which it resorts to DNS.
+const REDISCOVERY_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// One worker's side of a cluster.
 pub struct ClusterWorker {
@@ -48,7 +53,7 @@ impl ClusterWorker {
     ///
     /// Nothing of a request is written before this returns, so failing to connect is retried for every
     /// method: at once on another endpoint, until each was tried, and after a timeout for as long as the
-    /// connect timeout allows.
+    /// connect timeout allows. Where discovery follows a Service, it then finds out what has become of the pods.
     pub async fn connection(&self, attempts: &mut Attempts) -> Result<Lease, ConnectError> {
         loop {
             let in_flight = match self.choose(attempts)? {
@@ -65,11 +70,65 @@ impl ClusterWorker {
             if let Some(connection) = connection {
                 return Ok(Lease::new(in_flight, connection, reused, now));
             }
-            match Box::pin(self.open(in_flight, attempts)).await {
-                Ok(lease) => return Ok(lease),
-                Err(failure) if self.all_tried(attempts) => return Err(failure),
-                Err(_failure) => {}
+            if let Some(lease) = Box::pin(self.connect_or_wait(in_flight, attempts)).await? {
+                return Ok(lease);
             }
+        }
+    }
+
+    /// A new connection; `None` when another endpoint is to be chosen.
+    async fn connect_or_wait(
+        &self,
+        in_flight: InFlight,
+        attempts: &mut Attempts,
+    ) -> Result<Option<Lease>, ConnectError> {
+        let address = in_flight.endpoint().address;
+        let failure = tokio::select! {
+            biased;
+            opened = self.open(in_flight, attempts) => match opened {
+                Ok(lease) => return Ok(Some(lease)),
+                Err(failure) => failure,
+            },
+            () = self.replaced(address) => return Ok(None),
+        };
+        if self.no_pod_is_left(attempts) {
+            return self.wait_for_discovery(attempts, failure).await.map(|()| None);
+        }
+        match self.all_tried(attempts) {
+            true => Err(failure),
+            false => Ok(None),
+        }
+    }
+
+    /// Returns when other endpoints are in the place of `address`. Discovery is told of a connection that takes long.
+    async fn replaced(&self, address: SocketAddr) {
+        let cluster = self.shared.latest();
+        let mut replaced = std::pin::pin!(cluster.replaced(address));
+        if timeout(SLOW_CONNECT, replaced.as_mut()).await.is_err() {
+            cluster.refresh.notify_one();
+            replaced.await;
+        }
+    }
+
+    /// Tells whether every pod was tried that the cluster is known to have.
+    fn no_pod_is_left(&self, attempts: &Attempts) -> bool {
+        let set = &self.pool.view().set;
+        let follows_pods = matches!(self.shared.config.discovery, Discovery::Kubernetes(_));
+        let mut endpoints = set.endpoints.iter();
+        follows_pods
+            && set.addresses == AddressKind::Pod
+            && endpoints.all(|endpoint| attempts.has_tried(endpoint.address))
+    }
+
+    /// Returns when discovery has looked whether the pods are those that it knows.
+    async fn wait_for_discovery(&self, attempts: &Attempts, failure: ConnectError) -> Result<(), ConnectError> {
+        let version = self.pool.view().set.version;
+        let patience = Instant::now() + REDISCOVERY_TIMEOUT;
+        let looked = self.shared.latest().looked(version);
+        match timeout_at(patience.min(attempts.connect_by), looked).await {
+            Ok(()) => Ok(()),
+            Err(_elapsed) if patience < attempts.connect_by => Err(ConnectError::Unreachable),
+            Err(_elapsed) => Err(failure),
         }
     }
 
@@ -109,7 +168,7 @@ impl ClusterWorker {
             {
                 Pick::Endpoint(place) => place,
                 Pick::Full => return Ok(None),
-                Pick::Nothing => return Err(ConnectError::NoEndpoint),
+                Pick::Nothing => return Err(no_endpoint(cluster, view.set.version)),
             };
             // Another worker may have taken the last place since it was looked at.
             if let Some(in_flight) = InFlight::begin(&view.pools[place], limit, now) {
@@ -177,7 +236,7 @@ impl ClusterWorker {
                 in_flight
                     .endpoint()
                     .note_unreachable(ejection, MonotonicNanos::from(now));
-                self.shared.refresh.notify_one();
+                self.shared.latest().refresh.notify_one();
                 failure
             }
         };
@@ -215,5 +274,18 @@ impl ClusterWorker {
     /// Closes what idles, now and from now on: new requests go elsewhere.
     pub fn retire(&self) {
         self.pool.retire();
+    }
+}
+
+/// There is nowhere to send a request to; discovery is asked whether that is still so.
+#[cold]
+fn no_endpoint(cluster: &Cluster, version: u64) -> ConnectError {
+    if matches!(cluster.config.discovery, Discovery::Kubernetes(_)) {
+        cluster.refresh.notify_one();
+    }
+    // A set without endpoints changes nothing while there were none.
+    match version {
+        0 => ConnectError::NoEndpointYet,
+        _ => ConnectError::NoEndpointLeft,
     }
 }

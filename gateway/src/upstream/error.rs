@@ -12,8 +12,12 @@ pub type BodyError = Box<dyn Error + Send + Sync>;
 /// Reason why a request got no connection to an endpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("no address is known for the cluster")]
-    NoEndpoint,
+    #[error("no address is known for the cluster yet")]
+    NoEndpointYet,
+    #[error("the cluster has no endpoint any more")]
+    NoEndpointLeft,
+    #[error("no endpoint takes a connection")]
+    Unreachable,
     #[error("{0} requests wait for the cluster already")]
     QueueFull(usize),
     #[error("the cluster has no free place for {0:?}, longer than the request may take")]

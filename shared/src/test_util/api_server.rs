@@ -30,6 +30,8 @@ pub enum Mood {
     EndingWatches,
     /// Watches are answered, say nothing and do not end.
     Silent,
+    /// Watches are answered and tell of bookmarks, and of nothing else.
+    OnlyBookmarks,
 }
 
 /// A Kubernetes API server for EndpointSlices.
@@ -240,7 +242,7 @@ async fn serve(mut connection: UpstreamConnection, state: watch::Sender<ApiState
                 connection.answer(200, &list).await;
             }
             Mood::RefusingWatches(code) => fail(&mut connection, code).await,
-            Mood::Well | Mood::EndingWatches | Mood::Silent => {
+            Mood::Well | Mood::EndingWatches | Mood::Silent | Mood::OnlyBookmarks => {
                 return stream(connection, state.subscribe(), &asked).await;
             }
         }
@@ -275,6 +277,9 @@ async fn stream(mut connection: UpstreamConnection, mut state: watch::Receiver<A
             _ => {}
         }
         for (version, event) in news {
+            if mood == Mood::OnlyBookmarks && event["type"] != "BOOKMARK" {
+                continue;
+            }
             let line = format!("{event}\n");
             connection.send(format!("{:x}\r\n{line}\r\n", line.len())).await;
             told = version;

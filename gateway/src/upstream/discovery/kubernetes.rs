@@ -3,17 +3,20 @@
 //! ```text
 //! list ──► watch ──ends, breaks, goes silent──► watch from the last version    the last endpoints stay
 //!   ▲        ├─────410: version too old───────► list
+//!   │        ├─────no endpoint answers────────► list, and DNS when it takes long
 //!   │        └─────refused────────────────────► DNS
 //!   └─────────────allowed────────────────────────┘
 //! ```
 //!
 //! DNS serves when the API server refuses (no right, no such API, no pod) or is slow with the first list. An API
-//! server that goes away later changes nothing: what it said last is better than a Service's address.
+//! server that goes away later changes nothing while an endpoint takes connections: what it said last is better than a
+//! Service's address. When none does, pods have come that the watch has not told of, and the Service's address leads to them.
 //!
 //! Not kube's own watcher: it takes a 410 that answers the watch itself for a passing failure and asks for the same version
 //! for ever, and its client makes the image half as large again.
 
 mod api;
+mod doubt;
 mod http;
 mod slices;
 
@@ -25,10 +28,11 @@ use std::time::Duration;
 use hickory_resolver::TokioResolver;
 use kube::core::WatchEvent;
 use shared::backoff::{Backoff, jittered};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use api::{Api, ListFailure, Listed};
+use doubt::{Doubts, any_takes_connections};
 use slices::Slices;
 
 use super::dns;
@@ -40,6 +44,8 @@ use crate::upstream::endpoint_set::AddressKind;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Pause after a failure: doubles from here to `KUBERNETES_RETRY`.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Longest wait for a new list when no known endpoint takes a connection, before DNS takes its place.
+const HEAD_START: Duration = Duration::from_millis(250);
 /// A watch that ends sooner than this without an event counts as a failure: it is asked again at once otherwise.
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 
@@ -72,10 +78,57 @@ impl SliceFollower {
     /// Follows the Service for ever.
     pub async fn follow(&self) -> Infallible {
         let mut listed = self.first_list().await;
+        let mut doubts = Doubts::new(self.longest_pause);
         loop {
-            let refusal = self.watch(listed).await;
-            listed = self.list_behind_dns(refusal).await;
+            let refusal = tokio::select! {
+                refusal = self.watch(listed) => Some(refusal),
+                () = doubts.confirmed(&self.cluster) => None,
+            };
+            listed = match refusal {
+                Some(refusal) => self.list_behind_dns(refusal).await,
+                None => self.list_anew().await,
+            };
         }
+    }
+
+    /// A new list, because no known endpoint takes a connection. Resolves by DNS when that takes long.
+    async fn list_anew(&self) -> Listed {
+        let known = self.cluster.endpoints().endpoints.len();
+        info!(cluster = %self.cluster.config.name, known, "no known endpoint takes a connection; listing EndpointSlices again");
+        let mut listing = std::pin::pin!(self.list_until_one_answers());
+        if let Ok(listed) = timeout(HEAD_START, listing.as_mut()).await {
+            return listed;
+        }
+        warn!(cluster = %self.cluster.config.name, known, "no known endpoint takes a connection; resolving by DNS until EndpointSlices name one that does");
+        self.cluster.enter(Tier::Dns);
+        tokio::select! {
+            listed = listing => listed,
+            never = self.by_dns.follow() => match never {},
+        }
+    }
+
+    /// A list with an endpoint that takes connections, or one that says that there is no endpoint.
+    async fn list_until_one_answers(&self) -> Listed {
+        let mut backoff = Backoff::new(FIRST_PAUSE);
+        loop {
+            let failure = match self.list().await {
+                Ok(listed) if self.one_answers(&listed).await => return listed,
+                Ok(_) => ListFailure::Passing("no listed endpoint takes a connection".to_owned()),
+                Err(failure) => failure,
+            };
+            sleep(self.pause_after(&mut backoff, &failure)).await;
+        }
+    }
+
+    async fn one_answers(&self, listed: &Listed) -> bool {
+        let Ok(addresses) = self.addresses(&listed.slices) else {
+            return false;
+        };
+        let known = self.cluster.endpoints();
+        let is_known = |address: &SocketAddr| known.endpoints.iter().any(|endpoint| endpoint.address == *address);
+        // New ones first: of the others none took a connection a moment ago.
+        let (before, new): (Vec<_>, Vec<_>) = addresses.iter().copied().partition(is_known);
+        addresses.is_empty() || any_takes_connections(new.into_iter().chain(before)).await
     }
 
     async fn first_list(&self) -> Listed {
@@ -167,22 +220,32 @@ impl SliceFollower {
     /// Publishes `listed` and follows one watch from it on, until the server ends that.
     async fn watch_once(&self, listed: &mut Listed, backoff: &mut Backoff) -> Result<(), ListFailure> {
         self.publish(&listed.slices)?;
-        let began = Instant::now();
         let mut events = self.api.watch(&listed.version).await?;
-        let mut heard = false;
-        while let Some(event) = events.next().await? {
-            heard |= !matches!(event, WatchEvent::Bookmark(_));
-            self.note_success(backoff);
+        let mut has_lasted = std::pin::pin!(sleep(SHORT_WATCH));
+        let mut is_established = false;
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event?,
+                () = has_lasted.as_mut(), if !is_established => {
+                    is_established = true;
+                    self.note_success(backoff);
+                    continue;
+                }
+            };
+            let Some(event) = event else { break };
+            if !matches!(event, WatchEvent::Bookmark(_)) {
+                is_established = true;
+                self.note_success(backoff);
+            }
             listed.apply(event);
             self.publish(&listed.slices)?;
         }
-        if !heard && began.elapsed() < SHORT_WATCH {
-            return Err(ListFailure::Passing(
+        match is_established {
+            true => Ok(()),
+            false => Err(ListFailure::Passing(
                 "the API server ended the watch at once".to_owned(),
-            ));
+            )),
         }
-        self.note_success(backoff);
-        Ok(())
     }
 
     fn publish(&self, slices: &Slices) -> Result<(), ListFailure> {
@@ -213,12 +276,13 @@ impl SliceFollower {
 }
 
 /// The pause after a failure. It is random within a factor of two, so that gateways that failed together do not come back
-/// together.
+/// together. A refusal is not final at once: an API server that has just started refuses while it does not know its Roles.
 fn pause_after(backoff: &mut Backoff, longest: Duration, failure: &ListFailure) -> Duration {
-    match failure {
-        ListFailure::Refused(_) => jittered(longest * 2, 0.5),
-        _ => jittered(backoff.pause(longest), 0.5),
-    }
+    let longest = match failure {
+        ListFailure::Refused(_) => longest * 2,
+        ListFailure::Gone(_) | ListFailure::Passing(_) => longest,
+    };
+    jittered(backoff.pause(longest), 0.5)
 }
 
 #[cfg(test)]
@@ -228,7 +292,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pauses_grow_to_the_longest_and_a_refusal_waits_longer_still(longest_ms in 1u64..60_000, failures in 0usize..40) {
+        fn pauses_grow_to_the_longest_which_is_longer_after_a_refusal(longest_ms in 1u64..60_000, failures in 0usize..40) {
             let longest = Duration::from_millis(longest_ms);
             let mut backoff = Backoff::new(FIRST_PAUSE);
             let passing = ListFailure::Passing(String::new());
@@ -238,8 +302,9 @@ mod tests {
             let grown = FIRST_PAUSE.saturating_mul(1 << failures.min(16)).min(longest);
             let pause = pause_after(&mut backoff, longest, &passing);
             prop_assert!((grown / 2..=grown).contains(&pause), "{pause:?} after {failures} failures");
+            let grown = FIRST_PAUSE.saturating_mul(1 << (failures + 1).min(16)).min(longest * 2);
             let refused = pause_after(&mut backoff, longest, &ListFailure::Refused(String::new()));
-            prop_assert!((longest..=longest * 2).contains(&refused), "{refused:?}");
+            prop_assert!((grown / 2..=grown).contains(&refused), "{refused:?} after {failures} failures");
         }
     }
 }

@@ -8,7 +8,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Resource;
 use kube::core::params::{ListParams, WatchParams};
 use kube::core::{ObjectList, Request, Status, WatchEvent};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::http::{ApiAnswer, HttpError, Server};
 use super::slices::Slices;
@@ -93,16 +93,20 @@ impl Listed {
 /// The events of one watch.
 pub(super) struct Events {
     answer: ApiAnswer,
-    longest_silence: Duration,
+    longest: Duration,
+    /// The server has ended the watch by then.
+    end: Instant,
 }
 
 impl Events {
-    /// The next event; `None` when the server has ended the watch.
+    /// The next event; `None` when the server has ended the watch. Nothing is lost when the future is dropped.
     pub(super) async fn next(&mut self) -> Result<Option<WatchEvent<EndpointSlice>>, ListFailure> {
-        let Ok(line) = timeout(self.longest_silence, self.answer.line()).await else {
-            // The server should have ended it by now: the connection is open at this end only.
-            let seconds = self.longest_silence.as_secs_f64();
-            return Err(ListFailure::Passing(format!("the watch was silent for {seconds} s")));
+        let Ok(line) = timeout_at(self.end, self.answer.line()).await else {
+            // The connection is open at this end only, or leads to somebody else.
+            let seconds = self.longest.as_secs_f64();
+            return Err(ListFailure::Passing(format!(
+                "the watch did not end within {seconds} s"
+            )));
         };
         let Some(line) = line? else { return Ok(None) };
         match serde_json::from_slice(&line) {
@@ -149,9 +153,12 @@ impl Api {
         let parameters = WatchParams::default().labels(&self.selector()).timeout(seconds);
         let server = self.server()?;
         let request = self.slices(server)?.watch(&parameters, version).map_err(unasked)?;
+        let answer = ask(server, request.uri()).await?;
+        let longest = self.watch_timeout.mul_f64(1.25);
         Ok(Events {
-            answer: ask(server, request.uri()).await?,
-            longest_silence: self.watch_timeout.mul_f64(1.25),
+            answer,
+            longest,
+            end: Instant::now() + longest,
         })
     }
 

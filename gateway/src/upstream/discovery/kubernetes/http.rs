@@ -1,6 +1,6 @@
 //! One GET to the API server, over a connection of its own.
 //!
-//! There is about one a minute, so nothing is pooled: each reads the token and the CA as they are now, because both
+//! There are a few a minute, so nothing is pooled: each reads the token and the CA as they are now, because both
 //! are rotated, and none meets a connection that died in silence.
 
 use std::error::Error;
@@ -20,6 +20,13 @@ use tokio::time::timeout;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for the head of an answer, and for a body that is read whole.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Silence after which TCP asks whether the API server is still there, and the pause before it asks again. A watch sends
+/// nothing itself, so a connection that a firewall or a node has forgotten would live on.
+const KEEPALIVE: Duration = Duration::from_secs(3);
+const KEEPALIVE_PROBES: u32 = 3;
+/// The connection ends when what was sent is not acknowledged for this long.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest line of a body: the API server stores no object over 1.5 MiB.
 const LONGEST_LINE: usize = 4 << 20;
 
@@ -107,9 +114,14 @@ impl Server {
         }
         let client = http_client::builder(roots)
             .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_keepalive(KEEPALIVE)
+            .tcp_keepalive_interval(KEEPALIVE)
+            .tcp_keepalive_retries(KEEPALIVE_PROBES)
             .pool_max_idle_per_host(0)
             .user_agent(concat!("gateway/", env!("CARGO_PKG_VERSION")))
             .dns_resolver(Dns::of(self.resolver.clone(), CONNECT_TIMEOUT));
+        #[cfg(target_os = "linux")]
+        let client = client.tcp_user_timeout(UNACKNOWLEDGED_TIMEOUT);
         Ok(client.build()?)
     }
 
