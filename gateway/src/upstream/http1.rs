@@ -360,4 +360,6 @@ pub struct Unsent {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
