@@ -9,6 +9,9 @@ use shared::serve::Refusal;
 
 use crate::upstream::{BodyFault, ConnectError, UpstreamError};
 
+/// The methods that the gateway forwards, as `Allow` lists them.
+pub(crate) const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// Reason why a request was not answered by an upstream.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
@@ -70,7 +73,7 @@ impl ProxyError {
             .field("path"),
             Self::Host => Problem::new(StatusCode::BAD_REQUEST, "a request has exactly one host, in `:authority`, in Host or alike in both: a name or an address, perhaps with a port").field("host"),
             Self::Tunnel => Problem::new(StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not supported")
-                .allow("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+                .allow(METHODS),
             Self::MethodNotAllowed(allow) => Problem::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 format!("this path answers {allow} only"),

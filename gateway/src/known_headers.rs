@@ -19,6 +19,8 @@ pub(crate) struct KnownHeaders {
     pub(crate) timeout: bool,
     /// Any header that the gateway says itself, whatever a client puts into it.
     pub(crate) replaced: bool,
+    /// Perhaps one of those with `_` for `-`, which CGI and WSGI servers take for the same.
+    pub(crate) underscored: bool,
     /// A backend's word on its load.
     pub(crate) load_report: bool,
 }
@@ -39,7 +41,7 @@ impl KnownHeaders {
                 "x-request-timeout-ms" | "grpc-timeout" => (known.timeout, known.replaced) = (true, true),
                 "x-real-ip" | "x-forwarded-proto" => known.replaced = true,
                 "endpoint-load-metrics" => known.load_report = true,
-                _ => {}
+                other => known.underscored |= may_be_underscored(other),
             }
         }
         // The pass above sees every name once; few messages have one twice.
@@ -48,6 +50,14 @@ impl KnownHeaders {
         }
         known
     }
+}
+
+/// By its length and its first letter, which few other names have.
+fn may_be_underscored(name: &str) -> bool {
+    matches!(
+        (name.len(), name.as_bytes()[0]),
+        (9 | 12 | 15 | 17 | 20, b'x') | (12, b'g')
+    ) && name.contains('_')
 }
 
 #[cfg(test)]

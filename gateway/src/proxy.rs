@@ -12,11 +12,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use http::header::CONTENT_TYPE;
-use http::{Method, Response};
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderValue, Method, Response, StatusCode};
 use tower::Service;
 
-use crate::error::ProxyError;
+use crate::error::{METHODS, ProxyError};
 use crate::exchange::{Answer, Exchange, RequestRecord, ResponseBody, refuse_body};
 use crate::worker::WorkerTarget;
 
@@ -41,7 +42,9 @@ impl Service<Box<Exchange>> for Proxy {
 }
 
 async fn answer(record: &RequestRecord, mut exchange: Box<Exchange>) -> Result<Answer, ProxyError> {
-    let route = record.route_id().ok_or(ProxyError::NoRoute)?;
+    let Some(route) = record.route_id() else {
+        return own_options(exchange);
+    };
     match record.worker.target(route) {
         WorkerTarget::Forward(forward, cluster) => forward::forward(cluster, forward, exchange).await,
         WorkerTarget::Respond(respond) => {
@@ -57,4 +60,14 @@ async fn answer(record: &RequestRecord, mut exchange: Box<Exchange>) -> Result<A
             Ok(response)
         }
     }
+}
+
+/// The answer to `OPTIONS *`, which asks the gateway itself (RFC 9110 section 9.3.7). Every other request has a route here.
+#[cold]
+fn own_options(mut exchange: Box<Exchange>) -> Result<Answer, ProxyError> {
+    refuse_body(&mut exchange);
+    let mut response = Response::new(ResponseBody::from(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(METHODS));
+    Ok(response)
 }

@@ -128,6 +128,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::ControlByte => Refusal::ControlByte,
         Refusal::HeaderName => Refusal::HeaderName,
         Refusal::SpaceBeforeColon => Refusal::SpaceBeforeColon,
+        Refusal::HeaderValue => Refusal::HeaderValue,
         Refusal::Folding => Refusal::Folding,
         Refusal::ContentLength => Refusal::ContentLength,
         Refusal::TransferEncoding => Refusal::TransferEncoding,

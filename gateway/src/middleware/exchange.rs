@@ -86,8 +86,17 @@ where
 
 /// Puts the path into the one form that routes match and upstreams get.
 fn normalize_path<B>(request: &mut Request<B>) {
-    let Some(mut path) = decode_unreserved(request.uri().path()) else {
-        return;
+    let uri = request.uri();
+    let mut path = match decode_unreserved(uri.path()) {
+        Some(path) => path,
+        // A URL without a path is complete with `/`, whatever follows (RFC 9112 section 3.2.1).
+        None if uri
+            .path_and_query()
+            .is_some_and(|target| target.as_str().starts_with('?')) =>
+        {
+            "/".to_owned()
+        }
+        None => return,
     };
     if let Some(query) = request.uri().query() {
         path.push('?');

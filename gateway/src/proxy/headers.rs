@@ -19,6 +19,16 @@ static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-prot
 static HTTP: HeaderValue = HeaderValue::from_static("http");
 const ENDPOINT_LOAD_METRICS: HeaderName = HeaderName::from_static("endpoint-load-metrics");
 
+/// The names of [`added`].
+static REPLACED: [&HeaderName; 6] = [
+    &X_REAL_IP,
+    &REQUEST_ID,
+    &X_FORWARDED_FOR,
+    &X_FORWARDED_PROTO,
+    &X_REQUEST_TIMEOUT_MS,
+    &GRPC_TIMEOUT,
+];
+
 /// Headers that the gateway adds to a request, in place of all that its client sent under these names.
 pub(super) fn added<'a>(
     peer: &'a Peer,
@@ -46,16 +56,12 @@ pub(super) fn to_upstream(parts: &mut request::Parts, known: KnownHeaders, peer:
         false => peer.header.clone(),
     };
     if known.replaced {
-        for name in [
-            &X_REAL_IP,
-            &REQUEST_ID,
-            &X_FORWARDED_FOR,
-            &X_FORWARDED_PROTO,
-            &X_REQUEST_TIMEOUT_MS,
-            &GRPC_TIMEOUT,
-        ] {
+        for name in REPLACED {
             headers.remove(name);
         }
+    }
+    if known.underscored {
+        remove_underscored(headers);
     }
     if known.expect {
         // It is between the client and us: hyper says `100 Continue` when the body is first asked for.
@@ -66,6 +72,19 @@ pub(super) fn to_upstream(parts: &mut request::Parts, known: KnownHeaders, peer:
     }
     set_host(headers, &parts.uri, cluster);
     forwarded_for
+}
+
+/// Removes what CGI and WSGI servers would take for a header of the gateway's own: they read `_` as `-`.
+#[cold]
+fn remove_underscored(headers: &mut HeaderMap) {
+    let is_replaced = |name: &HeaderName| {
+        let dashed = name.as_str().replace('_', "-");
+        REPLACED.iter().any(|own| *own == dashed.as_str())
+    };
+    let underscored: Vec<HeaderName> = headers.keys().filter(|name| is_replaced(name)).cloned().collect();
+    for name in underscored {
+        headers.remove(name);
+    }
 }
 
 /// Prepares an upstream's answer for the client.
@@ -220,6 +239,29 @@ mod tests {
         assert_eq!(headers["x-real-ip"], "192.0.2.7");
         assert_eq!(headers["x-forwarded-proto"], "http");
         assert_eq!(headers["x-request-timeout-ms"], "30000");
+    }
+
+    #[test]
+    fn a_header_of_the_gateways_own_cannot_be_sent_with_underscores() {
+        let names = REPLACED.iter().map(|name| name.as_str());
+        let mut request = Request::get("/").header("x_other", "kept").header("x-real_ips", "kept");
+        for (at, name) in names.enumerate() {
+            // All of its dashes, or the last.
+            let underscored = match at % 2 {
+                0 => name.replace('-', "_"),
+                _ => name
+                    .rsplit_once('-')
+                    .map(|(start, end)| format!("{start}_{end}"))
+                    .expect("a dash"),
+            };
+            request = request.header(underscored, "own");
+        }
+        let headers = prepared(request.body(()).expect("a request"));
+        assert!(headers.values().all(|value| value != "own"), "{headers:?}");
+        assert_eq!(
+            (&headers["x_other"], &headers["x-real_ips"]),
+            (&"kept".parse().expect("a value"), &"kept".parse().expect("a value"))
+        );
     }
 
     #[test]

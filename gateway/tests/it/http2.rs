@@ -352,7 +352,9 @@ async fn headers_over_the_limit_are_a_431_and_the_connection_goes_on() {
     request
         .headers_mut()
         .insert("x", "x".repeat(10_000).parse().expect("a value"));
-    assert_eq!(client.send(request).await.status(), 431);
+    let (status, body) = text(client.send(request).await).await;
+    assert_eq!(status, 431);
+    assert!(body.contains("\"limit\":8192"), "{body}");
     assert_eq!(client.get("/health").await.0, 200);
 }
 

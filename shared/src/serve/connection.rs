@@ -63,7 +63,7 @@ pub(super) async fn serve<S, B>(
     let mut last_words = None;
     if io.borrow().is_http2() {
         io.borrow_mut().open();
-        match http2::serve(&io, tracked.inner, &connections).await {
+        match http2::serve(&io, peer, tracked.inner, &connections).await {
             http2::End::Closed(closed) => ended = closed,
             http2::End::Idle(goodbye) => last_words = Some(goodbye),
         }
@@ -167,7 +167,7 @@ async fn end(io: ValidatingIo, peer: SocketAddr, connections: &Connections) {
 }
 
 /// A refused head's line in the access log; a refused body's reason, next to its request's own line.
-fn note(refusal: Refusal, peer: SocketAddr, id: Option<&RequestId>, connections: &Connections) {
+pub(super) fn note(refusal: Refusal, peer: SocketAddr, id: Option<&RequestId>, connections: &Connections) {
     let (status, reason) = (refusal.status().as_u16(), refusal.reason());
     connections.metrics.refused.with_label_values(&[reason]).inc();
     let (peer, request_id) = (peer.ip().to_canonical(), id.map(RequestId::as_str));

@@ -22,4 +22,5 @@ mod validator;
 pub use limits::HeadLimits;
 pub use refusal::Refusal;
 pub use target::is_host;
+pub(super) use target::is_path_target;
 pub use validator::Validator;

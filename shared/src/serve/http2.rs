@@ -4,11 +4,14 @@
 //! here are the ends: a connection without streams idles only so long, one that drains says GOAWAY, and a stream whose
 //! client opens no window for its answer is reset.
 
+mod checked;
+mod head;
 mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -24,11 +27,16 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 
+use super::connection::note;
 use super::connections::{Connections, WakerSlot};
 use super::deadline::Deadline;
+use super::http1::{HeadLimits, Refusal};
 use super::limits::Http2Limits;
+use super::linger::{expects_continue, linger};
 use super::observed::{Observe, ObservedBody, ObservedFuture};
 use super::validating_io::{HyperIo, ValidatingIo};
+use crate::request_id::{RequestId, X_REQUEST_ID};
+use checked::{CheckedBody, CheckedFuture};
 use wire::{FollowedIo, Wire};
 
 /// Streams that a client reset before they were taken up: more, and it is up to no good (CVE-2023-44487).
@@ -49,7 +57,12 @@ pub(super) enum End {
 }
 
 /// Serves a connection whose client has begun to speak HTTP/2, to its end.
-pub(super) async fn serve<S, B>(io: &Rc<RefCell<ValidatingIo>>, service: S, connections: &Rc<Connections>) -> End
+pub(super) async fn serve<S, B>(
+    io: &Rc<RefCell<ValidatingIo>>,
+    peer: SocketAddr,
+    service: S,
+    connections: &Rc<Connections>,
+) -> End
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
     B: Body<Data = Bytes> + 'static,
@@ -66,6 +79,7 @@ where
     let open = Rc::clone(&streams.0);
     let service = CountedService {
         inner: service,
+        peer,
         open: Rc::clone(&open),
     };
     let wire = Rc::new(RefCell::new(Wire::new()));
@@ -74,7 +88,7 @@ where
         wire: Rc::clone(&wire),
     };
     let connection =
-        builder(limits.http2, limits.head.max_bytes, streams).serve_connection(TokioIo::new(followed), service);
+        builder(limits.http2, h2_head_bytes(limits.head), streams).serve_connection(TokioIo::new(followed), service);
     let mut connection = pin!(connection);
     let mut slot = WakerSlot::new(connections);
     let mut idle = Deadline::default();
@@ -185,6 +199,12 @@ impl Drain {
         }
         if self.is_told { Step::GoAway } else { Step::GoOn }
     }
+}
+
+/// The most that h2 reads of a head before it answers 431 by itself, without a body. It counts 32 bytes with each field,
+/// and a cookie may come in many, so that this is far above [`HeadLimits::max_bytes`], which holds for what it passes on.
+fn h2_head_bytes(limits: HeadLimits) -> usize {
+    2 * limits.max_bytes + (32 << 10)
 }
 
 fn builder(limits: Http2Limits, max_header_bytes: usize, streams: Streams) -> http2::Builder<Streams> {
@@ -320,21 +340,44 @@ impl<F: Future<Output = ()>> Future for StreamTask<F> {
 
 struct CountedService<S> {
     inner: S,
+    peer: SocketAddr,
     open: Rc<OpenStreams>,
 }
 
 impl<S, B> Service<Request<Incoming>> for CountedService<S>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-    B: Body,
+    B: Body<Data = Bytes>,
 {
-    type Response = Response<ObservedBody<B, Stream>>;
+    type Response = Response<ObservedBody<CheckedBody<B>, Stream>>;
     type Error = Infallible;
-    type Future = ObservedFuture<S::Future, Stream>;
+    type Future = ObservedFuture<CheckedFuture<S::Future>, Stream>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let stream = Stream::new(&self.open);
-        ObservedFuture::new(self.inner.call(request), stream)
+        let answered = match head::check(&request, &self.open.connections.limits.head) {
+            Ok(()) => CheckedFuture::Called {
+                inner: self.inner.call(request),
+            },
+            Err(refusal) => CheckedFuture::Rejected {
+                answer: Some(self.reject(request, refusal)),
+            },
+        };
+        ObservedFuture::new(answered, stream)
+    }
+}
+
+impl<S> CountedService<S> {
+    #[cold]
+    fn reject(&self, request: Request<Incoming>, refusal: Refusal) -> Response<Bytes> {
+        let id = RequestId::generate(fastrand::u128(..));
+        note(refusal, self.peer, Some(&id), &self.open.connections);
+        if !expects_continue(request.headers()) {
+            linger(request.into_body());
+        }
+        let mut answer: Response<Bytes> = refusal.problem().request_id(id.as_str()).into_response();
+        answer.headers_mut().insert(X_REQUEST_ID, id.header_value().clone());
+        answer
     }
 }
 

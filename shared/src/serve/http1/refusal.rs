@@ -28,6 +28,8 @@ pub enum Refusal {
     HeaderName,
     /// A space between a header's name and its colon.
     SpaceBeforeColon,
+    /// A header of HTTP/2 whose value begins or ends with whitespace.
+    HeaderValue,
     /// A header folded over two lines.
     Folding,
     /// A Content-Length other than one decimal number given once.
@@ -150,6 +152,11 @@ impl Refusal {
                 "space_before_colon",
                 "header",
                 "there is whitespace between a header's name and its colon",
+            ),
+            Self::HeaderValue => (
+                "header_value",
+                "header",
+                "a header's value begins or ends with whitespace, which HTTP/2 does not allow",
             ),
             Self::Folding => (
                 "folding",

@@ -16,6 +16,12 @@ pub(super) fn check(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
     if valid { Ok(()) } else { Err(Refusal::Target) }
 }
 
+/// True when `target` is one that HTTP/2 knows: a path, or the `*` of OPTIONS (RFC 9113 section 8.3.1).
+pub(crate) fn is_path_target(method: &[u8], target: &[u8]) -> bool {
+    let has_form = matches!((method, target), (b"OPTIONS", b"*") | (_, [b'/', ..]));
+    has_form && length(target) == target.len()
+}
+
 /// The number of bytes at the start that a target may have.
 pub(super) fn length(bytes: &[u8]) -> usize {
     span(bytes, &TARGET)
