@@ -173,12 +173,13 @@ impl Config {
         }
         let clusters = settings.document(&CLUSTERS);
         self.clusters_from = clusters.origin().to_owned();
-        self.clusters = clusters::parse(&clusters);
+        let parsed = clusters::parse(&clusters);
         let mut faults = clusters.take_faults();
 
         let routes = settings.document(&ROUTES);
         self.routes_from = routes.origin().to_owned();
-        self.routes = routes::parse(&routes, &self.clusters, !self.live.api_keys.is_empty());
+        self.routes = routes::parse(&routes, &parsed, !self.live.api_keys.is_empty());
+        self.clusters = parsed.valid;
         faults.extend(routes.take_faults());
         settings.note(faults);
         self

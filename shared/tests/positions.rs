@@ -1,10 +1,11 @@
 //! SettingErrors of the mounted file say where they are: line and column of the value, of the key, or of what should hold it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use proptest::prelude::*;
 use shared::config::units::number;
-use shared::config::{Key, Layers, Map, Scalar, Setting, SettingErrors, Settings, Shape};
+use shared::config::{Key, Layers, Map, Scalar, Setting, SettingErrors, Settings, Shape, YamlFile};
 use shared::test_util::Scratch;
 
 const COUNT: Setting = Setting::new("COUNT", "1", Scalar::Whole(1, 9), "how many");
@@ -19,7 +20,7 @@ const CHECK: Key = Key::map("check", &Map::of(&[INTERVAL]), "whether it is well"
 const INTERVAL: Key = Key::scalar("interval", NUMBER, "how often");
 const NUMBER: Scalar = Scalar::Whole(0, 99);
 
-fn layers(scratch: &Scratch, text: &str) -> Layers {
+fn layers(scratch: &Scratch, text: impl AsRef<[u8]>) -> Layers {
     Layers {
         settings: vec![COUNT, TOKEN],
         documents: &[ROUTES],
@@ -50,7 +51,7 @@ fn read(settings: &mut Settings) {
 }
 
 /// Every fault of `text`, without the file's name.
-fn faults_of(text: &str) -> Vec<String> {
+fn faults_of(text: impl AsRef<[u8]>) -> Vec<String> {
     let scratch = Scratch::new("positions");
     let mut settings = layers(&scratch, text).load();
     read(&mut settings);
@@ -173,6 +174,86 @@ fn each_fault_says_where_it_is() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_byte_order_mark_is_skipped() {
+    assert_eq!(faults_of("\u{feff}count: 1\nroutes: [{ path: /a }]\n"), [""; 0]);
+    let faults = faults_of("\u{feff}count: x\n");
+    assert!(faults[0].starts_with("1:8: count: "), "{faults:?}");
+}
+
+/// YAML 1.2.2, sections 5.1 and 5.2. The parser itself ends at a NUL, and the rest of the file would not count.
+#[test]
+fn what_is_no_text_of_yaml_is_refused_with_its_place() {
+    let utf_16 = |bytes: fn(u16) -> [u8; 2], mark: &str| -> Vec<u8> {
+        format!("{mark}count: 1\n").encode_utf16().flat_map(bytes).collect()
+    };
+    let nul = "the character U+0000 (NUL) is not allowed; if the file is UTF-16, save it as UTF-8";
+    for (content, expected) in [
+        (
+            b"count: 1\nro\0utes: []\n".to_vec(),
+            format!("2:3: is not valid YAML: {nul}"),
+        ),
+        (
+            b"count: 1\r\n# \x07\n".to_vec(),
+            "2:3: is not valid YAML: the character U+0007".to_owned(),
+        ),
+        (
+            b"count: 1\rroutes: \"\x1b\"".to_vec(),
+            "2:10: is not valid YAML: the character U+001B".to_owned(),
+        ),
+        (
+            b"routes: [{ path: /\xc3\xa4\x01 }]".to_vec(),
+            "1:20: is not valid YAML: the character U+0001".to_owned(),
+        ),
+        (
+            "routes: [{ path: /\u{9b} }]".into(),
+            "1:18: is not valid YAML: the character U+009B".to_owned(),
+        ),
+        (
+            "routes: []\n\u{feff}count: 1".into(),
+            "2:1: is not valid YAML: the character U+FEFF".to_owned(),
+        ),
+        (
+            b"count: 1\nroutes: \xff".to_vec(),
+            "2:9: is not valid YAML: the byte 0xff is not UTF-8".to_owned(),
+        ),
+        (
+            utf_16(u16::to_le_bytes, "\u{feff}"),
+            "1:1: is not valid YAML: the file is UTF-16; save it as UTF-8".to_owned(),
+        ),
+        (
+            utf_16(u16::to_be_bytes, "\u{feff}"),
+            "1:1: is not valid YAML: the file is UTF-16; save it as UTF-8".to_owned(),
+        ),
+        (utf_16(u16::to_le_bytes, ""), format!("1:2: is not valid YAML: {nul}")),
+        (utf_16(u16::to_be_bytes, ""), format!("1:1: is not valid YAML: {nul}")),
+    ] {
+        let faults = faults_of(&content);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].starts_with(&expected), "{faults:?}\nexpected {expected}");
+    }
+    // In quotes YAML allows what JSON does, and what an escape stands for is no control character of the file.
+    let quoted = "routes: [{ path: \"/\u{7f}\u{9b}\" }, { path: \"/\\u0001\" }]\n\t# \u{85}\u{a0}\n";
+    assert_eq!(faults_of(quoted), [""; 0]);
+}
+
+#[test]
+fn a_file_of_its_own_is_held_to_the_same_characters() {
+    let read = |content: &[u8]| {
+        let file = YamlFile::read(content, Path::new("iris/config.yaml"));
+        file.take(|root| root.list(&ROUTES).len())
+    };
+    assert_eq!(
+        read(b"\xef\xbb\xbfroutes: [{ path: /a }]").expect("a mark is skipped"),
+        1
+    );
+    let faults = read(b"routes: []\n\0").expect_err("a NUL").to_string();
+    assert!(
+        faults.contains("iris/config.yaml:2:1: is not valid YAML: the character U+0000"),
+        "{faults}"
+    );
 }
 
 #[test]

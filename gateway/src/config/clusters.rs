@@ -5,4 +5,4 @@ pub(super) mod keys;
 mod parse;
 
 pub use cluster::ClusterConfig;
-pub(super) use parse::parse;
+pub(super) use parse::{Clusters, parse};

@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode};
 use shared::config::units::{boolean, seconds};
 use shared::config::{Chosen, Node};
 
-use crate::config::clusters::ClusterConfig;
+use crate::config::clusters::Clusters;
 use crate::config::values::{PATH, absolute_path};
 use keys::*;
 
@@ -117,7 +117,7 @@ impl fmt::Display for RouteConfig {
 }
 
 /// The routes of the file. Those that require an API key are faults unless there `is_key` to require.
-pub(super) fn parse(node: &Node<'_>, clusters: &[ClusterConfig], is_key: bool) -> Vec<RouteConfig> {
+pub(super) fn parse(node: &Node<'_>, clusters: &Clusters, is_key: bool) -> Vec<RouteConfig> {
     let mut routes: Vec<RouteConfig> = Vec::new();
     for item in node.items(&ROUTES) {
         let Some(route) = parse_route(&item, clusters) else {
@@ -136,7 +136,7 @@ pub(super) fn parse(node: &Node<'_>, clusters: &[ClusterConfig], is_key: bool) -
     routes
 }
 
-fn parse_route(node: &Node<'_>, clusters: &[ClusterConfig]) -> Option<RouteConfig> {
+fn parse_route(node: &Node<'_>, clusters: &Clusters) -> Option<RouteConfig> {
     if !node.expect(&ROUTE) {
         return None;
     }
@@ -158,7 +158,7 @@ fn parse_route(node: &Node<'_>, clusters: &[ClusterConfig]) -> Option<RouteConfi
     })
 }
 
-fn parse_forward(node: &Node<'_>, clusters: &[ClusterConfig]) -> Option<Action> {
+fn parse_forward(node: &Node<'_>, clusters: &Clusters) -> Option<Action> {
     let cluster = parse_cluster_name(node, clusters);
     let timeout = node.find(&TIMEOUT, seconds);
     let per_try_timeout = node.find(&PER_TRY_TIMEOUT, seconds);
@@ -178,14 +178,21 @@ fn parse_forward(node: &Node<'_>, clusters: &[ClusterConfig]) -> Option<Action> 
     }))
 }
 
-/// The name of one of `clusters`.
-fn parse_cluster_name(node: &Node<'_>, clusters: &[ClusterConfig]) -> Option<String> {
+/// The name of one of `clusters`. One whose own name is faulty is told of there, and not at each of its routes.
+fn parse_cluster_name(node: &Node<'_>, clusters: &Clusters) -> Option<String> {
     let name: String = node.find(&CLUSTER, |text| Some(text.to_owned()))?;
-    if clusters.iter().any(|cluster| cluster.name == name) {
+    if clusters.valid.iter().any(|cluster| cluster.name == name) {
         return Some(name);
     }
-    let names: Vec<&str> = clusters.iter().map(|cluster| cluster.name.as_str()).collect();
-    let problem = format!("expected one of the clusters {}, found {name:?}", names.join(", "));
+    let is_told_of = clusters.faulty.contains(&name) || (clusters.valid.is_empty() && clusters.has_faults);
+    if is_told_of {
+        return None;
+    }
+    let names: Vec<&str> = clusters.valid.iter().map(|cluster| cluster.name.as_str()).collect();
+    let problem = match names.as_slice() {
+        [] => format!("expected one of the clusters, of which there is none; found {name:?}"),
+        names => format!("expected one of the clusters {}, found {name:?}", names.join(", ")),
+    };
     node.field(&CLUSTER).fault(problem);
     None
 }

@@ -1,5 +1,6 @@
 //! Turns a failure into its problem body; for gRPC's clients, which look for a status of their own kind, into that
-//! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
+//! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>). Clients of the model servers' protocols get the same
+//! body as `application/json`: KServe's shows the text of `error` only then.
 
 use std::convert::Infallible;
 use std::fmt::Write;
@@ -54,6 +55,7 @@ where
     fn call(&mut self, exchange: Box<Exchange>) -> Self::Future {
         ErrorResponseFuture {
             record: Rc::clone(&exchange.record),
+            is_model_protocol: is_model_protocol(exchange.head.uri.path()),
             inner: self.inner.call(exchange),
         }
     }
@@ -64,6 +66,7 @@ pin_project! {
         #[pin]
         inner: F,
         record: Rc<RequestRecord>,
+        is_model_protocol: bool,
     }
 }
 
@@ -75,12 +78,20 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(this.inner.poll(cx)).unwrap_or_else(|error| answer(&error, this.record));
+        let answer =
+            ready!(this.inner.poll(cx)).unwrap_or_else(|error| answer(&error, this.record, *this.is_model_protocol));
         Poll::Ready(Ok(answer))
     }
 }
 
-fn answer(error: &ProxyError, record: &RequestRecord) -> Answer {
+/// Tells whether the path is one of TensorFlow Serving's REST API or of the Open Inference Protocol.
+fn is_model_protocol(path: &str) -> bool {
+    let below = path.strip_prefix("/v2").or_else(|| path.strip_prefix("/v1/models"));
+    below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+}
+
+#[cold]
+fn answer(error: &ProxyError, record: &RequestRecord, is_model_protocol: bool) -> Answer {
     let problem = error.problem();
     if problem.status().is_server_error() {
         // The client is told what failed; the address and the cause are for whoever runs the gateway.
@@ -90,7 +101,12 @@ fn answer(error: &ProxyError, record: &RequestRecord) -> Answer {
         record.failed.set(Some(problem.status()));
         return grpc_answer(error, problem);
     }
-    problem.request_id(record.id.as_str()).into_response()
+    let mut answer: Answer = problem.request_id(record.id.as_str()).into_response();
+    if is_model_protocol {
+        let json = HeaderValue::from_static("application/json");
+        answer.headers_mut().insert(CONTENT_TYPE, json);
+    }
+    answer
 }
 
 /// The failure as an answer without a message, whose trailers are its headers.
@@ -163,6 +179,22 @@ mod tests {
             assert!(!answer.headers()[GRPC_MESSAGE].is_empty());
             let waits = matches!(error, ProxyError::Connect(ConnectError::NoEndpointLeft));
             assert_eq!(answer.headers().contains_key(RETRY_AFTER), waits);
+        }
+    }
+
+    #[test]
+    fn the_model_servers_protocols_are_known_by_their_paths() {
+        for path in [
+            "/v2",
+            "/v2/",
+            "/v2/models/m/infer",
+            "/v1/models",
+            "/v1/models/m:predict",
+        ] {
+            assert!(is_model_protocol(path), "{path}");
+        }
+        for path in ["/", "/v1", "/v1/", "/v1/modelsx", "/v22", "/predict", "/x/v2"] {
+            assert!(!is_model_protocol(path), "{path}");
         }
     }
 

@@ -231,7 +231,8 @@ impl Endpoint {
 
     fn tell_ejected(&self, penalty: Duration, why: &'static str) {
         self.ejections.fetch_add(1, Ordering::Relaxed);
-        warn!(endpoint = %self.address, seconds = penalty.as_secs_f64(), why, "endpoint ejected");
+        let seconds = penalty.as_millis() as f64 / 1000.0;
+        warn!(endpoint = %self.address, seconds, why, "endpoint ejected");
     }
 
     fn lock_rate(&self) -> std::sync::MutexGuard<'_, SuccessRate> {

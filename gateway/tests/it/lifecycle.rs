@@ -198,6 +198,39 @@ routes:
 }
 
 #[tokio::test]
+async fn a_cluster_that_is_faulty_is_no_fault_of_its_routes() {
+    let faults = async |clusters: &str| {
+        let scratch = Scratch::new("gateway");
+        let routes = "routes: [{ prefix: /a, cluster: ml }, { prefix: /b, cluster: \"other:1\" }]\n";
+        let file = scratch.file("gateway.yaml", format!("{clusters}\n{routes}"));
+        let mut check = Process::start_with(BINARY, &["--check"], variables(&file, &[]));
+        let finished = check.wait_exit(DEADLINE).await;
+        assert_eq!(finished.code, 78, "{finished:?}");
+        finished.stderr
+    };
+    // Only the second route names a cluster that is not there.
+    let named = faults("clusters: [{ name: ml }, { name: \"there:1\" }]").await;
+    assert!(named.contains("clusters[0].name: expected a DNS name"), "{named}");
+    assert!(!named.contains("routes[0]"), "{named}");
+    let missing = "routes[1].cluster: expected one of the clusters there:1, found \"other:1\"";
+    assert!(named.contains(missing), "{named}");
+
+    for clusters in [
+        "clusters: [{ name: ml }]",
+        "clusters: [{ balancer: peak_ewma }]",
+        "clusters: ml",
+    ] {
+        let faulty = faults(clusters).await;
+        assert!(faulty.contains(": clusters"), "{faulty}");
+        assert!(!faulty.contains("routes["), "{faulty}");
+    }
+
+    let none = faults("clusters: []").await;
+    let problem = "routes[0].cluster: expected one of the clusters, of which there is none; found \"ml\"";
+    assert!(none.contains(problem), "{none}");
+}
+
+#[tokio::test]
 async fn a_route_that_needs_a_key_needs_a_key() {
     let scratch = Scratch::new("gateway");
     let route = "routes: [{ prefix: /x, require_api_key: true, cluster: 'ml-inference-service:5000' }]";

@@ -478,3 +478,20 @@ async fn two_hundred_concurrent_clients_all_get_their_own_answer() {
     let ended = clients.join_all().await;
     assert_eq!(ended.len(), 200);
 }
+
+#[tokio::test]
+async fn clients_of_the_model_servers_protocols_get_errors_that_they_can_show() {
+    let upstream = Upstream::start(|mut connection| async move { connection.answer_all("ok").await }).await;
+    let gateway = Gateway::in_front_of(&[upstream.address], &[]).await;
+    for path in ["/v2/models/m/infer", "/v2", "/v1/models/m:predict"] {
+        let answer = gateway.post(path, "{}").await;
+        assert_eq!(answer.status(), 404, "{path}");
+        assert_eq!(answer.headers()["content-type"], "application/json", "{path}");
+        let body: serde_json::Value = answer.json().await.expect("JSON");
+        assert_eq!(body["error"], "no route matches this path");
+        assert_eq!(body["status"], 404);
+    }
+    for path in ["/v1", "/v22/models", "/elsewhere/v2"] {
+        assert_eq!(problem(gateway.get(path).await).await.0, 404, "{path}");
+    }
+}

@@ -125,12 +125,12 @@ impl ModelConfig {
         if metadata.len() > MOST_BYTES {
             return Err(format!("{}: more than {MOST_BYTES} bytes", path.display()));
         }
-        let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Self::parse(&text, path)
+        let content = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Self::parse(content, path)
     }
 
-    pub fn parse(text: &str, path: &Path) -> Result<Self, String> {
-        let file = YamlFile::read(text, path);
+    pub fn parse(content: impl AsRef<[u8]>, path: &Path) -> Result<Self, String> {
+        let file = YamlFile::read(content, path);
         file.take(|root| {
             root.expect(&CONFIG);
             Self {

@@ -1,11 +1,12 @@
 //! The structured part of a file: YAML with the place of every part, and typed values taken out of it.
 //!
 //! ```text
-//! text ─► yaml ─► values ─► node ─► typed values, or faults
-//!           └─► positions ────┘ ▲
-//!                             shape: which keys a map may have ─► schema
+//! bytes ─► characters ─► yaml ─► values ─► node ─► typed values, or faults
+//!                          └─► positions ────┘ ▲
+//!                                            shape: which keys a map may have ─► schema
 //! ```
 
+mod characters;
 mod node;
 mod positions;
 mod schema;

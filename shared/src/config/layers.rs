@@ -97,7 +97,7 @@ impl Layers {
     /// # Panics
     /// When the default document is no YAML: a mistake in the program, which every start would show.
     fn default_values(&self) -> ReadFile {
-        match document::read(self.default_document, Path::new("default"), DEFAULT_ORIGIN) {
+        match document::read(self.default_document.as_bytes(), Path::new("default"), DEFAULT_ORIGIN) {
             Ok(document) => ReadFile(document.values),
             Err(fault) => panic!("{fault}"),
         }
@@ -106,15 +106,15 @@ impl Layers {
     /// The mounted file as a layer, and the positions of its parts; `None` when there is no file or it is invalid as a whole.
     fn read_file(&self, file: &ConfigFile, faults: &mut SettingErrors) -> Option<(ReadFile, Positions)> {
         let origin = file.origin();
-        let text = match std::fs::read_to_string(&file.path) {
-            Ok(text) => text,
+        let content = match std::fs::read(&file.path) {
+            Ok(content) => content,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !file.required => return None,
             Err(error) => {
                 faults.push(origin, "", format!("cannot be read: {error}"));
                 return None;
             }
         };
-        let document = match document::read(&text, &file.path, &origin) {
+        let document = match document::read(&content, &file.path, &origin) {
             Ok(document) => document,
             Err(fault) => {
                 faults.0.push(fault);

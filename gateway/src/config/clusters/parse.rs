@@ -11,17 +11,34 @@ use crate::config::discovery::{self, Discovery};
 use crate::config::policies::{EjectionConfig, HealthCheckConfig, Http2Limits, Policy, Protocol, RetryBudgetConfig};
 use crate::config::values::{Authority, SOCKET_ADDRESS, absolute_path};
 
-pub(in crate::config) fn parse(node: &Node<'_>) -> Vec<ClusterConfig> {
+/// The clusters of the file.
+pub(in crate::config) struct Clusters {
+    pub(in crate::config) valid: Vec<ClusterConfig>,
+    /// The names, as they are written, of those whose name is faulty.
+    pub(in crate::config) faulty: Vec<String>,
+    /// Something is wrong with the file's clusters, whether it is their names or not.
+    pub(in crate::config) has_faults: bool,
+}
+
+pub(in crate::config) fn parse(node: &Node<'_>) -> Clusters {
     let mut clusters: Vec<ClusterConfig> = Vec::new();
+    let mut faulty = Vec::new();
     for item in node.items(&CLUSTERS) {
-        let Some(cluster) = parse_cluster(&item) else { continue };
+        let Some(cluster) = parse_cluster(&item) else {
+            faulty.extend(item.field(&NAME).written());
+            continue;
+        };
         if clusters.iter().any(|other| other.name == cluster.name) {
             item.field(&NAME).fault(format!("{:?} is there twice", cluster.name));
             continue;
         }
         clusters.push(cluster);
     }
-    clusters
+    Clusters {
+        valid: clusters,
+        faulty,
+        has_faults: node.has_faults(),
+    }
 }
 
 fn parse_cluster(node: &Node<'_>) -> Option<ClusterConfig> {

@@ -282,6 +282,11 @@ impl<'a> Node<'a> {
         parsed
     }
 
+    /// A plain value as it is written, valid or not.
+    pub fn written(&self) -> Option<String> {
+        self.value?.clone().into_string().ok()
+    }
+
     /// True for a key without a value.
     fn is_nothing(&self) -> bool {
         matches!(self.kind(), Some(ValueKind::Nil))
@@ -306,6 +311,11 @@ impl<'a> Node<'a> {
             problem,
             location,
         });
+    }
+
+    /// Tells whether errors were noted and not taken yet, at this node or at one that came from it.
+    pub fn has_faults(&self) -> bool {
+        !self.faults.borrow().is_empty()
     }
 
     /// The errors noted at this node and at every node that came from it.

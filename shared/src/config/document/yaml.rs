@@ -13,6 +13,7 @@ use yaml_rust2::Yaml;
 use yaml_rust2::parser::{Event, Parser};
 use yaml_rust2::scanner::{Marker, ScanError, TScalarStyle};
 
+use super::characters::{forbidden_outside_quotes, text_of};
 use super::positions::{Place, Positions};
 use crate::config::error::SettingError;
 use crate::config::position::{Location, Position};
@@ -42,8 +43,8 @@ pub(in crate::config) struct Document {
     pub faults: Vec<SettingError>,
 }
 
-/// Reads `text`, the content of `file`, whose values get `origin`.
-pub(in crate::config) fn read(text: &str, file: &Path, origin: &str) -> Result<Document, SettingError> {
+/// Reads `content`, that of `file`, whose values get `origin`.
+pub(in crate::config) fn read(content: &[u8], file: &Path, origin: &str) -> Result<Document, SettingError> {
     let mut reader = YamlReader {
         origin,
         positions: Positions {
@@ -55,6 +56,10 @@ pub(in crate::config) fn read(text: &str, file: &Path, origin: &str) -> Result<D
         anchors: BTreeMap::new(),
         values: 0,
         root: None,
+    };
+    let text = match text_of(content) {
+        Ok(text) => text,
+        Err((position, problem)) => return Err(reader.broken(position, &problem)),
     };
     match reader.run(text) {
         Ok(()) => Ok(Document {
@@ -121,6 +126,10 @@ impl YamlReader<'_> {
                 }
                 Event::SequenceEnd | Event::MappingEnd => self.end(&mark)?,
                 Event::Scalar(text, style, anchor, tag) => {
+                    let is_quoted = matches!(style, TScalarStyle::SingleQuoted | TScalarStyle::DoubleQuoted);
+                    if !is_quoted && let Some(problem) = forbidden_outside_quotes(&text) {
+                        return Err(ScanError::new_string(mark, problem));
+                    }
                     if self.take_key(&text, &mark) {
                         continue;
                     }

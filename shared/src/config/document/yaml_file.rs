@@ -16,10 +16,10 @@ pub struct YamlFile {
 }
 
 impl YamlFile {
-    /// Reads `text`, the content of the file at `path`.
-    pub fn read(text: &str, path: &Path) -> Self {
+    /// Reads `content`, the text or the bytes of the file at `path`.
+    pub fn read(content: impl AsRef<[u8]>, path: &Path) -> Self {
         Self {
-            document: read(text, path, &path.display().to_string()),
+            document: read(content.as_ref(), path, &path.display().to_string()),
             path: path.to_owned(),
         }
     }
