@@ -54,7 +54,7 @@ enum AppError {
     Spawn(#[source] io::Error),
     #[error("cannot register metrics: {0}")]
     Metrics(#[from] prometheus::Error),
-    #[error("a worker ended without being asked to")]
+    #[error("a worker ended unexpectedly")]
     WorkerGone,
     #[error("{}: {_0}", config::ORT_DYLIB_PATH.name)]
     OnnxRuntime(#[from] OnnxRuntimeError),
@@ -161,7 +161,7 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
         () = workers.one_ended() => return Err(AppError::WorkerGone),
         gone = become_ready(&lifecycle, &state, watcher.as_ref()) => return Err(gone.into()),
     };
-    info!(?signal, "asked to end");
+    info!(?signal, "stopping");
     let open = &metrics.connections.open;
     Ok(drain(&lifecycle, drain_times.get(), &mut signals, workers.all_ended(), open).await)
 }

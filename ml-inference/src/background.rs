@@ -34,7 +34,7 @@ const LITTLE: u64 = 2;
 
 /// Panic of the work; the panic hook has logged it.
 #[derive(Debug, thiserror::Error)]
-#[error("it panicked")]
+#[error("the load panicked")]
 pub(crate) struct Panicked;
 
 /// Flag that tells a thread to stop: the other thread of the hedge has finished. Clones share it.

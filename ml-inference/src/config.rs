@@ -49,18 +49,18 @@ const ADMIN_ADDRESS: Setting = Setting::new(
     "ADMIN_ADDRESS",
     "127.0.0.1:9091",
     Scalar::quoted_text("an address and a port, such as 127.0.0.1:9091, or nothing", ""),
-    "where models are loaded and unloaded, and /status.json is: who connects may do it, so by default only from inside the pod \
-     (kubectl port-forward); empty: nowhere",
+    "where models are loaded and unloaded, and /status.json is served. Anyone who can connect may do it, so by default only from inside \
+     the pod (kubectl port-forward); empty: no admin listener",
 );
 const SERVICE_NAME: Setting = Setting::new("SERVICE_NAME", "ml-inference", NAME, "what /health calls this service");
 const MODEL_NAME: Setting = Setting::new(
     "MODEL_NAME",
     "half_plus_two",
     Scalar::any_text(
-        "the name of a model: up to 128 letters, digits, '-', '_' and '.', none of the latter first",
+        "the name of a model: up to 128 letters, digits, '-', '_' and '.', not beginning with '.'",
         "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$",
     ),
-    "the model that answers /predict, built in or out of MODELS_DIR; half_plus_two is y = x / 2 + 2 for each number, sum adds up each row, mlp is a neural \
+    "the model that answers /predict, built in or from MODELS_DIR. half_plus_two is y = x / 2 + 2 for each number, sum adds up each row, mlp is a neural \
      network over rows of 64 numbers that costs a few milliseconds of CPU a row",
 );
 const MODEL_VERSION: Setting = Setting::new(
@@ -73,26 +73,26 @@ const MODELS_DIR: Setting = Setting::new(
     "MODELS_DIR",
     "",
     Scalar::quoted_text("an absolute path", "^(/.*)?$"),
-    "directory with ONNX models to serve besides, MODEL/VERSION/model.onnx; what changes in it is taken up",
+    "directory of further ONNX models, MODEL/VERSION/model.onnx; its changes are followed",
 );
 const MODELS_INTERVAL: Setting = Setting::new(
     "MODELS_INTERVAL",
     "1",
     SECONDS,
-    "time from one look at MODELS_DIR to the next; a change counts when two looks see the same",
+    "time between two scans of MODELS_DIR; a change counts when two scans see the same",
 );
 /// Shorter than the 60 s after which tritonclient gives up, so that it hears why.
 const MODELS_LOAD_TIMEOUT: Setting = Setting::new(
     "MODELS_LOAD_TIMEOUT",
     "50",
     SECONDS,
-    "the longest wait of a request to load or unload a model; what it asked for goes on after it",
+    "longest wait of a request to load or unload a model; the work goes on after it",
 );
 const MAX_MODEL_BYTES: Setting = Setting::new(
     "MAX_MODEL_BYTES",
     "2Gi",
     BYTES,
-    "largest file of a model; larger ones are refused",
+    "largest file of a model; larger ones are rejected",
 );
 pub(crate) const ORT_DYLIB_PATH: Setting = Setting::new(
     "ORT_DYLIB_PATH",
@@ -105,14 +105,14 @@ const BATCH_SIZE: Setting = Setting::new(
     "BATCH_SIZE",
     "32",
     Scalar::Whole(1, 65_536),
-    "the most rows that one run of the model gets; larger requests are split into batches",
+    "most rows in one run of a model; larger requests are split into batches",
 )
 .live();
 const MAX_QUEUE: Setting = Setting::new(
     "MAX_QUEUE",
     "256",
     Scalar::Whole(1, 65_536),
-    "the most requests that wait for a compute thread; more are answered 503. half_plus_two and sum need none",
+    "most requests that wait for a compute thread; further ones are answered 503. half_plus_two and sum need no such thread",
 )
 .live();
 const INTRA_OP_PARALLELISM: Setting = Setting::new(
@@ -125,20 +125,20 @@ const INTER_OP_PARALLELISM: Setting = Setting::new(
     "TENSORFLOW_INTER_OP_PARALLELISM",
     "0",
     Scalar::Whole(0, 1024),
-    "the most runs of models at the same time, that is of worker and of compute threads; 0: one for each usable CPU, never more",
+    "most runs of models at the same time: the number of worker threads, and of compute threads; 0: one for each usable CPU, never more",
 );
 const MAX_BODY_BYTES: Setting = Setting::new(
     "MAX_BODY_BYTES",
     "16Mi",
     BYTES,
-    "largest request body, and the most memory its elements may take; larger ones are answered 413",
+    "largest request body, and most memory of its tensors; larger ones are answered 413",
 )
 .live();
 const MAX_RESPONSE_BYTES: Setting = Setting::new(
     "MAX_RESPONSE_BYTES",
     "64Mi",
     BYTES,
-    "the most memory the elements of an answer may take; a request that would get more is answered 413",
+    "most memory of an answer's tensors; a request that would need more is answered 413",
 )
 .live();
 const REQUEST_TIMEOUT: Setting = Setting {

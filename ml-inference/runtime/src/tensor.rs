@@ -33,7 +33,7 @@ pub enum TensorError {
         expected: usize,
         found: usize,
     },
-    #[error("parts of {one} and of {other} are no one tensor")]
+    #[error("parts of {one} and of {other} cannot be joined into one tensor")]
     Parts { one: String, other: String },
 }
 

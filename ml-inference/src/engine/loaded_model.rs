@@ -34,13 +34,13 @@ pub enum EngineError {
     Input(#[from] InputMismatch),
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    #[error("the model gave a result that is not what its signature says")]
+    #[error("the model's output does not match its signature")]
     BadOutput,
-    #[error("{limit} requests wait for a model already")]
+    #[error("{limit} requests are already waiting for a compute thread (MAX_QUEUE)")]
     Busy { limit: usize },
     #[error("the answer takes more than the limit of {limit} bytes in memory (MAX_RESPONSE_BYTES); ask for fewer rows")]
     TooLarge { limit: usize },
-    #[error("the model failed at this request")]
+    #[error("the model failed on this request")]
     Panicked,
     /// Internal: the client disconnected, so this is never sent.
     #[error("the client has left")]

@@ -45,9 +45,9 @@ pub(crate) enum RequestError {
     Engine(#[from] EngineError),
     #[error("not ready: the model is still loading")]
     Loading,
-    #[error("not ready: the model `{model}` was unloaded at the admin listener, and waits to be loaded there")]
+    #[error("not ready: the model `{model}` was unloaded at the admin listener; load it there")]
     Unloaded { model: String },
-    #[error("not ready: draining before the end")]
+    #[error("not ready: draining")]
     Draining,
 }
 

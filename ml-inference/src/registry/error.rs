@@ -18,7 +18,7 @@ pub enum RegistryError {
     Authority { path: PathBuf, problem: String },
     #[error("{given} is set without {missing}")]
     HalfCredentials { given: &'static str, missing: &'static str },
-    #[error("cannot make a client for the registry: {0}")]
+    #[error("cannot create the registry's HTTP client: {0}")]
     Client(String),
     #[error("cannot reach {server}: {problem}")]
     Unreachable { server: String, problem: String },
@@ -48,7 +48,7 @@ pub enum RegistryError {
         limit: u64,
         setting: &'static str,
     },
-    #[error("{object} is not what {INDEX} says: expected sha256 {expected}, found {found}; it was thrown away")]
+    #[error("{object} is not what {INDEX} says: expected sha256 {expected}, found {found}; it was deleted")]
     Digest {
         object: String,
         expected: Sha256,
@@ -74,7 +74,7 @@ pub enum RegistryError {
         path: PathBuf,
         source: io::Error,
     },
-    #[error("the work on {path} was given up")]
+    #[error("the work on {path} was aborted")]
     GivenUp { path: PathBuf },
 }
 

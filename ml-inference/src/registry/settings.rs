@@ -21,36 +21,36 @@ pub const REGISTRY_INTERVAL: Setting = Setting::new(
     "REGISTRY_INTERVAL",
     "30",
     SECONDS_OR_ZERO,
-    "how often the registry is asked for what is new, and the longest pause after a failure; 0: only until the first success",
+    "time between two polls of the registry, and the longest pause after a failure; 0: no poll after the first success",
 )
 .live();
 pub const REGISTRY_TIMEOUT: Setting = Setting::new(
     "REGISTRY_TIMEOUT",
     "10",
     SECONDS,
-    "longest wait for a connection to the registry, for its answer, and between the bytes of one",
+    "longest wait for a connection to the registry, for a response, and between the bytes of one",
 )
 .live();
 pub const REGISTRY_KEEP_VERSIONS: Setting = Setting::new(
     "REGISTRY_KEEP_VERSIONS",
     "1",
     Scalar::Whole(0, 1024),
-    "how many of the highest versions that are no longer wanted stay in MODELS_DIR while the registry has them; of those that were \
-     pulled the others are removed once they are out of use",
+    "how many versions that are no longer wanted, the highest, stay in MODELS_DIR while the registry has them; other pulled versions are \
+     removed once no request uses them",
 )
 .live();
 pub const REGISTRY_CA_FILE: Setting = Setting::new(
     "REGISTRY_CA_FILE",
     "",
     Scalar::quoted_text("a path, or nothing", ""),
-    "PEM file of authorities to trust besides the public ones, for a private registry; read at each pull",
+    "PEM file of certificate authorities to trust besides the public ones; read at each pull",
 )
 .live();
 pub const AWS_ENDPOINT_URL: Setting = Setting::new(
     "AWS_ENDPOINT_URL",
     "",
     Scalar::quoted_text("https://HOST or http://HOST, or nothing", ""),
-    "where s3:// is found when it is not AWS: MinIO, Ceph, R2 and the like",
+    "endpoint of s3:// other than AWS: MinIO, Ceph, R2 and the like",
 )
 .live();
 pub const AWS_REGION: Setting = Setting::new("AWS_REGION", "us-east-1", NAME, "region of the bucket of s3://").live();

@@ -38,11 +38,11 @@ pub enum CommandError {
     Refused { model: String, problem: String },
     #[error("MODELS_DIR cannot be read: {problem}")]
     Unreadable { problem: String },
-    #[error("{limit} requests to load or unload wait already")]
+    #[error("{limit} load and unload requests are already waiting")]
     Busy { limit: usize },
-    #[error("{limit} models are unloaded already")]
+    #[error("{limit} models are already unloaded, and no more can be")]
     TooManyUnloaded { limit: usize },
-    #[error("`{model}` is not {} after {} seconds (MODELS_LOAD_TIMEOUT); it will be, or the index says why not", .kind.done(), .limit.as_secs_f64())]
+    #[error("`{model}` is not {} after {} seconds (MODELS_LOAD_TIMEOUT); the work goes on, and the index shows its outcome", .kind.done(), .limit.as_secs_f64())]
     Late {
         model: String,
         kind: CommandKind,

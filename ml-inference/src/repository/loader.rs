@@ -120,7 +120,7 @@ impl Opener {
         let open = AssertUnwindSafe(|| self.runtimes.open(content, config.runtime));
         let runtime = match catch_unwind(open) {
             Ok(opened) => opened.map_err(|error| error.to_string())?,
-            Err(_panic) => return Err("opening it panicked".to_owned()),
+            Err(_panic) => return Err("opening the model panicked".to_owned()),
         };
         wanted()?;
         runtime.signature().check_one_row()?;
@@ -167,7 +167,7 @@ fn check(loaded: &LoadedModel, golden: &Golden) -> Result<Vec<Tensor>, String> {
     let found: Value = serde_json::from_slice(&answer).map_err(|error| format!("the answer is no JSON: {error}"))?;
     match golden::difference(&golden.response, &found, golden.tolerance) {
         None => Ok(sample),
-        Some(difference) => Err(format!("the model answers otherwise: {difference}")),
+        Some(difference) => Err(format!("the answer differs: {difference}")),
     }
 }
 
@@ -191,7 +191,7 @@ fn run(loaded: &LoadedModel, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, String>
 
 fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, String> {
     let cannot = |error: std::io::Error| format!("cannot be read: {error}");
-    let too_large = || format!("the file is larger than MAX_MODEL_BYTES, {max_bytes}");
+    let too_large = || format!("the file has more than the {max_bytes} bytes of MAX_MODEL_BYTES");
     let mut file = File::open(path).map_err(cannot)?;
     let length = file.metadata().map_err(cannot)?.len();
     if length > max_bytes {
@@ -202,7 +202,7 @@ fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, String> {
     let room = usize::try_from(length).unwrap_or(usize::MAX).saturating_add(1);
     content
         .try_reserve_exact(room)
-        .map_err(|error| format!("there is no memory for its {length} bytes: {error}"))?;
+        .map_err(|error| format!("not enough memory for the file's {length} bytes: {error}"))?;
     while file.by_ref().take(PIECE).read_to_end(&mut content).map_err(cannot)? > 0 {
         if content.len() as u64 > max_bytes {
             return Err(too_large());

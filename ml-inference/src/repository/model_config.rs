@@ -122,6 +122,10 @@ impl ModelConfig {
     /// Reads and checks the file. What is wrong with it comes in one line.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let metadata = fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        if !metadata.is_file() {
+            // A pipe would hold up the loads of all models until someone writes to it.
+            return Err(format!("{}: is not a regular file", path.display()));
+        }
         if metadata.len() > MOST_BYTES {
             return Err(format!("{}: more than {MOST_BYTES} bytes", path.display()));
         }

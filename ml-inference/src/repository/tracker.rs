@@ -26,7 +26,7 @@ mod tests;
 /// Problem text for the versions of a model that was unloaded on request.
 const UNLOADED: &str = "unloaded";
 /// Problem text for versions that the version policy does not select.
-const NOT_CHOSEN: &str = "the version policy does not choose it";
+const NOT_CHOSEN: &str = "not selected by the version policy";
 
 /// A version that is to be loaded.
 #[derive(Debug, Clone)]
@@ -281,11 +281,11 @@ impl Tracker {
             return Err(problem.clone());
         }
         if found.versions.is_empty() {
-            return Err("there is no version of it".to_owned());
+            return Err("the model has no version".to_owned());
         }
         let wanted = self.choose(found.versions.keys().copied());
         if wanted.is_empty() {
-            return Err("its version policy wants none of the versions that are there".to_owned());
+            return Err("the version policy selects none of its versions".to_owned());
         }
         for number in wanted {
             let attempt = self.attempts.get(&number);

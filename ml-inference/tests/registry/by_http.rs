@@ -293,7 +293,7 @@ async fn a_lie_about_a_digest_is_told_and_read_once() {
     let follower = Follower::start(settings(&registry.url("iris")));
     let problem = follower.problem("SHA256SUMS").await;
     let expected = format!(
-        "{} is not what SHA256SUMS says: expected sha256 {}, found {}; it was thrown away",
+        "{} is not what SHA256SUMS says: expected sha256 {}, found {}; it was deleted",
         registry.url("iris/2/model.onnx"),
         Sha256::of(b"two"),
         Sha256::of(b"2wo"),

@@ -248,7 +248,7 @@ async fn a_pod_whose_model_is_unloaded_is_alive_and_not_ready() {
         "it is not the one that is required"
     );
     assert_done(&scene.unload("wine").await);
-    let problem = "not ready: the model `wine` was unloaded at the admin listener, and waits to be loaded there";
+    let problem = "not ready: the model `wine` was unloaded at the admin listener; load it there";
     assert_eq!(scene.server.get("/readyz").await.problem(503)["detail"], problem);
     assert_eq!(scene.server.post("/predict", ROW).await.problem(503)["detail"], problem);
     assert_eq!(refusal(&scene.server.get("/v2/health/ready").await, 503), problem);
@@ -458,6 +458,15 @@ async fn a_model_comes_and_goes_under_load_and_every_answer_is_whole() {
 }
 
 #[tokio::test]
+async fn a_configuration_that_is_a_pipe_holds_up_no_load() {
+    let scene = Scene::start(&[], &[]).await.ready().await;
+    scene.put("piped/1/model.onnx", &zoo("linear_regression"));
+    let path = pipe(&scene.scratch, "piped/config.yaml");
+    let problem = format!("failed to load `piped`: {}: is not a regular file", path.display());
+    assert_eq!(refusal(&scene.load("piped").await, 400), problem);
+}
+
+#[tokio::test]
 async fn nobody_waits_longer_than_the_limit_for_a_load_that_is_slow() {
     let scene = Scene::start(
         &[("m/1/model.onnx", "linear_regression")],
@@ -467,7 +476,8 @@ async fn nobody_waits_longer_than_the_limit_for_a_load_that_is_slow() {
     let scene = scene.ready().await;
     let slow = pipe(&scene.scratch, "slow/1/model.onnx");
     let late = refusal(&scene.load("slow").await, 503);
-    let problem = "is not loaded after 0.3 seconds (MODELS_LOAD_TIMEOUT); it will be, or the index says why not";
+    let problem =
+        "is not loaded after 0.3 seconds (MODELS_LOAD_TIMEOUT); the work goes on, and the index shows its outcome";
     assert_eq!(late, format!("`slow` {problem}"));
     assert_eq!(scene.indexed("slow", "1").await, state("LOADING", ""));
     refusal(&scene.server.get("/v2/models/slow/ready").await, 503);
@@ -475,7 +485,7 @@ async fn nobody_waits_longer_than_the_limit_for_a_load_that_is_slow() {
     // What it keeps waiting: one thing after the other, and no more of them than there are places.
     let others = join_all((0..40).map(|_| scene.control("load", "m"))).await;
     let others: Vec<String> = others.iter().map(|answer| refusal(answer, 503)).collect();
-    let busy = "16 requests to load or unload wait already";
+    let busy = "16 load and unload requests are already waiting";
     assert_eq!(
         others.iter().filter(|problem| *problem == busy).count(),
         24,
@@ -527,7 +537,7 @@ async fn a_slow_load_of_the_watchers_own_keeps_nothing_from_being_answered() {
     assert_done(&loaded);
     assert_done(&unloaded);
     assert!(
-        refusal(&slow, 400).starts_with("failed to load `slow`: there is no version of it"),
+        refusal(&slow, 400).starts_with("failed to load `slow`: the model has no version"),
         "{}",
         slow.body
     );

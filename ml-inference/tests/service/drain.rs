@@ -71,7 +71,7 @@ async fn the_window_accepts_and_says_that_it_ends() {
     let answer = server.get("/readyz").await;
     assert_eq!(answer.header("connection"), "close");
     assert_eq!(answer.header("x-served-by"), "ml-inference-abc12");
-    assert_eq!(answer.problem(503)["detail"], "not ready: draining before the end");
+    assert_eq!(answer.problem(503)["detail"], "not ready: draining");
     assert_eq!(server.get("/livez").await.status, 200);
     assert_eq!(server.get("/health").await.status, 200);
     for _ in 0..5 {

@@ -263,7 +263,7 @@ async fn a_new_version_takes_over_and_a_bad_one_does_not() {
     let left_out = scene.until("m", "1", "END").await;
     assert_eq!(
         left_out["status"]["error_message"],
-        "the version policy does not choose it"
+        "not selected by the version policy"
     );
     scene.put("m/4/model.onnx", b"");
     let empty = scene.until("m", "4", "END").await;
@@ -289,7 +289,7 @@ async fn a_golden_request_that_is_answered_otherwise_keeps_a_version_out() {
     let status = scene.until("m", "3", "END").await;
     let problem = status["status"]["error_message"].as_str().unwrap_or_default();
     assert!(
-        problem.starts_with("golden request 0: the model answers otherwise: predictions[0]"),
+        problem.starts_with("golden request 0: the answer differs: predictions[0]"),
         "{problem}"
     );
     assert_eq!(

@@ -341,11 +341,11 @@ fn what_is_asked_for_is_loaded_at_once_and_tried_again() {
 fn why_a_model_cannot_be_loaded_is_said() {
     let mut model = model();
     fs::create_dir(model.scratch.path().join("m")).expect("makes directories");
-    assert_eq!(model.load(), Err("there is no version of it".to_owned()));
+    assert_eq!(model.load(), Err("the model has no version".to_owned()));
     model.put(1, "good 1");
     let config = model.scratch.path().join("m/config.yaml");
     fs::write(&config, "version_policy: specific\nspecific: [7]\n").expect("writes");
-    let none = "its version policy wants none of the versions that are there";
+    let none = "the version policy selects none of its versions";
     assert_eq!(model.load(), Err(none.to_owned()));
     fs::write(&config, "version_policy: [").expect("writes");
     let refused = model.load().expect_err("the configuration is broken");
