@@ -16,3 +16,4 @@ mod resilience;
 mod route_fuzz;
 mod routing;
 mod upgrade;
+mod versions;

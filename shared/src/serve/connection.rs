@@ -18,10 +18,9 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::connections::{Connections, WakerSlot};
-use super::http1::Refusal;
 use super::limits::ConnectionLimits;
 use super::observed::{Observe, ObservedBody, ObservedFuture};
 use super::small_writes::SmallWrites;
@@ -156,24 +155,13 @@ async fn end(io: ValidatingIo, peer: SocketAddr, connections: &Connections) {
     let mut last_words = Vec::new();
     if let Some(refusal) = io.refusal_to_answer() {
         let id = RequestId::generate(fastrand::u128(..));
-        note(refusal, peer, Some(&id), connections);
+        refuse::note(refusal, peer, Some(&id), connections);
         last_words = refuse::response(refusal, &id, io.refuses_head_request());
     } else if let Some(refusal) = io.refusal_of_body() {
-        note(refusal, peer, None, connections);
+        refuse::note(refusal, peer, None, connections);
     }
     if io.is_refused() {
         linger::close(io.into_stream(), &last_words).await;
-    }
-}
-
-/// A refused head's line in the access log; a refused body's reason, next to its request's own line.
-pub(super) fn note(refusal: Refusal, peer: SocketAddr, id: Option<&RequestId>, connections: &Connections) {
-    let (status, reason) = (refusal.status().as_u16(), refusal.reason());
-    connections.metrics.refused.with_label_values(&[reason]).inc();
-    let (peer, request_id) = (peer.ip().to_canonical(), id.map(RequestId::as_str));
-    match connections.limits.log_refusals {
-        true => info!(request_id, %peer, status, reason, "refused"),
-        false => debug!(request_id, %peer, status, reason, "refused"),
     }
 }
 

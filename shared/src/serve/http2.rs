@@ -27,13 +27,13 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 
-use super::connection::note;
 use super::connections::{Connections, WakerSlot};
 use super::deadline::Deadline;
 use super::http1::{HeadLimits, Refusal};
 use super::limits::Http2Limits;
 use super::linger::{expects_continue, linger};
 use super::observed::{Observe, ObservedBody, ObservedFuture};
+use super::refuse;
 use super::validating_io::{HyperIo, ValidatingIo};
 use crate::request_id::{RequestId, X_REQUEST_ID};
 use checked::{CheckedBody, CheckedFuture};
@@ -371,7 +371,7 @@ impl<S> CountedService<S> {
     #[cold]
     fn reject(&self, request: Request<Incoming>, refusal: Refusal) -> Response<Bytes> {
         let id = RequestId::generate(fastrand::u128(..));
-        note(refusal, self.peer, Some(&id), &self.open.connections);
+        refuse::note(refusal, self.peer, Some(&id), &self.open.connections);
         if !expects_continue(request.headers()) {
             linger(request.into_body());
         }

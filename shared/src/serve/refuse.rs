@@ -1,11 +1,15 @@
-//! The answer to what is no request, on the bare socket: there is no request that hyper could answer.
+//! The answer to what is no request, on the bare socket: there is no request that hyper could answer. And the record of it.
+
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Response};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
+use tracing::{debug, info};
 
+use super::connections::Connections;
 use super::http1::Refusal;
 use crate::request_id::{RequestId, X_REQUEST_ID};
 
@@ -32,6 +36,17 @@ pub(super) fn response(refusal: Refusal, id: &RequestId, is_head: bool) -> Vec<u
         text.extend_from_slice(response.body());
     }
     text
+}
+
+/// A refused head's line in the access log; a refused body's reason, next to its request's own line.
+pub(super) fn note(refusal: Refusal, peer: SocketAddr, id: Option<&RequestId>, connections: &Connections) {
+    let (status, reason) = (refusal.status().as_u16(), refusal.reason());
+    connections.metrics.refused.with_label_values(&[reason]).inc();
+    let (peer, request_id) = (peer.ip().to_canonical(), id.map(RequestId::as_str));
+    match connections.limits.log_refusals {
+        true => info!(request_id, %peer, status, reason, "refused"),
+        false => debug!(request_id, %peer, status, reason, "refused"),
+    }
 }
 
 fn now() -> Option<HeaderValue> {

@@ -3,7 +3,7 @@
 use http::header::{COOKIE, HOST};
 use http::{Method, Request};
 
-use crate::serve::http1::{HeadLimits, Refusal, is_path_target};
+use crate::serve::http1::{HeadLimits, Refusal, is_host, is_path_target};
 
 /// What a field's line has besides its name and its value: `: ` and a line break.
 const LINE_EXTRA: usize = 4;
@@ -31,10 +31,13 @@ pub(super) fn check<B>(request: &Request<B>, limits: &HeadLimits) -> Result<(), 
         bytes: request_line + 2 * LINE_BREAK,
     };
     let headers = request.headers();
-    if let Some(authority) = uri.authority()
-        && !headers.contains_key(HOST)
-    {
-        lines.add("host".len() + authority.as_str().len())?;
+    if let Some(authority) = uri.authority() {
+        if !is_host(authority.as_str().as_bytes()) {
+            return Err(Refusal::Host);
+        }
+        if !headers.contains_key(HOST) {
+            lines.add("host".len() + authority.as_str().len())?;
+        }
     }
     // Its pieces are one header (RFC 9113 section 8.2.3).
     let mut cookie = 0;
