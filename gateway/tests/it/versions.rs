@@ -351,7 +351,7 @@ fn sent() -> impl Strategy<Value = Sent> {
         prop_oneof![12 => target, 1 => long_target],
         prop::sample::select(vec!["h", "H.example:8080", "h:80", "[::1]:1", "h:", "u@h", "h,h"]),
         prop_oneof![8 => prop::collection::vec(field.clone(), 0..6), 1 => prop::collection::vec(field, 15..24)],
-        prop_oneof![3 => Just(Vec::new()), 3 => prop::collection::vec(b'a'..b'z', 1..200), 1 => prop::collection::vec(b'a'..b'z', 1990..2010)],
+        prop_oneof![3 => Just(Vec::new()), 3 => prop::collection::vec(b'a'..=b'z', 1..200), 1 => prop::collection::vec(b'a'..=b'z', 1990..2010)],
     )
         .prop_map(|(method, target, host, fields, body)| {
             let fields = fields
