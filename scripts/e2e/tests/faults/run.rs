@@ -55,20 +55,20 @@ pub(crate) struct Run {
 impl Run {
     /// Not one request failed.
     pub(crate) fn lost_nothing(self) -> Self {
-        let never = self.struck;
-        self.lost_only_between(never, never)
+        self.lost_only(|_| false)
     }
 
-    /// Requests sent in this time may fail, but quickly and with an answer that says why; no other may.
+    /// Requests under way in this time may fail, but quickly and with an answer that says why; no other may.
     pub(crate) fn lost_only_between(self, from: Instant, until: Instant) -> Self {
-        let excused = |sample: &Sample| {
+        self.lost_only(|sample| {
             let said = matches!(sample.outcome, Err(Failed::Status(502..=504, _)));
-            said && (from..until).contains(&sample.sent) && sample.took() < LONGEST
-        };
-        let lost = self
-            .samples
-            .iter()
-            .filter(|sample| sample.outcome.is_err() && !excused(sample));
+            said && sample.sent < until && sample.sent + sample.took() >= from && sample.took() < LONGEST
+        })
+    }
+
+    fn lost_only(self, excused: impl Fn(&Sample) -> bool) -> Self {
+        let lost = self.samples.iter();
+        let lost = lost.filter(|sample| sample.outcome.is_err() && !excused(sample));
         let lost: Vec<&Sample> = lost.collect();
         assert!(lost.is_empty(), "{} failed: {}", lost.len(), self.describe(&lost));
         self
