@@ -1,19 +1,16 @@
 //! gRPC's own statuses: <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>.
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use shared::grpc;
+use shared::grpc::{GRPC_MESSAGE, GRPC_STATUS};
 
 use crate::known_headers::KnownHeaders;
-
-pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-pub(crate) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-pub(crate) const APPLICATION_GRPC: &str = "application/grpc";
 
 pub(crate) const UNKNOWN: u16 = 2;
 pub(crate) const DEADLINE_EXCEEDED: u16 = 4;
 pub(crate) const PERMISSION_DENIED: u16 = 7;
 pub(crate) const RESOURCE_EXHAUSTED: u16 = 8;
-pub(crate) const UNIMPLEMENTED: u16 = 12;
 pub(crate) const INTERNAL: u16 = 13;
 pub(crate) const UNAVAILABLE: u16 = 14;
 pub(crate) const DATA_LOSS: u16 = 15;
@@ -21,11 +18,9 @@ pub(crate) const UNAUTHENTICATED: u16 = 16;
 /// All of them, from 0.
 pub(crate) const STATUSES: usize = 17;
 
-/// `application/grpc`, alone or with a format after it, such as `+proto`. gRPC-Web is another protocol.
+/// Tells whether a request is a gRPC call.
 pub(crate) fn is_grpc(headers: &HeaderMap, known: KnownHeaders) -> bool {
-    let content_type = known.content_type.then(|| headers.get(CONTENT_TYPE)).flatten();
-    let after = content_type.and_then(|value| value.as_bytes().strip_prefix(APPLICATION_GRPC.as_bytes()));
-    matches!(after, Some([] | [b'+' | b';', ..]))
+    known.content_type && headers.get(CONTENT_TYPE).is_some_and(grpc::is_grpc)
 }
 
 /// The trailers of an answer that had begun when its client's deadline passed.
@@ -74,27 +69,6 @@ pub(crate) fn status_in(fields: &HeaderMap) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn grpc_is_known_by_its_content_type() {
-        for (value, expected) in [
-            ("application/grpc", true),
-            ("application/grpc+proto", true),
-            ("application/grpc;charset=utf-8", true),
-            ("application/grpc-web", false),
-            ("application/json", false),
-            ("", false),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));
-            assert_eq!(
-                is_grpc(&headers, KnownHeaders::in_headers(&headers)),
-                expected,
-                "{value}"
-            );
-        }
-        assert!(!is_grpc(&HeaderMap::new(), KnownHeaders::default()));
-    }
 
     #[test]
     fn a_status_alone_means_one_of_http() {

@@ -45,6 +45,7 @@ pub const SETTINGS: &[Setting] = &[
     serve::MAX_CONNECTIONS,
     serve::HEADER_TIMEOUT,
     serve::SEND_TIMEOUT,
+    serve::ANSWER_HALF_CLOSED,
     serve::MAX_HEADER_BYTES,
     serve::MAX_REQUEST_LINE_BYTES,
     serve::MAX_HEADER_LINE_BYTES,

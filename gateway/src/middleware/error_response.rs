@@ -3,7 +3,6 @@
 //! body as `application/json`: KServe's shows the text of `error` only then.
 
 use std::convert::Infallible;
-use std::fmt::Write;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,16 +11,14 @@ use std::task::{Context, Poll, ready};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use pin_project_lite::pin_project;
+use shared::grpc::{UNIMPLEMENTED, trailers_only};
 use shared::problem::Problem;
 use tower::{Layer, Service};
 use tracing::warn;
 
 use crate::error::ProxyError;
-use crate::exchange::{Answer, Exchange, RequestRecord, ResponseBody};
-use crate::grpc::{
-    APPLICATION_GRPC, DEADLINE_EXCEEDED, GRPC_MESSAGE, GRPC_STATUS, INTERNAL, PERMISSION_DENIED, UNAUTHENTICATED,
-    UNAVAILABLE, UNIMPLEMENTED, UNKNOWN,
-};
+use crate::exchange::{Answer, Exchange, RequestRecord};
+use crate::grpc::{DEADLINE_EXCEEDED, INTERNAL, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE, UNKNOWN};
 
 #[derive(Clone)]
 pub(crate) struct ErrorResponseLayer;
@@ -112,17 +109,10 @@ fn answer(error: &ProxyError, record: &RequestRecord, is_model_protocol: bool) -
 /// The failure as an answer without a message, whose trailers are its headers.
 fn grpc_answer(error: &ProxyError, problem: Problem) -> Answer {
     let status = problem.status();
-    let message = percent_encoded(problem.detail());
+    let mut answer: Answer = trailers_only(grpc_code(error, status), problem.detail());
     let explained: Response<bytes::Bytes> = problem.into_response();
-    let mut answer = Response::new(ResponseBody::from(bytes::Bytes::new()));
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(APPLICATION_GRPC));
-    headers.insert(GRPC_STATUS, HeaderValue::from(grpc_code(error, status)));
-    if let Ok(message) = HeaderValue::try_from(message) {
-        headers.insert(GRPC_MESSAGE, message);
-    }
     if let Some(after) = explained.headers().get(RETRY_AFTER) {
-        headers.insert(RETRY_AFTER, after.clone());
+        answer.headers_mut().insert(RETRY_AFTER, after.clone());
     }
     answer
 }
@@ -144,20 +134,10 @@ fn grpc_code(error: &ProxyError, status: StatusCode) -> u16 {
     }
 }
 
-/// Printable ASCII but for the percent sign as it is, all else as `%XX`.
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
-            _ => write!(encoded, "%{byte:02X}").expect("a string takes every write"),
-        }
-    }
-    encoded
-}
-
 #[cfg(test)]
 mod tests {
+    use shared::grpc::{GRPC_MESSAGE, GRPC_STATUS};
+
     use super::*;
     use crate::upstream::ConnectError;
 
@@ -196,10 +176,5 @@ mod tests {
         for path in ["/", "/v1", "/v1/", "/v1/modelsx", "/v22", "/predict", "/x/v2"] {
             assert!(!is_model_protocol(path), "{path}");
         }
-    }
-
-    #[test]
-    fn a_message_is_printable() {
-        assert_eq!(percent_encoded("100% ä\n~"), "100%25 %C3%A4%0A~");
     }
 }

@@ -315,6 +315,91 @@ async fn a_client_that_leaves_takes_its_upstream_request_with_it() {
     assert_eq!(gateway.metric("gateway_requests_in_flight").await, 0.0);
 }
 
+/// An upstream that says when it has a request, and answers it when the test says so.
+struct Told {
+    upstream: Upstream,
+    has_request: tokio::sync::mpsc::Receiver<()>,
+    answer: Arc<tokio::sync::Notify>,
+}
+
+impl Told {
+    async fn start() -> Self {
+        let (got, has_request) = tokio::sync::mpsc::channel(8);
+        let answer = Arc::new(tokio::sync::Notify::new());
+        let told = Arc::clone(&answer);
+        let upstream = Upstream::start(move |mut connection| {
+            let (got, told) = (got.clone(), Arc::clone(&told));
+            async move {
+                while connection.read_request().await.is_some() {
+                    got.send(()).await.expect("the test runs");
+                    told.notified().await;
+                    connection.answer(200, "late").await;
+                }
+            }
+        })
+        .await;
+        Self {
+            upstream,
+            has_request,
+            answer,
+        }
+    }
+
+    async fn has_request(&mut self) {
+        let got = tokio::time::timeout(DEADLINE, self.has_request.recv()).await;
+        assert_eq!(got.expect("the request comes"), Some(()));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_ends_its_sending_side_is_answered_where_the_setting_says_so() {
+    let mut told = Told::start().await;
+    let gateway = Gateway::in_front_of(&[told.upstream.address], &[("ANSWER_HALF_CLOSED", "true")]).await;
+    for (requests, count) in [
+        ("GET /predict HTTP/1.1\r\nhost: h\r\n\r\n".to_owned(), 1),
+        (
+            "POST /predict HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n{}".to_owned(),
+            1,
+        ),
+        ("GET /predict HTTP/1.0\r\n\r\n".to_owned(), 1),
+        ("GET /predict HTTP/1.1\r\nhost: h\r\n\r\n".repeat(3), 3),
+        // The beginning of one more, which will not become whole.
+        ("GET /predict HTTP/1.1\r\nhost: h\r\n\r\nGET /pre".to_owned(), 1),
+    ] {
+        let mut client = gateway.raw().await;
+        client.send(&requests).await;
+        client.finish_sending().await;
+        for _ in 0..count {
+            told.has_request().await;
+            told.answer.notify_one();
+            let answer = client.response().await;
+            assert_eq!((answer.status, answer.body.as_str()), (200, "late"), "{requests:?}");
+        }
+        assert!(client.closed().await.is_empty(), "{requests:?}");
+    }
+    nothing_is_left_of_clients(&gateway).await;
+}
+
+#[tokio::test]
+async fn a_client_that_left_is_found_by_its_answer_where_half_closed_ones_are_answered() {
+    let mut told = Told::start().await;
+    let gateway = Gateway::in_front_of(&[told.upstream.address], &[("ANSWER_HALF_CLOSED", "true")]).await;
+    let mut client = gateway.raw().await;
+    client.send("GET /predict HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    told.has_request().await;
+    drop(client);
+    told.answer.notify_one();
+    nothing_is_left_of_clients(&gateway).await;
+}
+
+async fn nothing_is_left_of_clients(gateway: &Gateway) {
+    eventually("no client is left", DEADLINE, async || {
+        let connections = gateway.metric("gateway_connections_open").await;
+        connections + gateway.metric("gateway_requests_in_flight").await == 0.0
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_upstream_that_switches_protocols_unasked_is_a_502() {
     let upstream = Upstream::start(|mut connection| async move {

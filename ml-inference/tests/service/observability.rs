@@ -84,10 +84,10 @@ async fn probes_and_scrapes_are_logged_only_at_debug() {
 #[tokio::test]
 async fn a_higher_level_silences_requests() {
     let settings = [("LOG_LEVEL", "warn"), ("DRAIN_WINDOW", "0")];
-    // Without the line `listening` there is no port to learn: take one that was free a moment ago.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = free.local_addr().expect("an address");
-    drop(free);
+    // Without the line `listening` there is no port to learn. Whoever asks for any port gets one from 32768 on.
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000).expect("below 10,000");
+    let port = (first..32_768).find(|port| std::net::TcpListener::bind(("0.0.0.0", *port)).is_ok());
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port.expect("a free port")));
     let port = address.port().to_string();
     let variables = settings
         .iter()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::http1::HeadLimits;
 use crate::config::scalar::SECONDS;
-use crate::config::units::{bytes, number, seconds};
+use crate::config::units::{boolean, bytes, number, seconds};
 use crate::config::{Scalar, Setting, Settings};
 
 /// [`HeadLimits::max_bytes`].
@@ -63,6 +63,14 @@ pub const SEND_TIMEOUT: Setting = Setting::new(
     SECONDS,
     "longest wait for a client to read more of its response; then its connection is cut",
 );
+/// [`ConnectionLimits::answer_half_closed`].
+pub const ANSWER_HALF_CLOSED: Setting = Setting::new(
+    "ANSWER_HALF_CLOSED",
+    "false",
+    Scalar::Boolean,
+    "whether an HTTP/1 client that ends its sending side after a whole request gets its answer; `false` takes it for one \
+     that left, and cancels the request",
+);
 
 /// Concurrent requests of one HTTP/2 connection.
 pub const HTTP2_MAX_STREAMS: Setting = Setting::new(
@@ -115,6 +123,9 @@ pub struct ConnectionLimits {
     pub header_timeout: Duration,
     /// Longest wait for a client to take more of its answer.
     pub send_timeout: Duration,
+    /// True when a client that ended its sending side is answered. One that really left is then found by the write of
+    /// its answer only: until then both look the same.
+    pub answer_half_closed: bool,
     /// Limits of a request's head.
     pub head: HeadLimits,
     /// Limits of HTTP/2.
@@ -131,6 +142,7 @@ impl ConnectionLimits {
             keepalive_timeout: settings.get(&KEEPALIVE_TIMEOUT, seconds),
             header_timeout: settings.get(&HEADER_TIMEOUT, seconds),
             send_timeout: settings.get(&SEND_TIMEOUT, seconds),
+            answer_half_closed: settings.get(&ANSWER_HALF_CLOSED, boolean),
             head: HeadLimits {
                 max_bytes: settings.get(&MAX_HEADER_BYTES, bytes),
                 max_request_line_bytes: settings.get(&MAX_REQUEST_LINE_BYTES, bytes),

@@ -112,6 +112,8 @@ pub(super) struct ValidatingIo {
     writing: Deadline,
     is_flushed: bool,
     has_stalled: bool,
+    /// True when the client ended its sending side while it waits for an answer that it is to get.
+    is_half_closed: bool,
 }
 
 /// The next event of an idle connection.
@@ -136,6 +138,7 @@ impl ValidatingIo {
             writing: Deadline::default(),
             is_flushed: true,
             has_stalled: false,
+            is_half_closed: false,
         }
     }
 
@@ -244,7 +247,8 @@ impl ValidatingIo {
     /// Ready when a client leaves that waits for an answer. hyper would find out too, but it takes a new buffer for
     /// that with every request.
     fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.all_answered() || self.validator.is_in_body() || self.validator.refusal().is_some() {
+        let is_awaited = self.is_half_closed || self.validator.is_in_body() || self.validator.refusal().is_some();
+        if self.all_answered() || is_awaited {
             return Poll::Pending;
         }
         SCRATCH.with_borrow_mut(|scratch| {
@@ -256,8 +260,16 @@ impl ValidatingIo {
                 }
                 let mut buffer = ReadBuf::new(scratch);
                 let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
-                if read.is_err() || buffer.filled().is_empty() {
+                if read.is_err() {
                     return Poll::Ready(());
+                }
+                if buffer.filled().is_empty() {
+                    self.is_half_closed = self.limits.answer_half_closed;
+                    return if self.is_half_closed {
+                        Poll::Pending
+                    } else {
+                        Poll::Ready(())
+                    };
                 }
                 self.held.extend_from_slice(buffer.filled());
                 self.cleared = self.validator.advance(&self.held);
