@@ -41,21 +41,17 @@ fn expect_kept(row: &str, check: Row) -> Vec<Place> {
     let mut needed = BTreeSet::new();
     for Place { name, objects } in &places {
         for object in objects {
-            let faults = check(object);
-            match exceptions::reason(row, name) {
-                Some(_) if !faults.is_empty() => _ = needed.insert(name.as_str()),
-                _ => broken.extend(
-                    faults
-                        .iter()
-                        .map(|fault| format!("{name}: {}: {fault}", name_of(object))),
-                ),
+            for fault in check(object) {
+                match exceptions::reason(row, name, &fault) {
+                    Some(_) => _ = needed.insert(name.as_str()),
+                    None => broken.push(format!("{name}: {}: {fault}", name_of(object))),
+                }
             }
         }
     }
     assert!(broken.is_empty(), "{row}:\n{}", broken.join("\n"));
-    let idle: Vec<(&str, Option<&str>)> = exceptions::places(row)
-        .filter(|place| !needed.contains(place))
-        .map(|place| (place, exceptions::reason(row, place)))
+    let idle: Vec<(&str, &str)> = exceptions::places(row)
+        .filter(|(place, _)| !needed.contains(place))
         .collect();
     assert!(idle.is_empty(), "{row}: exceptions that are not needed: {idle:?}");
     places
