@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Renders every manifest under deploy/ (base, overlays, components, the lab's steps) and checks it strictly against the
+# Renders every manifest under deploy/ (base, overlays, components, the labs) and checks it strictly against the
 # Kubernetes schemas: an unknown field, a wrong type or an unknown kind is a fault. One line per thing checked.
 # Needs kubectl and python3, and PyPI for the first run. No cluster.
 set -euo pipefail
@@ -100,21 +100,32 @@ for dir in "$deploy"/overlays/*/; do
   overlay_namespace "$name"
 done
 
-# A component has no meaning alone: each is laid on the base, in a copy, because kustomize takes relative paths only.
+# A component has no meaning alone: each is laid on the manifests that it is for, in a copy, because kustomize takes relative
+# paths only.
 cp -R "$deploy" "$work/deploy"
-for dir in "$deploy"/components/*/; do
-  name=components/$(basename "$dir")
-  mkdir -p "$work/on-base/$name"
-  cat >"$work/on-base/$name/kustomization.yaml" <<EOF
+# component NAME BASE
+component() {
+  local name=$1 base=$2 dir=$work/on-base/${1//\//-}
+  mkdir -p "$dir"
+  cat >"$dir/kustomization.yaml" <<EOF
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources:
-  - ../../../deploy/base
+  - ../../deploy/$base
 components:
-  - ../../../deploy/$name
+  - ../../deploy/$name
 EOF
-  render "$name" "$work/on-base/$name"
+  render "$name" "$dir"
+}
+for dir in "$deploy"/components/*/; do component "components/$(basename "$dir")" base; done
+
+# Lab 6 and Lesson 01.
+render lab6 "$deploy/lab6"
+for dir in "$deploy"/lesson01/*/; do
+  name=lesson01/$(basename "$dir")
+  [[ $name == lesson01/components ]] || render "$name" "$dir"
 done
+for dir in "$deploy"/lesson01/components/*/; do component "lesson01/components/$(basename "$dir")" lesson01/ml-api; done
 
 # The lab's files are applied one by one; a kustomization over a step's files (in the copy) also finds a key or an
 # object given twice.

@@ -190,6 +190,8 @@ fn files() -> Vec<(String, String)> {
         "gateway/docs/gateway-yaml.md",
         "deploy/README.md",
         "deploy/lab/README.md",
+        "deploy/lab6/README.md",
+        "deploy/lesson01/README.md",
         "scripts/README.md",
     ] {
         let text = read(&repository().join(path));

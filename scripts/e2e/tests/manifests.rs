@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 
+use e2e::manifests::{container, find, list, load, render, text};
 use e2e::{Pair, binary, repository};
 use shared::cli::Program;
 use shared::test_util::{DEADLINE, Process, Scratch};
@@ -12,26 +12,6 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 const GATEWAY: Program = gateway::config::PROGRAM;
 const ML_INFERENCE: Program = ml_inference::config::PROGRAM;
-
-fn render(kustomization: &str) -> Vec<Yaml> {
-    let directory = repository().join(kustomization);
-    let output = Command::new("kubectl")
-        .arg("kustomize")
-        .arg(&directory)
-        .output()
-        .expect("kubectl is installed");
-    assert!(
-        output.status.success(),
-        "{kustomization}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    YamlLoader::load_from_str(&String::from_utf8_lossy(&output.stdout)).expect("kubectl renders YAML")
-}
-
-fn load(file: &Path) -> Vec<Yaml> {
-    let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    YamlLoader::load_from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
-}
 
 /// Every file of the lab's steps.
 fn lab_files() -> Vec<(String, Vec<Yaml>)> {
@@ -61,31 +41,6 @@ fn rendered() -> Vec<(String, Vec<Yaml>)> {
     .into()
 }
 
-fn find<'a>(objects: &'a [Yaml], kind: &str, name: &str) -> &'a Yaml {
-    let is_it = |object: &&Yaml| text(&object["kind"]) == kind && text(&object["metadata"]["name"]) == name;
-    objects.iter().find(is_it).unwrap_or_else(|| panic!("no {kind} {name}"))
-}
-
-fn text(value: &Yaml) -> String {
-    match value {
-        Yaml::String(text) | Yaml::Real(text) => text.clone(),
-        Yaml::Integer(number) => number.to_string(),
-        Yaml::Boolean(value) => value.to_string(),
-        Yaml::BadValue | Yaml::Null => String::new(),
-        other => panic!("no scalar: {other:?}"),
-    }
-}
-
-fn list(value: &Yaml) -> &[Yaml] {
-    value.as_vec().map_or(&[], Vec::as_slice)
-}
-
-fn container(deployment: &Yaml) -> &Yaml {
-    let containers = list(&deployment["spec"]["template"]["spec"]["containers"]);
-    assert_eq!(containers.len(), 1, "one container a pod");
-    &containers[0]
-}
-
 fn container_port(container: &Yaml, name: &str) -> String {
     let ports = list(&container["ports"]);
     let port = ports.iter().find(|port| text(&port["name"]) == name);
@@ -104,7 +59,7 @@ fn program_of(deployment: &Yaml) -> Option<&'static Program> {
     static PROGRAMS: [Program; 2] = [GATEWAY, ML_INFERENCE];
     match text(&deployment["metadata"]["name"]).as_str() {
         "api-gateway" => Some(&PROGRAMS[0]),
-        "ml-inference" => Some(&PROGRAMS[1]),
+        "ml-inference" | "mlops-deployment" | "ml-api" | "ml-models" => Some(&PROGRAMS[1]),
         _ => None,
     }
 }
@@ -117,17 +72,24 @@ fn plain_variables(container: &Yaml) -> impl Iterator<Item = (String, String)> {
     plain.map(|variable| (text(&variable["name"]), text(&variable["value"])))
 }
 
-/// The deployments of ours in all renderings and lab steps.
+/// The manifests of Lab 6 and of Lesson 01.
+fn courses() -> Vec<(String, Vec<Yaml>)> {
+    ["deploy/lab6", "deploy/lesson01/gpu", "deploy/lesson01/several-models"]
+        .map(|path| (path.to_owned(), render(path)))
+        .into()
+}
+
+/// The deployments of ours in all renderings, lab steps and courses.
 fn deployments() -> Vec<(String, Yaml)> {
     let mut found = Vec::new();
-    for (place, objects) in rendered().into_iter().chain(lab_files()) {
+    for (place, objects) in rendered().into_iter().chain(lab_files()).chain(courses()) {
         for object in objects {
             if text(&object["kind"]) == "Deployment" && program_of(&object).is_some() {
                 found.push((place.clone(), object));
             }
         }
     }
-    assert!(found.len() >= 12, "{}", found.len());
+    assert!(found.len() >= 17, "{}", found.len());
     found
 }
 
@@ -540,7 +502,7 @@ async fn every_probe_asks_for_a_path_that_answers() {
             ) {
                 ("gateway", "admin" | "9090") => admin,
                 ("gateway", "http" | "8080") => pair.address,
-                ("ml-inference", "http" | "5000") => pair.replicas[0].address,
+                ("ml-inference", "http" | "5000" | "5001") => pair.replicas[0].address,
                 (name, port) => panic!("{place}: {name} does not listen on {port}"),
             };
             let url = format!("http://{address}{}", text(&get["path"]));
