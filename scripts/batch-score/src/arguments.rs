@@ -19,12 +19,17 @@ const MOST_REQUESTS: u32 = 1_000;
 const MOST_ATTEMPTS: u32 = 1_000;
 const LARGEST_ROW: u32 = 64 << 20;
 const LARGEST_REQUEST: u32 = 1 << 30;
+const FORMATS: &str = match cfg!(feature = "parquet") {
+    true => "csv, jsonl or parquet",
+    false => "csv or jsonl",
+};
 /// The longest key that a file may hold.
 const LARGEST_KEY: u64 = 8192;
 
 #[derive(Debug)]
 pub enum Command {
     Help,
+    Version,
     Run(Box<Options>),
 }
 
@@ -138,6 +143,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>, api_key: Option<OsSt
     while let Some(argument) = parser.next()? {
         match argument {
             Long("help") | Short('h') => return Ok(Command::Help),
+            Long("version") => return Ok(Command::Version),
             Long("input") => given.input = Some(parser.value()?.into()),
             Long("input-format") => given.input_format = Some(text(&mut parser)?),
             Long("no-header") => given.no_header = true,
@@ -374,9 +380,11 @@ fn input_format(given: Option<&str>, path: &Path, header: bool) -> Result<Format
         "csv" => Ok(Format::Csv { header }),
         _ if !header => Err(UsageError::Unfit("no-header", "is for CSV")),
         "jsonl" | "ndjson" => Ok(Format::JsonLines),
+        #[cfg(feature = "parquet")]
+        "parquet" => Ok(Format::Parquet),
         other => Err(wrong(
             "input-format",
-            "csv or jsonl, here or as the input's extension",
+            &format!("{FORMATS}, here or as the input's extension"),
             other,
         )),
     }
@@ -386,9 +394,11 @@ fn output_format(given: Option<&str>, path: &Path) -> Result<output::Format, Usa
     match named_format(given, path) {
         "csv" => Ok(output::Format::Csv),
         "jsonl" | "ndjson" => Ok(output::Format::JsonLines),
+        #[cfg(feature = "parquet")]
+        "parquet" => Ok(output::Format::Parquet),
         other => Err(wrong(
             "output-format",
-            "csv or jsonl, here or as the output's extension",
+            &format!("{FORMATS}, here or as the output's extension"),
             other,
         )),
     }
@@ -432,7 +442,7 @@ mod tests {
             key.map(OsString::from),
         ) {
             Ok(Command::Run(options)) => Ok(*options),
-            Ok(Command::Help) => Err("help".to_owned()),
+            Ok(Command::Help | Command::Version) => Err("no run".to_owned()),
             Err(error) => Err(error.to_string()),
         }
     }
@@ -467,8 +477,8 @@ mod tests {
             ("--protocol tf-serving", "--model is required"),
             ("--protocol tf-serving --model a/b", "--model: expected letters"),
             ("--protocol tf-serving --model ..", "--model: expected letters"),
-            ("--output scores.xls", "--output-format: expected csv or jsonl"),
-            ("--input-format xml", "--input-format: expected csv or jsonl"),
+            ("--output scores.xls", "--output-format: expected csv, jsonl or parquet"),
+            ("--input-format xml", "--input-format: expected csv, jsonl or parquet"),
             ("--input rows.jsonl --no-header", "--no-header: is for CSV"),
             ("--max-bad-rows 3", "--max-bad-rows: is for --on-bad-row skip"),
             ("--on-bad-row perhaps", "--on-bad-row: expected stop or skip"),

@@ -11,6 +11,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -99,30 +100,19 @@ impl Files {
         };
         if let Some(found) = &found {
             found.expect(&input, &options).map_err(refused)?;
-            let partial_bytes = fs::metadata(&partial).map(|metadata| metadata.len());
-            let partial_bytes = partial_bytes.ok().filter(|bytes| *bytes >= found.output_bytes);
-            match partial_bytes {
-                // It was renamed, and the checkpoint is all that is left.
-                None if found.is_whole && !partial.exists() && output.exists() => {
-                    fs::remove_file(&checkpoint_path).map_err(io_error("remove", &checkpoint_path))?;
-                    return Ok(Opened::Whole);
-                }
-                None => {
-                    let text = format!("{} lacks what it says was written", partial.display());
-                    return Err(refused(CheckpointError::Files(text)));
-                }
-                Some(_) => {}
+            // It was renamed, and the checkpoint is all that is left.
+            if found.is_whole && !partial.exists() && output.exists() {
+                fs::remove_file(&checkpoint_path).map_err(io_error("remove", &checkpoint_path))?;
+                return Ok(Opened::Whole);
             }
         } else if output.exists() && !place.overwrite {
             return Err(FilesError::Exists(output));
         }
-        let mut open = OpenOptions::new();
-        let open = open.create(true).write(true).truncate(false);
-        let mut partial_file = open.open(&partial).map_err(io_error("write", &partial))?;
-        match partial_file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(FilesError::Locked(partial)),
-            Err(TryLockError::Error(error)) => return Err(io_error("lock", &partial)(error)),
+        let mut partial_file = lock(&partial)?;
+        let bytes = partial_file.metadata().map_err(io_error("read", &partial))?.len();
+        if found.as_ref().is_some_and(|found| found.output_bytes > bytes) {
+            let text = format!("{} lacks what it says was written", partial.display());
+            return Err(refused(CheckpointError::Files(text)));
         }
         let is_resumed = found.is_some();
         let checkpoint = found.unwrap_or_else(|| Checkpoint::new(input, options));
@@ -230,12 +220,44 @@ impl Files {
         Ok(())
     }
 
-    /// Gives the output its name.
-    pub fn finish(mut self) -> Result<(), FilesError> {
+    /// Gives the output its name. With `convert` it is what that makes of the lines, from the first file into the second.
+    pub fn finish(mut self, convert: Option<&Convert<'_>>) -> Result<(), FilesError> {
         self.checkpoint.is_whole = true;
         self.save()?;
-        fs::rename(&self.partial, &self.output).map_err(io_error("rename to", &self.output))?;
+        match convert {
+            None => fs::rename(&self.partial, &self.output).map_err(io_error("rename to", &self.output))?,
+            Some(convert) => {
+                let converted = beside(&self.output, ".converted");
+                let lines = File::open(&self.partial).map_err(io_error("read", &self.partial))?;
+                let file = File::create(&converted).map_err(io_error("write", &converted))?;
+                let written = convert(&lines, &file).and_then(|()| file.sync_data());
+                written.map_err(io_error("write", &converted))?;
+                fs::rename(&converted, &self.output).map_err(io_error("rename to", &self.output))?;
+                fs::remove_file(&self.partial).map_err(io_error("remove", &self.partial))?;
+            }
+        }
         fs::remove_file(&self.checkpoint_path).map_err(io_error("remove", &self.checkpoint_path))
+    }
+}
+
+/// Writes lines in another format.
+pub type Convert<'c> = dyn Fn(&File, &File) -> io::Result<()> + 'c;
+
+/// Opens the file, for this process alone.
+fn lock(partial: &Path) -> Result<File, FilesError> {
+    let mut open = OpenOptions::new();
+    let open = open.create(true).write(true).truncate(false);
+    let file = open.open(partial).map_err(io_error("write", partial))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(FilesError::Locked(partial.to_owned())),
+        Err(TryLockError::Error(error)) => return Err(io_error("lock", partial)(error)),
+    }
+    // The process that had it may have finished, and given it the output's name, between the two.
+    let opened = file.metadata().map_err(io_error("read", partial))?;
+    match fs::metadata(partial) {
+        Ok(named) if (named.dev(), named.ino()) == (opened.dev(), opened.ino()) => Ok(file),
+        _ => Err(FilesError::Locked(partial.to_owned())),
     }
 }
 
@@ -252,4 +274,95 @@ fn cut(file: &mut File, bytes: u64) -> io::Result<()> {
     file.set_len(bytes)?;
     file.seek(SeekFrom::Start(bytes))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::test_util::Scratch;
+
+    use super::*;
+
+    fn open(scratch: &Scratch) -> Result<Opened, FilesError> {
+        let place = Place {
+            output: scratch.path().join("scores.csv"),
+            overwrite: false,
+            restart: false,
+        };
+        let mark = Mark {
+            bytes: 1,
+            sha256: "00".to_owned(),
+        };
+        Files::open(&place, mark, Map::new())
+    }
+
+    fn work(scratch: &Scratch) -> Files {
+        match open(scratch).expect("opens") {
+            Opened::Work(files) => *files,
+            Opened::Whole => panic!("there is work to do"),
+        }
+    }
+
+    fn lines(output: &str, rejected: &str) -> Lines {
+        Lines {
+            output: output.to_owned(),
+            scored: 1,
+            rejected: rejected.to_owned(),
+            rejects: 1,
+        }
+    }
+
+    #[test]
+    fn what_is_behind_the_checkpoint_is_cut_off() {
+        let scratch = Scratch::new("files");
+        let mut files = work(&scratch);
+        files.write(&lines("a\n", "x\n"), Position::default()).expect("written");
+        files.save().expect("saved");
+        files.write(&lines("half", "ha"), Position::default()).expect("written");
+        drop(files);
+        let mut files = work(&scratch);
+        assert!(files.is_resumed() && files.counts() == (1, 1));
+        files.write(&lines("b\n", "y\n"), Position::default()).expect("written");
+        files.finish(None).expect("finished");
+        let read = |name| fs::read_to_string(scratch.path().join(name)).expect("there");
+        assert_eq!(
+            (read("scores.csv"), read("scores.csv.rejected.jsonl")),
+            ("a\nb\n".to_owned(), "x\ny\n".to_owned())
+        );
+        assert!(matches!(open(&scratch), Err(FilesError::Exists(_))));
+    }
+
+    #[test]
+    fn an_output_that_got_its_name_is_whole() {
+        let scratch = Scratch::new("files");
+        let mut files = work(&scratch);
+        let one = Lines {
+            output: "a\n".to_owned(),
+            ..Lines::default()
+        };
+        files.write(&one, Position::default()).expect("written");
+        files.checkpoint.is_whole = true;
+        files.save().expect("saved");
+        // Killed here.
+        fs::rename(&files.partial, &files.output).expect("renamed");
+        drop(files);
+        assert!(matches!(open(&scratch), Ok(Opened::Whole)));
+        assert_eq!(fs::read_dir(scratch.path()).expect("there").count(), 1);
+    }
+
+    #[test]
+    fn a_checkpoint_of_more_than_there_is_is_refused() {
+        for lost in ["scores.csv.partial", "scores.csv.rejected.jsonl"] {
+            let scratch = Scratch::new("files");
+            let mut files = work(&scratch);
+            files.write(&lines("a\n", "x\n"), Position::default()).expect("written");
+            files.save().expect("saved");
+            drop(files);
+            fs::write(scratch.path().join(lost), "").expect("written");
+            let refused = open(&scratch).expect_err(lost).to_string();
+            assert!(
+                refused.contains(&format!("{lost} lacks what it says was written; --restart")),
+                "{refused}"
+            );
+        }
+    }
 }

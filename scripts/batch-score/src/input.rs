@@ -6,6 +6,8 @@
 mod csv;
 mod json_lines;
 mod lines;
+#[cfg(feature = "parquet")]
+mod parquet;
 
 use std::fs::File;
 use std::io;
@@ -15,12 +17,18 @@ use crate::row::{Entry, Position};
 
 pub use csv::Csv;
 pub use json_lines::JsonLines;
+#[cfg(feature = "parquet")]
+pub use parquet::Parquet;
 
 /// The format of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    Csv { header: bool },
+    Csv {
+        header: bool,
+    },
     JsonLines,
+    #[cfg(feature = "parquet")]
+    Parquet,
 }
 
 /// The input cannot be read on. What is wrong with one row is no error of this kind.
@@ -32,6 +40,9 @@ pub enum InputError {
     Layout(#[from] LayoutError),
     #[error("{0}")]
     Header(String),
+    #[cfg(feature = "parquet")]
+    #[error("{0}")]
+    Parquet(String),
     #[error("the file is UTF-16; batch-score reads UTF-8")]
     Utf16,
 }
@@ -56,5 +67,7 @@ pub fn open(
     Ok(match format {
         Format::Csv { header } => Box::new(Csv::open(file, header, wanted, longest, from)?),
         Format::JsonLines => Box::new(JsonLines::open(file, wanted, longest, from)?),
+        #[cfg(feature = "parquet")]
+        Format::Parquet => Box::new(Parquet::open(file, wanted, longest, from)?),
     })
 }

@@ -17,6 +17,7 @@
 //! | `protocol` | bodies of requests and answers | `arguments`, `layout`, `row`, `words` |
 //! | `arguments` | flags and their values | `input`, `layout`, `output` |
 //! | `client` | attempts, pauses, and what an answer means | nothing |
+//! | `table` | the output as a Parquet file | `output` |
 //! | `files` | the output until it is whole, the rejected rows | `checkpoint`, `row` |
 //! | `checkpoint` | how far which input has been scored | `row` |
 //! | `progress` | what is shown meanwhile | nothing |
@@ -39,4 +40,6 @@ pub mod reader;
 pub mod row;
 pub mod score;
 pub mod scorer;
+#[cfg(feature = "parquet")]
+pub mod table;
 pub mod words;

@@ -42,6 +42,7 @@ impl Error {
                 | ScoreError::InputChanged(_)
                 | ScoreError::Files(_)
                 | ScoreError::Scorer(_)
+                | ScoreError::Reader
                 | ScoreError::System { .. } => EXIT_FAILED,
             },
         }
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1);
     let ended = match arguments::parse(arguments, std::env::var_os("API_KEY")) {
         Ok(Command::Help) => say(HELP),
+        Ok(Command::Version) => say(concat!("batch-score ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Run(options)) => run(&options),
         Err(error) => Err(error.into()),
     };

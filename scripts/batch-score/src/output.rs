@@ -14,6 +14,9 @@ use crate::words;
 pub enum Format {
     Csv,
     JsonLines,
+    /// JSON lines until all rows are there.
+    #[cfg(feature = "parquet")]
+    Parquet,
 }
 
 /// Writes rows in one format.
@@ -27,21 +30,29 @@ pub struct Lines {
 impl Lines {
     /// What stands before the first row.
     pub fn header(&self) -> String {
-        if self.format == Format::JsonLines {
+        if self.format != Format::Csv {
             return String::new();
         }
+        let names: Vec<Cow<'_, str>> = self.names().into_iter().map(quoted).collect();
+        names.join(",") + "\n"
+    }
+
+    /// The names of the columns.
+    pub fn names(&self) -> Vec<&str> {
         let kept = self.layout.kept.iter().map(|&at| self.layout.names[at].as_str());
         let number = self.row_numbers.then_some(ROW);
-        let names = number.into_iter().chain(kept).chain([PREDICTION, MODEL_VERSION]);
-        let names: Vec<Cow<'_, str>> = names.map(quoted).collect();
-        names.join(",") + "\n"
+        number
+            .into_iter()
+            .chain(kept)
+            .chain([PREDICTION, MODEL_VERSION])
+            .collect()
     }
 
     /// Appends the line of a row, whose prediction is JSON.
     pub fn append(&self, text: &mut String, row: &Row, prediction: &str, version: &str) {
         match self.format {
             Format::Csv => self.append_csv(text, row, prediction, version),
-            Format::JsonLines => self.append_json(text, row, prediction, version),
+            _ => self.append_json(text, row, prediction, version),
         }
     }
 

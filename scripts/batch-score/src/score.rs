@@ -28,6 +28,8 @@ use crate::progress::{Look, Progress, note};
 use crate::reader::{self, Step};
 use crate::row::{BadRow, Position};
 use crate::scorer::{Outcome, Scorer, ScorerError};
+#[cfg(feature = "parquet")]
+use crate::table;
 
 /// How often the progress looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -50,6 +52,9 @@ pub enum ScoreError {
     Interrupted,
     #[error("a second signal")]
     Cut(Signal),
+    /// It has said why to standard error.
+    #[error("the thread that reads the input has panicked")]
+    Reader,
     #[error("cannot {what}: {error}")]
     System { what: &'static str, error: io::Error },
 }
@@ -182,12 +187,25 @@ async fn work(options: &Options, stopped: watch::Receiver<bool>) -> Result<Summa
         return Err(ScoreError::InputChanged(options.input.clone()));
     }
     let (scored, rejected) = files.counts();
-    files.finish()?;
+    finish(*files, &lines)?;
     Ok(Summary {
         scored,
         rejected,
         was_whole: false,
     })
+}
+
+#[cfg(feature = "parquet")]
+fn finish(files: Files, lines: &Lines) -> Result<(), FilesError> {
+    match lines.format {
+        output::Format::Parquet => files.finish(Some(&|from, to| table::write(from, to, lines))),
+        output::Format::Csv | output::Format::JsonLines => files.finish(None),
+    }
+}
+
+#[cfg(not(feature = "parquet"))]
+fn finish(files: Files, _lines: &Lines) -> Result<(), FilesError> {
+    files.finish(None)
 }
 
 fn seen(file: &File) -> io::Result<Metadata> {
@@ -260,6 +278,7 @@ impl Run<'_> {
     ) -> Result<(), ScoreError> {
         let steps = reader::start(rows, self.options.rows_per_request, self.options.max_request_bytes);
         let steps = steps.map_err(system("start the reader"))?;
+        let is_stopped = stopped.clone();
         let stop = async move {
             // An error: nobody will say stop any more.
             if stopped.wait_for(|stop| *stop).await.is_err() {
@@ -288,7 +307,8 @@ impl Run<'_> {
                         Some((outcomes, end)) => self.write(outcomes, end)?,
                         None => return Ok(()),
                     },
-                    None => return Err(ScorerError::Client(ClientError::Stopped).into()),
+                    None if *is_stopped.borrow() => return Err(ScorerError::Client(ClientError::Stopped).into()),
+                    None => return Err(ScoreError::Reader),
                 },
                 _ = looks.tick() => self.look(scorer),
             }

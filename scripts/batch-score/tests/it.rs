@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -378,7 +378,41 @@ async fn a_bad_row_ends_the_run_and_skipping_it_goes_on() {
     assert_eq!(work.read(".rejected.jsonl").lines().count(), 2);
 }
 
-/// Whether killed or not, and wherever: the output and the rejected rows are those of a run that nothing disturbed.
+/// Kills a run a few times, each time somewhere, and returns how many of its parts went on from a checkpoint. The output and the
+/// rejected rows are those of a run that nothing disturbed.
+async fn kill_and_go_on(upstream: &Upstream, undisturbed: &Work, arguments: &str) -> usize {
+    let expected = fs::read(&undisturbed.output).expect("an output");
+    let rejected = undisturbed.read(".rejected.jsonl");
+    let name = |path: &Path| path.file_name().expect("a name").to_string_lossy().into_owned();
+    let content = fs::read(&undisturbed.input).expect("an input");
+    let work = Work::new(&name(&undisturbed.input), content, &name(&undisturbed.output));
+    let (mut kills, mut resumed) = (0, 0);
+    let ended = loop {
+        let mut process = work.start(upstream.address, arguments);
+        let wait = Duration::from_millis(fastrand::u64(0..900));
+        let ended = tokio::time::timeout(wait, async {
+            while process.is_running() {
+                sleep(Duration::from_millis(2)).await;
+            }
+        });
+        if ended.await.is_err() && kills < 12 {
+            process.signal(Signal::KILL);
+            let killed = process.wait_exit(DEADLINE).await;
+            resumed += usize::from(killed.stderr.contains("going on after "));
+            kills += 1;
+            continue;
+        }
+        break process.wait_exit(DEADLINE).await;
+    };
+    assert_eq!(ended.code, 0, "{ended:?}");
+    resumed += usize::from(ended.stderr.contains("going on after "));
+    let output = fs::read(&work.output).expect("an output");
+    assert!(output == expected, "another output after {kills} kills");
+    assert_eq!(work.read(".rejected.jsonl"), rejected);
+    assert_eq!(work.files().len(), 3, "{:?}", work.files());
+    resumed
+}
+
 #[tokio::test]
 async fn a_run_that_is_killed_anywhere_goes_on_to_the_same_output() {
     let upstream = Upstream::start(|connection| model(connection, Duration::from_millis(20))).await;
@@ -389,38 +423,68 @@ async fn a_run_that_is_killed_anywhere_goes_on_to_the_same_output() {
         .replace("\n2200\n", "\n\"\n");
     let arguments = "--rows-per-request 9 --concurrency 3 --keep x --on-bad-row skip";
     let undisturbed = Work::new("rows.csv", &input, "scores.csv");
-    let expected = undisturbed.score(upstream.address, arguments).await;
-    let rejected = undisturbed.read(".rejected.jsonl");
-    assert_eq!(rejected.lines().count(), 3);
+    undisturbed.score(upstream.address, arguments).await;
+    assert_eq!(undisturbed.read(".rejected.jsonl").lines().count(), 3);
     let mut resumed = 0;
-    for round in 0..4 {
-        let work = Work::new("rows.csv", &input, "scores.csv");
-        let mut kills = 0;
-        let ended = loop {
-            let mut process = work.start(upstream.address, arguments);
-            let wait = Duration::from_millis(fastrand::u64(0..900));
-            let ended = tokio::time::timeout(wait, async {
-                while process.is_running() {
-                    sleep(Duration::from_millis(2)).await;
-                }
-            });
-            if ended.await.is_err() && kills < 12 {
-                process.signal(Signal::KILL);
-                let killed = process.wait_exit(DEADLINE).await;
-                resumed += usize::from(killed.stderr.contains("going on after "));
-                assert!(!work.output.exists(), "half an output");
-                kills += 1;
-                continue;
-            }
-            break process.wait_exit(DEADLINE).await;
-        };
-        assert_eq!(ended.code, 0, "{ended:?}");
-        assert!(
-            work.read("") == expected,
-            "round {round}: another output after {kills} kills"
+    for _ in 0..3 {
+        resumed += kill_and_go_on(&upstream, &undisturbed, arguments).await;
+    }
+    assert!(resumed > 0, "no run went on from a checkpoint");
+}
+
+#[cfg(feature = "parquet")]
+#[tokio::test]
+async fn parquet_is_written_and_read_and_survives_kills() {
+    let upstream = Upstream::start(|connection| model(connection, Duration::from_millis(20))).await;
+    let work = Work::new("rows.csv", numbers(2500).replace("\n7\n", "\n-7\n"), "scores.parquet");
+    let arguments = "--rows-per-request 9 --concurrency 3";
+    let finished = work
+        .run(upstream.address, &format!("{arguments} --keep x --on-bad-row skip"))
+        .await;
+    assert_eq!(finished.code, 0, "{finished:?}");
+    assert_eq!(
+        work.files(),
+        ["rows.csv", "scores.parquet", "scores.parquet.rejected.jsonl"]
+    );
+
+    // Its own output as an input: what was kept is there with its types, and nothing else is sent.
+    let rows = fs::read(&work.output).expect("an output");
+    let again = Work::new("rows.parquet", &rows, "scores.csv");
+    again
+        .score(
+            upstream.address,
+            &format!("{arguments} --columns x --no-row-numbers --keep x"),
+        )
+        .await;
+    let expected: String = expected(2501)
+        .lines()
+        .filter(|line| !line.starts_with("8,7,") && !line.starts_with("2501,"))
+        .map(|line| line.split_once(',').expect("columns").1.to_owned() + "\n")
+        .collect();
+    assert_eq!(again.read(""), expected);
+
+    let arguments = format!("{arguments} --columns x --keep x --on-bad-row skip");
+    let negative = Work::new("rows.csv", numbers(2000).replace("\n9\n", "\n-9\n"), "rows.parquet");
+    let echo = Upstream::start(|mut connection| async move {
+        while let Some((_, body)) = connection.read_request().await {
+            let body = json!({"predictions": instances(&body), "version": "2"}).to_string();
+            connection.send(answer_text(200, "", &body)).await;
+        }
+    })
+    .await;
+    let finished = negative.run(echo.address, "--keep x").await;
+    assert_eq!(finished.code, 0, "{finished:?}");
+    let rows = fs::read(&negative.output).expect("an output");
+    let mut resumed = 0;
+    for _ in 0..2 {
+        let undisturbed = Work::new("numbers.parquet", &rows, "scores.parquet");
+        let finished = undisturbed.run(upstream.address, &arguments).await;
+        assert_eq!(finished.code, 0, "{finished:?}");
+        assert_eq!(
+            undisturbed.read(".rejected.jsonl"),
+            "{\"row\":10,\"reason\":\"status 400: instances[0]: it is negative\"}\n"
         );
-        assert_eq!(work.read(".rejected.jsonl"), rejected, "round {round}");
-        assert_eq!(work.files(), ["rows.csv", "scores.csv", "scores.csv.rejected.jsonl"]);
+        resumed += kill_and_go_on(&upstream, &undisturbed, &arguments).await;
     }
     assert!(resumed > 0, "no run went on from a checkpoint");
 }
@@ -589,7 +653,13 @@ async fn what_cannot_be_read_is_named() {
             1,
             "--keep: column \"row\" has the name of a column of the output",
         ),
-        ("rows.txt", b"1\n", "", 2, "--input-format: expected csv or jsonl"),
+        (
+            "rows.txt",
+            b"1\n",
+            "",
+            2,
+            "--input-format: expected csv, jsonl or parquet",
+        ),
     ] {
         let work = Work::new(name, content, "scores.csv");
         let finished = work.run(upstream.address, arguments).await;

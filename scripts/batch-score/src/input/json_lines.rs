@@ -11,6 +11,9 @@ use crate::layout::{Form, Keep, Layout, Wanted};
 use crate::row::{Entry, Place, Position, Row};
 use crate::words;
 
+/// The number of a line, and its value or what is wrong with it.
+type Numbered = (u64, Result<Value, String>);
+
 pub struct JsonLines {
     lines: Lines,
     layout: Layout,
@@ -65,8 +68,8 @@ impl JsonLines {
         Ok(json)
     }
 
-    /// The next line that is not empty: its number, and its value or what is wrong.
-    fn value(&mut self) -> Result<Option<(u64, Result<Value, String>)>, InputError> {
+    /// The next line that is not empty.
+    fn value(&mut self) -> Result<Option<Numbered>, InputError> {
         loop {
             self.line.clear();
             let found = self.lines.append(&mut self.line, self.longest)?;
