@@ -93,6 +93,7 @@ overlay_namespace() {
 }
 
 render base "$deploy/base"
+render batch "$deploy/batch"
 
 for dir in "$deploy"/overlays/*/; do
   name=overlays/$(basename "$dir")

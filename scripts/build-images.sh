@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the two images and loads them into the local cluster of the current kubectl context.
+# Builds the images and loads them into the local cluster of the current kubectl context.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
@@ -17,9 +17,11 @@ k3d cluster, loads them into it: their tags are in no registry.
 
   --tag TAG            the images' tag (1.0)
   --model-version V    the version ml-inference answers with; by default the tag when that is a number like 2.0, else 1.0
-  --only IMAGE         api-gateway or ml-inference alone
+  --only IMAGE         api-gateway, ml-inference or batch-score alone
+  --batch-score        batch-score:TAG as well, for the Jobs of deploy/batch
   --engine NAME        docker, podman or buildah; by default the first that works
-  --prebuilt DIR       package the static binaries DIR/gateway and DIR/ml-inference instead of building them
+  --prebuilt DIR       package the static binaries DIR/gateway, DIR/ml-inference and, if it is wanted, DIR/batch-score instead of
+                       building them
   --onnxruntime        ml-inference with onnxruntime's library, which makes it some 35 MB larger; with --prebuilt, DIR/ml-inference is
                        not static and built with --features ml-inference/onnxruntime
   --context NAME       the kubectl context whose cluster gets the images (the current one)
@@ -43,6 +45,7 @@ images='api-gateway ml-inference'
 engine=''
 prebuilt=''
 onnxruntime=''
+batch_score=''
 context=''
 load=yes
 while [ $# -gt 0 ]; do
@@ -52,14 +55,15 @@ while [ $# -gt 0 ]; do
   --only)
     need_value "$1" $#
     case $2 in
-    api-gateway | ml-inference) images=$2 ;;
-    *) usage_error "--only takes api-gateway or ml-inference, not \"$2\"" ;;
+    api-gateway | ml-inference | batch-score) images=$2 ;;
+    *) usage_error "--only takes api-gateway, ml-inference or batch-score, not \"$2\"" ;;
     esac
     shift
     ;;
   --engine) need_value "$1" $# && engine=$2 && shift ;;
   --prebuilt) need_value "$1" $# && prebuilt=$2 && shift ;;
   --onnxruntime) onnxruntime=yes ;;
+  --batch-score) batch_score=yes ;;
   --context) need_value "$1" $# && context=$2 && shift ;;
   --no-load) load=no ;;
   --help | -h) usage && exit 0 ;;
@@ -67,6 +71,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+if [ -n "$batch_score" ] && [ "$images" != batch-score ]; then images="$images batch-score"; fi
 if [ -z "$model_version" ]; then
   model_version=1.0
   if [[ $tag =~ ^[0-9]+(\.[0-9]+)*$ ]]; then model_version=$tag; fi
@@ -77,11 +82,12 @@ fi
 target_of() {
   case $1 in
   api-gateway) echo gateway ;;
+  batch-score) echo batch-score ;;
   *) echo "ml-inference${onnxruntime:+-onnxruntime}" ;;
   esac
 }
 
-binary_of() { if [ "$1" = api-gateway ]; then echo gateway; else echo ml-inference; fi; }
+binary_of() { if [ "$1" = api-gateway ]; then echo gateway; else echo "$1"; fi; }
 
 # stage_prebuilt: the binaries alone in a directory, without debug information and symbols where `strip` is there to take it out.
 stage_prebuilt() {
@@ -152,8 +158,10 @@ load_images() {
     archive=$TMP/$image.tar
     save_image "$image:$tag" "$archive" || die "$EXIT_FAILED" "$ENGINE could not save $image:$tag: see above"
     load_one "$archive" || die "$EXIT_FAILED" "$CLUSTER_KIND could not load $image:$tag: see above"
-    deployments="$deployments deployment/$image" # each deployment has its image's name
+    # Each deployment has its image's name. A Job starts new pods anyway.
+    [ "$image" = batch-score ] || deployments="$deployments deployment/$image"
   done
+  [ -n "$deployments" ] || return 0
   note "pods that already run keep the code they started with; if $tag was there before:"
   note "kubectl --context $CONTEXT -n $NAMESPACE rollout restart$deployments"
 }

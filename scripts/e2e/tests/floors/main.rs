@@ -22,6 +22,7 @@ const CRATES: &[(&str, &str)] = &[
     ("gateway", "gateway"),
     ("ml-inference", "ml-inference"),
     ("model-runtime", "ml-inference/runtime"),
+    ("batch-score", "scripts/batch-score"),
     ("load-test", "scripts/load-test"),
     ("lab", "scripts/lab"),
 ];

@@ -108,6 +108,26 @@ async fn onnxruntime_is_another_target_under_the_same_name() {
 }
 
 #[tokio::test]
+async fn batch_score_is_built_when_it_is_asked_for() {
+    const BUILD: &str = "docker build --file ROOT/deploy/Dockerfile --target batch-score --tag batch-score:1.0 --build-arg VERSION=1.0 --build-arg MODEL_VERSION=1.0 ROOT";
+    let stage = Stage::with("docker");
+    let ran = stage.run_line("build-images.sh --batch-score --no-load").await;
+    ran.ends_with(0);
+    stage.expect_calls(&format!("{GATEWAY_BUILD}\n{MODEL_BUILD}\n{BUILD}"));
+
+    let stage = Stage::with("kubectl docker kind");
+    let ran = stage.run_line("build-images.sh --only batch-score").await;
+    ran.ends_with(0);
+    assert!(!ran.output().contains("rollout restart"), "{}", ran.output());
+    stage.expect_calls(&format!(
+        "{BUILD}
+         kubectl config current-context
+         docker save --output TMP/batch-score.tar batch-score:1.0
+         kind load image-archive TMP/batch-score.tar --name mlops-lab"
+    ));
+}
+
+#[tokio::test]
 async fn a_context_that_is_no_local_cluster() {
     let stage = Stage::with("kubectl docker");
     stage.set("context", "elsewhere");
