@@ -282,6 +282,9 @@ impl UnderWay {
     }
 }
 
+/// Writes the token of this number.
+type Token = fn(usize) -> String;
+
 fn event(number: usize) -> String {
     format!("event: token\ndata: {{\"token\": {number}}}\n\n")
 }
@@ -290,7 +293,7 @@ fn event(number: usize) -> String {
 async fn each_token_passes_before_the_next_is_made() {
     const TOKENS: usize = 30;
     // An event, a line, and a part of a line; nothing tells the gateway that any of them is complete.
-    let forms: [(&str, fn(usize) -> String); 3] = [
+    let forms: [(&str, Token); 3] = [
         (EVENTS, event),
         ("application/x-ndjson", |number| format!("{{\"token\": {number}}}\n")),
         ("application/json", |number| format!("{{\"token\": {number}}}, ")),
