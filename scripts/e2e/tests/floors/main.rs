@@ -24,6 +24,7 @@ const CRATES: &[(&str, &str)] = &[
     ("model-runtime", "ml-inference/runtime"),
     ("load-test", "scripts/load-test"),
     ("lab", "scripts/lab"),
+    ("rag-api", "deploy/rag/rag-api"),
 ];
 
 #[test]
