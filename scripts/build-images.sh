@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the two images and loads them into the local cluster of the current kubectl context.
+# Builds the images and loads them into the local cluster of the current kubectl context.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
@@ -17,9 +17,10 @@ k3d cluster, loads them into it: their tags are in no registry.
 
   --tag TAG            the images' tag (1.0)
   --model-version V    the version ml-inference answers with; by default the tag when that is a number like 2.0, else 1.0
-  --only IMAGE         api-gateway or ml-inference alone
+  --only IMAGE         api-gateway, ml-inference or rag-api alone
+  --rag                rag-api:TAG as well, the service of deploy/rag
   --engine NAME        docker, podman or buildah; by default the first that works
-  --prebuilt DIR       package the static binaries DIR/gateway and DIR/ml-inference instead of building them
+  --prebuilt DIR       package the static binaries DIR/gateway, DIR/ml-inference (and DIR/rag-api) instead of building them
   --onnxruntime        ml-inference with onnxruntime's library, which makes it some 35 MB larger; with --prebuilt, DIR/ml-inference is
                        not static and built with --features ml-inference/onnxruntime
   --context NAME       the kubectl context whose cluster gets the images (the current one)
@@ -43,6 +44,7 @@ images='api-gateway ml-inference'
 engine=''
 prebuilt=''
 onnxruntime=''
+rag=''
 context=''
 load=yes
 while [ $# -gt 0 ]; do
@@ -52,14 +54,15 @@ while [ $# -gt 0 ]; do
   --only)
     need_value "$1" $#
     case $2 in
-    api-gateway | ml-inference) images=$2 ;;
-    *) usage_error "--only takes api-gateway or ml-inference, not \"$2\"" ;;
+    api-gateway | ml-inference | rag-api) images=$2 ;;
+    *) usage_error "--only takes api-gateway, ml-inference or rag-api, not \"$2\"" ;;
     esac
     shift
     ;;
   --engine) need_value "$1" $# && engine=$2 && shift ;;
   --prebuilt) need_value "$1" $# && prebuilt=$2 && shift ;;
   --onnxruntime) onnxruntime=yes ;;
+  --rag) rag=yes ;;
   --context) need_value "$1" $# && context=$2 && shift ;;
   --no-load) load=no ;;
   --help | -h) usage && exit 0 ;;
@@ -67,6 +70,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+if [ -n "$rag" ] && [ "$images" != rag-api ]; then images="$images rag-api"; fi
 if [ -z "$model_version" ]; then
   model_version=1.0
   if [[ $tag =~ ^[0-9]+(\.[0-9]+)*$ ]]; then model_version=$tag; fi
@@ -77,11 +81,12 @@ fi
 target_of() {
   case $1 in
   api-gateway) echo gateway ;;
+  rag-api) echo rag-api ;;
   *) echo "ml-inference${onnxruntime:+-onnxruntime}" ;;
   esac
 }
 
-binary_of() { if [ "$1" = api-gateway ]; then echo gateway; else echo ml-inference; fi; }
+binary_of() { if [ "$1" = api-gateway ]; then echo gateway; else echo "$1"; fi; }
 
 # stage_prebuilt: the binaries alone in a directory, without debug information and symbols where `strip` is there to take it out.
 stage_prebuilt() {
