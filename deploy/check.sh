@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Renders every manifest under deploy/ (base, overlays, components, the labs) and checks it strictly against the
+# Renders every manifest under deploy/ (base, overlays, components, the labs, rag) and checks it strictly against the
 # Kubernetes schemas: an unknown field, a wrong type or an unknown kind is a fault. One line per thing checked.
 # Needs kubectl and python3, and PyPI for the first run. No cluster.
 set -euo pipefail
@@ -94,6 +94,8 @@ overlay_namespace() {
 
 render base "$deploy/base"
 render batch "$deploy/batch"
+
+render rag "$deploy/rag"
 
 for dir in "$deploy"/overlays/*/; do
   name=overlays/$(basename "$dir")

@@ -17,11 +17,12 @@ k3d cluster, loads them into it: their tags are in no registry.
 
   --tag TAG            the images' tag (1.0)
   --model-version V    the version ml-inference answers with; by default the tag when that is a number like 2.0, else 1.0
-  --only IMAGE         api-gateway, ml-inference or batch-score alone
+  --only IMAGE         api-gateway, ml-inference, batch-score or rag-api alone
   --batch-score        batch-score:TAG as well, for the Jobs of deploy/batch
+  --rag                rag-api:TAG as well, the service of deploy/rag
   --engine NAME        docker, podman or buildah; by default the first that works
-  --prebuilt DIR       package the static binaries DIR/gateway, DIR/ml-inference and, if it is wanted, DIR/batch-score instead of
-                       building them
+  --prebuilt DIR       package the static binaries DIR/gateway, DIR/ml-inference and, if they are wanted, DIR/batch-score and
+                       DIR/rag-api instead of building them
   --onnxruntime        ml-inference with onnxruntime's library, which makes it some 35 MB larger; with --prebuilt, DIR/ml-inference is
                        not static and built with --features ml-inference/onnxruntime
   --context NAME       the kubectl context whose cluster gets the images (the current one)
@@ -46,6 +47,7 @@ engine=''
 prebuilt=''
 onnxruntime=''
 batch_score=''
+rag=''
 context=''
 load=yes
 while [ $# -gt 0 ]; do
@@ -55,8 +57,8 @@ while [ $# -gt 0 ]; do
   --only)
     need_value "$1" $#
     case $2 in
-    api-gateway | ml-inference | batch-score) images=$2 ;;
-    *) usage_error "--only takes api-gateway, ml-inference or batch-score, not \"$2\"" ;;
+    api-gateway | ml-inference | batch-score | rag-api) images=$2 ;;
+    *) usage_error "--only takes api-gateway, ml-inference, batch-score or rag-api, not \"$2\"" ;;
     esac
     shift
     ;;
@@ -64,6 +66,7 @@ while [ $# -gt 0 ]; do
   --prebuilt) need_value "$1" $# && prebuilt=$2 && shift ;;
   --onnxruntime) onnxruntime=yes ;;
   --batch-score) batch_score=yes ;;
+  --rag) rag=yes ;;
   --context) need_value "$1" $# && context=$2 && shift ;;
   --no-load) load=no ;;
   --help | -h) usage && exit 0 ;;
@@ -72,6 +75,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 if [ -n "$batch_score" ] && [ "$images" != batch-score ]; then images="$images batch-score"; fi
+if [ -n "$rag" ] && [ "$images" != rag-api ]; then images="$images rag-api"; fi
 if [ -z "$model_version" ]; then
   model_version=1.0
   if [[ $tag =~ ^[0-9]+(\.[0-9]+)*$ ]]; then model_version=$tag; fi
@@ -83,6 +87,7 @@ target_of() {
   case $1 in
   api-gateway) echo gateway ;;
   batch-score) echo batch-score ;;
+  rag-api) echo rag-api ;;
   *) echo "ml-inference${onnxruntime:+-onnxruntime}" ;;
   esac
 }

@@ -8,4 +8,4 @@ mod resends;
 mod streaming;
 mod trailers;
 mod unary;
-mod upstream;
+pub(crate) mod upstream;

@@ -15,5 +15,6 @@ mod reload;
 mod resilience;
 mod route_fuzz;
 mod routing;
+mod streams;
 mod upgrade;
 mod versions;

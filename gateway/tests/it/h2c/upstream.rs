@@ -19,17 +19,17 @@ use crate::harness::Gateway;
 
 pub(super) const OPEN: &str = "gateway_upstream_connections_open{cluster=\"backend:5000\"}";
 
-pub(super) type Connection = server::Connection<TcpStream, Bytes>;
+pub(crate) type Connection = server::Connection<TcpStream, Bytes>;
 
 /// A server that speaks HTTP/2 by a script for each connection.
-pub(super) struct H2Upstream {
-    pub(super) address: SocketAddr,
+pub(crate) struct H2Upstream {
+    pub(crate) address: SocketAddr,
     pub(super) accepted: Arc<AtomicUsize>,
     pub(super) task: JoinHandle<()>,
 }
 
 impl H2Upstream {
-    pub(super) async fn start<F, S>(builder: server::Builder, script: F) -> Self
+    pub(crate) async fn start<F, S>(builder: server::Builder, script: F) -> Self
     where
         F: Fn(usize, Connection) -> S + Clone + Send + 'static,
         S: Future<Output = ()> + Send + 'static,

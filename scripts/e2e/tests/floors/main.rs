@@ -25,6 +25,7 @@ const CRATES: &[(&str, &str)] = &[
     ("batch-score", "scripts/batch-score"),
     ("load-test", "scripts/load-test"),
     ("lab", "scripts/lab"),
+    ("rag-api", "deploy/rag/rag-api"),
 ];
 
 #[test]

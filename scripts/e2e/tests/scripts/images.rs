@@ -128,6 +128,34 @@ async fn batch_score_is_built_when_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn rag_api_is_built_when_it_is_asked_for() {
+    const RAG_BUILD: &str = "docker build --file ROOT/deploy/Dockerfile --target rag-api --tag rag-api:1.0 --build-arg VERSION=1.0 --build-arg MODEL_VERSION=1.0 ROOT";
+    for (line, calls) in [
+        ("--rag", format!("{GATEWAY_BUILD}\n{MODEL_BUILD}\n{RAG_BUILD}")),
+        ("--only rag-api", RAG_BUILD.to_owned()),
+        ("--only rag-api --rag", RAG_BUILD.to_owned()),
+        ("--rag --only ml-inference", format!("{MODEL_BUILD}\n{RAG_BUILD}")),
+    ] {
+        let stage = Stage::with("docker");
+        let ran = stage.run_line(&format!("build-images.sh --no-load {line}")).await;
+        ran.ends_with(0);
+        stage.expect_calls(&calls);
+    }
+    let stage = Stage::with("docker");
+    let built = stage.path("built");
+    fs::create_dir(&built).expect("writable");
+    stage.touch("built/rag-api");
+    let built = built.to_str().expect("UTF-8");
+    stage
+        .run("build-images.sh", &["--prebuilt", built, "--only", "rag-api"])
+        .await
+        .ends_with(0);
+    stage.expect_calls(
+        "docker build --file ROOT/deploy/Dockerfile.prebuilt --target rag-api --tag rag-api:1.0 --build-arg VERSION=1.0 --build-arg MODEL_VERSION=1.0 TMP/context",
+    );
+}
+
+#[tokio::test]
 async fn a_context_that_is_no_local_cluster() {
     let stage = Stage::with("kubectl docker");
     stage.set("context", "elsewhere");
@@ -143,11 +171,11 @@ async fn no_load_asks_no_cluster() {
 }
 
 #[tokio::test]
-async fn only_takes_one_of_the_two() {
+async fn only_takes_one_of_the_images() {
     let stage = Stage::new();
     let ran = stage.run_line("build-images.sh --only nginx").await;
     ran.ends_with(2)
-        .says(&["--only takes api-gateway or ml-inference, not \"nginx\""]);
+        .says(&["--only takes api-gateway, ml-inference or rag-api, not \"nginx\""]);
     stage.expect_calls("");
 }
 
