@@ -17,8 +17,8 @@ use tokio::sync::oneshot;
 
 pub use compute::Compute;
 use compute::Job;
-pub use loaded_model::{EngineError, LoadedModel, RunLimits};
-pub use statistics::{Statistics, Total};
+pub use loaded_model::{EngineError, LoadedModel, Ran, RunLimits};
+pub use statistics::{Answered, Statistics, Total, Totals};
 
 #[derive(Debug)]
 pub struct Engine {
@@ -36,23 +36,7 @@ impl Engine {
         loaded: &Arc<LoadedModel>,
         inputs: Vec<Tensor>,
         limits: RunLimits,
-    ) -> Result<Vec<Tensor>, EngineError> {
-        let started = Instant::now();
-        let outcome = self.run_where_it_belongs(loaded, inputs, limits).await;
-        let total = match outcome {
-            Ok(_) => &loaded.statistics.success,
-            Err(_) => &loaded.statistics.fail,
-        };
-        total.add(started.elapsed());
-        outcome
-    }
-
-    async fn run_where_it_belongs(
-        &self,
-        loaded: &Arc<LoadedModel>,
-        inputs: Vec<Tensor>,
-        limits: RunLimits,
-    ) -> Result<Vec<Tensor>, EngineError> {
+    ) -> Result<Ran, EngineError> {
         loaded.model.runtime.signature().check(&inputs)?;
         match loaded.model.runtime.cost() {
             Cost::Inline => loaded.run(inputs, limits, || false),

@@ -79,18 +79,29 @@ pub enum Choice<'a> {
 pub enum FindError {
     #[error("there is no model `{model}`")]
     NoModel { model: String },
-    #[error("no version of model `{model}` is available")]
-    NoneAvailable { model: String },
+    #[error("no version of model `{model}` is available{}", because(problem.as_deref()))]
+    NoneAvailable {
+        model: String,
+        /// Why the newest is not.
+        problem: Option<String>,
+    },
     #[error("model `{model}` has no version {version}")]
     NoVersion { model: String, version: u64 },
-    #[error("version {version} of model `{model}` is not available: it is {}", .state.name())]
+    #[error("version {version} of model `{model}` is not available: it is {}{}", .state.name(), because(problem.as_deref()))]
     NotAvailable {
         model: String,
         version: u64,
         state: VersionState,
+        /// Why it could not be loaded.
+        problem: Option<String>,
     },
     #[error("model `{model}` has no version with the label `{label}`")]
     NoLabel { model: String, label: String },
+}
+
+/// `: PROBLEM`, the end of a message.
+fn because(problem: Option<&str>) -> String {
+    problem.map(|problem| format!(": {problem}")).unwrap_or_default()
 }
 
 #[derive(Debug, Clone, Default)]
@@ -117,7 +128,10 @@ impl Catalog {
                     .iter()
                     .rev()
                     .find_map(|version| version.loaded.as_ref());
-                return available.ok_or_else(|| FindError::NoneAvailable { model: model() });
+                return available.ok_or_else(|| FindError::NoneAvailable {
+                    model: model(),
+                    problem: servable.versions.last().and_then(|newest| newest.problem.clone()),
+                });
             }
             Choice::Number(number) => number,
             Choice::Label(label) => *servable.labels.get(label).ok_or_else(|| FindError::NoLabel {
@@ -134,6 +148,7 @@ impl Catalog {
             model: model(),
             version: number,
             state: version.state,
+            problem: version.problem.clone(),
         })
     }
 

@@ -20,9 +20,9 @@ use prometheus::IntGauge;
 use tokio::sync::oneshot;
 use tracing::error;
 
-use super::loaded_model::{EngineError, LoadedModel, RunLimits};
+use super::loaded_model::{EngineError, LoadedModel, Ran, RunLimits};
 
-pub(crate) type RunResult = Result<Vec<Tensor>, EngineError>;
+pub(crate) type RunResult = Result<Ran, EngineError>;
 
 /// One request's run of a model.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl Shared {
                 queued,
                 answer,
             } = job;
-            model.statistics.queue.add(queued.elapsed());
+            let waited = queued.elapsed();
             let run = || model.run(inputs, limits, || answer.is_closed());
             let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_panic| {
                 // The panic hook has written what and where.
@@ -140,7 +140,7 @@ impl Shared {
                 Err(EngineError::Panicked)
             });
             // A client that has left wants no answer.
-            let _taken = answer.send(outcome);
+            let _taken = answer.send(outcome.map(|ran| Ran { queue: waited, ..ran }));
         }
     }
 

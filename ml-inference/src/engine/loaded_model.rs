@@ -1,6 +1,6 @@
 //! A model that is loaded: run batch after batch, with what its runs are counted in.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use model_runtime::tensor::Tensor;
 use model_runtime::{InputMismatch, RuntimeError};
@@ -15,6 +15,19 @@ pub struct LoadedModel {
     pub model: Model,
     pub statistics: Statistics,
     duration: Histogram,
+}
+
+/// A run that has succeeded.
+#[derive(Debug)]
+pub struct Ran {
+    pub outputs: Vec<Tensor>,
+    /// The wait for a compute thread.
+    pub queue: Duration,
+    /// The model itself, all batches together.
+    pub infer: Duration,
+    pub rows: usize,
+    /// Calls of the runtime.
+    pub runs: usize,
 }
 
 /// How a request is run.
@@ -63,14 +76,19 @@ impl LoadedModel {
         inputs: Vec<Tensor>,
         limits: RunLimits,
         abandoned: impl Fn() -> bool,
-    ) -> Result<Vec<Tensor>, EngineError> {
+    ) -> Result<Ran, EngineError> {
         let started = Instant::now();
         let outputs = self.compute(&inputs, limits, abandoned)?;
-        let took = started.elapsed();
-        self.duration.observe(took.as_secs_f64());
+        let infer = started.elapsed();
+        self.duration.observe(infer.as_secs_f64());
         let (rows, runs) = self.rows_and_runs(&inputs, limits.batch_size);
-        self.statistics.ran(rows, runs, took);
-        Ok(outputs)
+        Ok(Ran {
+            outputs,
+            queue: Duration::ZERO,
+            infer,
+            rows,
+            runs,
+        })
     }
 
     /// A run for warm-up and golden requests, of any size. It is not counted.

@@ -20,6 +20,15 @@ fn engine() -> Engine {
     Engine::new(Compute::start(1, 1, metrics.waiting.clone()).expect("starts"))
 }
 
+async fn outputs(
+    engine: &Engine,
+    model: &Arc<LoadedModel>,
+    inputs: Vec<Tensor>,
+    limits: RunLimits,
+) -> Result<Vec<Tensor>, EngineError> {
+    Ok(engine.run(model, inputs, limits).await?.outputs)
+}
+
 fn tensor<T: Element>(shape: &[usize], values: &[T]) -> Tensor {
     Tensor::of(shape.to_vec(), values.to_vec()).expect("a tensor")
 }
@@ -49,7 +58,7 @@ fn rows(input: DataType, output: DataType) -> Signature {
 #[tokio::test]
 async fn half_plus_two_keeps_the_shape_and_the_type() {
     let (engine, model) = (engine(), load(built_in(BuiltIn::HalfPlusTwo)));
-    let run = async |input: Tensor| engine.run(&model, vec![input], LIMITS).await;
+    let run = async |input: Tensor| outputs(&engine, &model, vec![input], LIMITS).await;
     assert_eq!(
         run(tensor(&[2, 2], &[0.0_f64, 1.0, 2.0, -5.0])).await,
         Ok(vec![tensor(&[2, 2], &[2.0_f64, 2.5, 3.0, -0.5])])
@@ -63,9 +72,9 @@ async fn half_plus_two_keeps_the_shape_and_the_type() {
 async fn sum_gives_one_number_a_row() {
     let (engine, sum) = (engine(), load(built_in(BuiltIn::Sum)));
     let input = tensor(&[2, 3], &[1.0_f64, 2.0, 3.0, 4.0, 5.0, 6.0]);
-    let output = engine.run(&sum, vec![input], LIMITS).await;
+    let output = outputs(&engine, &sum, vec![input], LIMITS).await;
     assert_eq!(output, Ok(vec![tensor(&[2], &[6.0_f64, 15.0])]));
-    let nothing = engine.run(&sum, vec![tensor::<f32>(&[2, 0], &[])], LIMITS).await;
+    let nothing = outputs(&engine, &sum, vec![tensor::<f32>(&[2, 0], &[])], LIMITS).await;
     assert_eq!(nothing, Ok(vec![tensor(&[2], &[0.0_f32, 0.0])]));
 }
 
@@ -111,7 +120,7 @@ async fn calls(signature: Signature) -> Vec<usize> {
         calls: Arc::clone(&calls),
     };
     let input = tensor(&[100], &[1.5_f32; 100]);
-    let output = engine.run(&loaded(recorder), vec![input.clone()], LIMITS).await;
+    let output = outputs(&engine, &loaded(recorder), vec![input.clone()], LIMITS).await;
     assert_eq!(output, Ok(vec![input]));
     let calls = calls.lock().unwrap();
     calls.clone()
@@ -131,7 +140,7 @@ async fn an_answer_has_a_limit_that_is_seen_with_the_first_batch() {
     let input = tensor(&[100], &[1.0_f32; 100]);
     for (rows_independent, seen) in [(true, [32].as_slice()), (false, &[100])] {
         let (engine, (model, calls)) = (engine(), recording(rows_independent));
-        let run = async |limit| engine.run(&model, vec![input.clone()], limits(limit)).await;
+        let run = async |limit| outputs(&engine, &model, vec![input.clone()], limits(limit)).await;
         assert_eq!(run(399).await, Err(EngineError::TooLarge { limit: 399 }));
         assert_eq!(*calls.lock().unwrap(), seen);
         assert!(run(400).await.is_ok());
@@ -149,7 +158,7 @@ async fn a_fixed_number_of_rows_is_not_cut() {
 async fn rows_that_have_to_do_with_each_other_stay_together() {
     let (engine, (model, calls)) = (engine(), recording(false));
     let input = tensor(&[100], &[1.5_f32; 100]);
-    let output = engine.run(&model, vec![input.clone()], LIMITS).await;
+    let output = outputs(&engine, &model, vec![input.clone()], LIMITS).await;
     assert_eq!(output, Ok(vec![input]));
     assert_eq!(*calls.lock().unwrap(), [100]);
 }
@@ -161,9 +170,7 @@ async fn a_runtime_that_breaks_its_word_is_an_error() {
         signature: rows(DataType::Fp32, DataType::Int64),
         calls: Arc::default(),
     };
-    let output = engine
-        .run(&loaded(recorder), vec![tensor(&[1], &[1.0_f32])], LIMITS)
-        .await;
+    let output = outputs(&engine, &loaded(recorder), vec![tensor(&[1], &[1.0_f32])], LIMITS).await;
     assert_eq!(output, Err(EngineError::BadOutput));
 }
 
@@ -211,7 +218,7 @@ async fn a_full_queue_refuses_and_a_client_that_left_makes_room() {
     let start = |number: f32| {
         let (engine, model) = (Arc::clone(&engine), Arc::clone(&model));
         let input = tensor(&[1], &[number]);
-        tokio::spawn(async move { engine.run(&model, vec![input], LIMITS).await })
+        tokio::spawn(async move { outputs(&engine, &model, vec![input], LIMITS).await })
     };
     let first = start(1.0);
     eventually("the first runs", DEADLINE, async || entries.try_recv() == Ok(1.0)).await;
@@ -241,7 +248,7 @@ async fn a_panic_is_one_requests_error() {
     let (model, _entries, open) = gate();
     open.send(()).expect("there is room");
     open.send(()).expect("there is room");
-    let run = async |number: f32| engine.run(&model, vec![tensor(&[1], &[number])], LIMITS).await;
+    let run = async |number: f32| outputs(&engine, &model, vec![tensor(&[1], &[number])], LIMITS).await;
     assert_eq!(run(-1.0).await, Err(EngineError::Panicked));
     assert_eq!(run(1.0).await, Ok(vec![tensor(&[1], &[1.0_f32])]));
 }

@@ -5,7 +5,7 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use model_runtime::tensor::Tensor;
@@ -14,7 +14,7 @@ use super::error::RequestError;
 use super::offload::offload_if_large;
 use super::response::written_bytes;
 use super::state::ServiceState;
-use crate::engine::LoadedModel;
+use crate::engine::{Answered, LoadedModel, Ran};
 use crate::model::Model;
 
 /// A request as a protocol has read it.
@@ -39,11 +39,39 @@ where
 {
     let started = Instant::now();
     let Parsed { loaded, inputs, form } = offload_if_large(body.len(), move || parse(&body)).await?;
-    loaded.statistics.input.add(started.elapsed());
-    let outputs = state.run(&loaded, inputs).await?;
-    let (started, writing) = (Instant::now(), Arc::clone(&loaded));
+    let input = started.elapsed();
+    let answered = run_and_write(state, &loaded, inputs, |outputs, model| write(form, outputs, model)).await;
+    match answered {
+        Ok((answer, ran, output)) => {
+            loaded.statistics.answered(Answered {
+                whole: started.elapsed(),
+                input,
+                queue: ran.queue,
+                infer: ran.infer,
+                output,
+                rows: ran.rows,
+                runs: ran.runs,
+            });
+            Ok((loaded, answer))
+        }
+        Err(error) => {
+            loaded.statistics.failed(started.elapsed());
+            Err(error)
+        }
+    }
+}
+
+/// The answer, the run without its outputs, and how long the writing took.
+async fn run_and_write<A: Send + 'static>(
+    state: &ServiceState,
+    loaded: &Arc<LoadedModel>,
+    inputs: Vec<Tensor>,
+    write: impl FnOnce(&[Tensor], &Model) -> Result<A, RequestError> + Send + 'static,
+) -> Result<(A, Ran, Duration), RequestError> {
+    let mut ran = state.run(loaded, inputs).await?;
+    let (started, writing) = (Instant::now(), Arc::clone(loaded));
+    let outputs = std::mem::take(&mut ran.outputs);
     let bytes = written_bytes(&outputs);
-    let answer = offload_if_large(bytes, move || write(form, &outputs, &writing.model)).await?;
-    loaded.statistics.output.add(started.elapsed());
-    Ok((loaded, answer))
+    let answer = offload_if_large(bytes, move || write(&outputs, &writing.model)).await?;
+    Ok((answer, ran, started.elapsed()))
 }

@@ -65,7 +65,7 @@ impl ParsedPath {
                 TfServingCall::Run(Verb::Predict, _) => Route::TfServingPredict,
                 TfServingCall::Run(Verb::Classify, _) => Route::TfServingClassify,
                 TfServingCall::Run(Verb::Regress, _) => Route::TfServingRegress,
-                TfServingCall::Status(_) | TfServingCall::NoModel => Route::TfServingStatus,
+                TfServingCall::Status(_) | TfServingCall::Models => Route::TfServingStatus,
                 TfServingCall::Metadata(_) => Route::TfServingMetadata,
                 TfServingCall::Unknown => Route::Unknown,
             },

@@ -9,7 +9,7 @@ use shared::lifecycle::PhaseWatch;
 use super::error::RequestError;
 use crate::catalog::{Catalog, Choice, FindError, Published, VersionState};
 use crate::config::{Config, Limits};
-use crate::engine::{Engine, LoadedModel};
+use crate::engine::{Engine, LoadedModel, Ran};
 use crate::metrics::Metrics;
 use crate::model::BuiltIn;
 use crate::protocol::model_ref::ModelRef;
@@ -104,7 +104,7 @@ impl ServiceState {
         let is_loading = |state: &VersionState| matches!(state, VersionState::Start | VersionState::Loading);
         match error {
             FindError::NotAvailable { state, .. } => is_loading(state),
-            FindError::NoneAvailable { model } => {
+            FindError::NoneAvailable { model, .. } => {
                 let versions = catalog.model(model).map(|servable| servable.versions.as_slice());
                 let mut versions = versions.unwrap_or_default().iter();
                 versions.any(|version| is_loading(&version.state))
@@ -119,11 +119,7 @@ impl ServiceState {
         !self.phase.is_serving() && !self.phase.is_draining()
     }
 
-    pub(super) async fn run(
-        &self,
-        loaded: &Arc<LoadedModel>,
-        inputs: Vec<Tensor>,
-    ) -> Result<Vec<Tensor>, RequestError> {
+    pub(super) async fn run(&self, loaded: &Arc<LoadedModel>, inputs: Vec<Tensor>) -> Result<Ran, RequestError> {
         let limits = self.limits.load().run;
         Ok(self.engine.run(loaded, inputs, limits).await?)
     }

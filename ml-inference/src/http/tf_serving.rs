@@ -40,7 +40,7 @@ where
         Call::Run(verb, model) if is_right => run(state, verb, &named(model)?, head, body).await,
         Call::Status(model) if is_right => status(state, &named(model)?),
         Call::Metadata(model) if is_right => metadata(state, &named(model)?),
-        Call::NoModel if is_right => Err(ProtocolError::NoModelName.into()),
+        Call::Models if is_right => Ok(json(protocol::models(&state.catalog.load()))),
         _ => Err(ProtocolError::malformed(method, path).into()),
     }
 }

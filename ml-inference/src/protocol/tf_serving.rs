@@ -21,7 +21,7 @@ mod path;
 mod predict;
 
 pub use answer::{Task, predictions};
-pub use describe::{metadata, status};
+pub use describe::{metadata, models, status};
 pub use error::Error;
 pub use examples::parse_examples;
 pub(crate) use path::Call;

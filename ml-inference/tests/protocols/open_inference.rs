@@ -564,7 +564,112 @@ async fn the_index_tells_where_every_version_stands() {
         .await;
     assert_eq!(answer.ok()["model_version"], "2");
     service.get("/v2/models/m/versions/3/ready").await.refusal(503);
-    service.get("/v2/models/m/versions/4/ready").await.refusal(404);
+    let why = "version 4 of model `m` is not available: it is END: broken";
+    for path in ["", "/ready", "/config", "/stats"] {
+        let answer = service.get(&format!("/v2/models/m/versions/4{path}")).await;
+        assert_eq!(answer.refusal(404), why, "{path}");
+    }
+    let answer = service.post("/v2/models/m/versions/4/infer", infer.to_string()).await;
+    assert_eq!(answer.refusal(404), why);
+    service.change(|catalog| {
+        let servable = catalog.models.get_mut("m").expect("inserted");
+        servable.versions.retain(|version| version.number == 4);
+    });
+    let answer = service.post("/v2/models/m/infer", infer.to_string()).await;
+    assert_eq!(answer.refusal(404), "no version of model `m` is available: broken");
+}
+
+#[tokio::test]
+async fn null_is_nan_where_a_float_may_be_and_nothing_beside_binary_data() {
+    let mut service = Service::new(&[]);
+    for data_type in [
+        DataType::Fp32,
+        DataType::Fp64,
+        DataType::Int64,
+        DataType::Bytes,
+        DataType::Bool,
+    ] {
+        service.insert(model(data_type.name(), 1, Echo::of(data_type, &[])));
+    }
+    service.serve();
+    let input = |datatype: &str, data: Value| {
+        let count = data.as_array().map_or(0, Vec::len);
+        json!({ "inputs": [{ "name": "x", "shape": [count], "datatype": datatype, "data": data }] })
+    };
+    for datatype in ["FP32", "FP64"] {
+        let answer = infer(&service, datatype, &input(datatype, json!([1, null, 2.5, null]))).await;
+        assert_eq!(answer.status, 200, "{:?}", answer.body);
+        let body = String::from_utf8_lossy(&answer.body);
+        assert!(body.contains("[1.0,NaN,2.5,NaN]"), "{body}");
+    }
+    for datatype in ["INT64", "BYTES", "BOOL"] {
+        let refusal = infer(&service, datatype, &input(datatype, json!([null])))
+            .await
+            .refusal(400);
+        assert!(
+            refusal.starts_with("inputs[x].data") && refusal.contains("null"),
+            "{refusal}"
+        );
+    }
+    // As KServe's client sends a tensor without elements.
+    let empty = json!({ "inputs": [{
+        "name": "x", "shape": [0], "datatype": "FP32", "data": null, "parameters": { "binary_data_size": 0 },
+    }] });
+    assert_eq!(
+        infer(&service, "FP32", &empty).await.ok()["outputs"][0]["shape"],
+        json!([0])
+    );
+    let nothing = json!({ "inputs": [{ "name": "x", "shape": [0], "datatype": "FP32", "data": null }] });
+    assert_eq!(
+        infer(&service, "FP32", &nothing).await.refusal(400),
+        "inputs[0].data: missing"
+    );
+}
+
+/// What perf_analyzer demands of every reading.
+fn assert_measured_whole(told: &Value) {
+    let part = |kind: &str, what: &str| told["inference_stats"][kind][what].as_u64().expect("a number");
+    let parts = ["queue", "compute_input", "compute_infer", "compute_output"];
+    for kind in parts {
+        assert_eq!(part(kind, "count"), part("success", "count"), "{kind}: {told}");
+    }
+    let in_parts: u64 = parts.map(|kind| part(kind, "ns")).into_iter().sum();
+    assert!(part("success", "ns") >= in_parts, "{told}");
+}
+
+#[test]
+fn a_reading_of_statistics_has_all_of_a_request_or_nothing() {
+    const REQUESTS: u64 = 2000;
+    fn on_its_own<T>(work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(work)
+    }
+    let mut service = Service::new(&[]);
+    service.insert(model("half_plus_two", 1, Echo::of(DataType::Fp32, &[])));
+    service.serve();
+    let service = &service;
+    let body = json!({ "inputs": [{ "name": "x", "shape": [1], "datatype": "FP32", "data": [1] }] });
+    let mut broken = body.clone();
+    broken["inputs"][0]["datatype"] = json!("INT64");
+    let infer = async |body: Value, status: u16| {
+        for _ in 0..REQUESTS {
+            let answer = service.post(INFER, body.to_string()).await;
+            assert_eq!(answer.status, status);
+        }
+    };
+    let read = async || service.get("/v2/models/half_plus_two/stats").await.ok()["model_stats"][0].clone();
+    std::thread::scope(|threads| {
+        let running =
+            [(body, 200), (broken, 400)].map(|(body, status)| threads.spawn(move || on_its_own(infer(body, status))));
+        on_its_own(async {
+            while !running.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+                assert_measured_whole(&read().await);
+            }
+        });
+    });
+    let told = on_its_own(read());
+    let count = |kind: &str| told["inference_stats"][kind]["count"].clone();
+    assert_eq!((count("success"), count("fail")), (json!(REQUESTS), json!(REQUESTS)));
 }
 
 #[tokio::test]
@@ -617,7 +722,8 @@ async fn statistics_count_every_request_of_each_version() {
         "compute_output",
     ]
     .map(count);
-    assert_eq!(counts, [2, 1, 2, 3, 2, 2].map(Some), "{first}");
+    assert_eq!(counts, [2, 1, 2, 2, 2, 2].map(Some), "{first}");
+    assert_measured_whole(first);
     let no_cache = json!({ "count": 0, "ns": 0 });
     assert_eq!(first["inference_stats"]["cache_hit"], no_cache);
     assert_eq!(first["inference_stats"]["cache_miss"], no_cache);

@@ -69,11 +69,9 @@ async fn ask(engine: &Engine, loaded: &Arc<LoadedModel>, body: &str) -> Result<S
     };
     let input = lab::model_input(instances, loaded.model.runtime.signature());
     let input = input.map_err(|error| error.to_string())?;
-    let outputs = engine
-        .run(loaded, vec![input], limits)
-        .await
-        .map_err(|error| error.to_string())?;
-    let body = lab::predictions(&outputs[0], &loaded.model).map_err(|error| error.to_string())?;
+    let ran = engine.run(loaded, vec![input], limits).await;
+    let ran = ran.map_err(|error| error.to_string())?;
+    let body = lab::predictions(&ran.outputs[0], &loaded.model).map_err(|error| error.to_string())?;
     Ok(String::from_utf8(body.to_vec()).expect("UTF-8"))
 }
 
@@ -112,9 +110,6 @@ async fn a_zip_maps_classes_are_the_labels_of_its_column() {
         most_waiting: 1,
         most_response_bytes: 1 << 20,
     };
-    let outputs = engine
-        .run(&loaded, loaded.model.example.clone(), limits)
-        .await
-        .expect("runs");
-    assert_eq!(outputs[1].shape(), [1, 3]);
+    let ran = engine.run(&loaded, loaded.model.example.clone(), limits).await;
+    assert_eq!(ran.expect("runs").outputs[1].shape(), [1, 3]);
 }

@@ -37,7 +37,7 @@ fn errors() -> Vec<RequestError> {
         RequestError::WrongMethod { .. } => RequestError::WrongMethod { method: Method::GET, route: Route::OpenInferenceInfer },
         RequestError::Body(_) => BodyError::Broken.into(),
         RequestError::Input(_) => InputError::Document { problem: "broken JSON".to_owned() }.into(),
-        RequestError::TfServing(_) => tf_serving::Error::NoModelName.into(),
+        RequestError::TfServing(_) => tf_serving::Error::Empty.into(),
         RequestError::OpenInference(_) => open_inference::Error::Path.into(),
         RequestError::Find(_) => RequestError::Find(FindError::NoModel { model: model() }),
         RequestError::Control(_) => CommandError::Gone.into(),
@@ -77,7 +77,6 @@ fn protocol_errors() -> Vec<RequestError> {
 
     let v1 = samples!(V1:
         V1::Malformed { .. } => V1::Malformed { method: "GET".to_owned(), path: "/v1/…".to_owned() },
-        V1::NoModelName => V1::NoModelName,
         V1::VersionNumber { .. } => V1::VersionNumber { version: "one".to_owned() },
         V1::NoServable { .. } => V1::NoServable { request: "Latest(iris)".to_owned() },
         V1::NoVersions { .. } => V1::NoVersions { model: model() },
@@ -100,10 +99,10 @@ fn protocol_errors() -> Vec<RequestError> {
 fn model_errors() -> Vec<RequestError> {
     let found = samples!(FindError:
         FindError::NoModel { .. } => FindError::NoModel { model: model() },
-        FindError::NoneAvailable { .. } => FindError::NoneAvailable { model: model() },
+        FindError::NoneAvailable { .. } => FindError::NoneAvailable { model: model(), problem: None },
         FindError::NoVersion { .. } => FindError::NoVersion { model: model(), version: 7 },
         FindError::NotAvailable { .. } => FindError::NotAvailable {
-            model: model(), version: 7, state: VersionState::Loading,
+            model: model(), version: 7, state: VersionState::Loading, problem: None,
         },
         FindError::NoLabel { .. } => FindError::NoLabel { model: model(), label: "stable".to_owned() },
     );

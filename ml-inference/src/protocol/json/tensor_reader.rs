@@ -97,6 +97,8 @@ pub(in crate::protocol) struct Rules {
     pub(in crate::protocol) rounds_whole_numbers: bool,
     /// True if NaN and Infinity are accepted.
     pub(in crate::protocol) takes_words: bool,
+    /// True if null is a float, NaN: KServe's and MLServer's clients write it so.
+    pub(in crate::protocol) null_is_nan: bool,
     pub(in crate::protocol) takes_empty_lists: bool,
     /// How deep lists may be nested.
     pub(in crate::protocol) most_lists: usize,
@@ -289,8 +291,13 @@ impl<'b> TensorReader<'b> {
     }
 
     fn float<T: Float>(&mut self, data_type: DataType) -> Result<T, ReadError> {
-        if self.scanner.peek()? != JsonKind::Number {
-            return Err(self.wrong_type(data_type));
+        match self.scanner.peek()? {
+            JsonKind::Number => {}
+            JsonKind::Null if self.rules.null_is_nan => {
+                self.scanner.skip()?;
+                return Ok(T::NAN);
+            }
+            _ => return Err(self.wrong_type(data_type)),
         }
         let number = self.scanner.number()?;
         // Rust reads every number of JSON, and the words for what is none.
@@ -376,6 +383,7 @@ pub(in crate::protocol) fn shorten(text: &str) -> String {
 trait Float: FromStr + Copy {
     /// Every whole number of no more digits is a float of this width.
     const EXACT_DIGITS: usize;
+    const NAN: Self;
 
     fn is_finite(self) -> bool;
 
@@ -386,6 +394,7 @@ macro_rules! float {
     ($($type:ty),*) => {$(
         impl Float for $type {
             const EXACT_DIGITS: usize = <$type>::DIGITS as usize;
+            const NAN: Self = <$type>::NAN;
 
             fn is_finite(self) -> bool {
                 <$type>::is_finite(self)

@@ -22,6 +22,7 @@ const RULES: Rules = Rules {
     type_name: DataType::name,
     rounds_whole_numbers: true,
     takes_words: false,
+    null_is_nan: false,
     takes_empty_lists: false,
     most_lists: MAX_RANK,
 };

@@ -147,23 +147,23 @@ pub fn statistics(counted: &[ModelStatistics<'_>]) -> Bytes {
 }
 
 fn model_statistics(counted: &ModelStatistics<'_>) -> Value {
-    let statistics = counted.statistics;
+    let totals = counted.statistics.totals();
     json!({
         "name": counted.model,
         "version": counted.version.to_string(),
-        "last_inference": statistics.last_milliseconds(),
-        "inference_count": statistics.rows(),
-        "execution_count": statistics.runs(),
+        "last_inference": totals.last_milliseconds,
+        "inference_count": totals.rows,
+        "execution_count": totals.runs,
         "inference_stats": {
-            "success": total(&statistics.success),
-            "fail": total(&statistics.fail),
-            "queue": total(&statistics.queue),
-            "compute_input": total(&statistics.input),
-            "compute_infer": total(&statistics.infer),
-            "compute_output": total(&statistics.output),
+            "success": total(totals.success),
+            "fail": total(totals.fail),
+            "queue": total(totals.queue),
+            "compute_input": total(totals.input),
+            "compute_infer": total(totals.infer),
+            "compute_output": total(totals.output),
             // There is no cache of answers.
-            "cache_hit": total(&Total::default()),
-            "cache_miss": total(&Total::default()),
+            "cache_hit": total(Total::default()),
+            "cache_miss": total(Total::default()),
         },
         "response_stats": {},
         "batch_stats": [],
@@ -171,9 +171,8 @@ fn model_statistics(counted: &ModelStatistics<'_>) -> Value {
     })
 }
 
-fn total(total: &Total) -> Value {
-    let (count, nanoseconds) = total.read();
-    json!({ "count": count, "ns": nanoseconds })
+fn total(total: Total) -> Value {
+    json!({ "count": total.count, "ns": total.nanoseconds })
 }
 
 fn line(value: &Value) -> Bytes {

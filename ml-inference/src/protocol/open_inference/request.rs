@@ -21,6 +21,7 @@ const RULES: Rules = Rules {
     type_name: DataType::name,
     rounds_whole_numbers: true,
     takes_words: true,
+    null_is_nan: true,
     takes_empty_lists: true,
     most_lists: MAX_RANK,
 };

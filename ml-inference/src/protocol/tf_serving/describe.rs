@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 use super::super::model_ref::ModelRef;
 use super::document::SIGNATURE;
 use super::error::Error;
-use crate::catalog::{Choice, Servable, Version};
+use crate::catalog::{Catalog, Choice, Servable, Version};
 
-/// State of the requested versions of a model, the newest first.
+/// State of the requested versions of a model, the newest first; `name` and `ready` are KServe's, which uses the same path.
 pub fn status(target: &ModelRef, servable: Option<&Servable>) -> Result<Bytes, Error> {
     let model = &target.model;
     let no_versions = || Error::NoVersions { model: model.clone() };
@@ -38,8 +38,23 @@ pub fn status(target: &ModelRef, servable: Option<&Servable>) -> Result<Bytes, E
             let model = model.clone();
             Err(Error::NoVersion { model, version })
         }
-        _ => Ok(line(&json!({ "model_version_status": told }))),
+        _ => {
+            let is_ready = servable
+                .versions
+                .iter()
+                .filter(is_wanted)
+                .any(|version| version.loaded.is_some());
+            Ok(line(
+                &json!({ "name": model, "ready": is_ready, "model_version_status": told }),
+            ))
+        }
     }
+}
+
+/// Names of all models, as KServe lists them.
+pub fn models(catalog: &Catalog) -> Bytes {
+    let names: Vec<&String> = catalog.models.keys().collect();
+    line(&json!({ "models": names }))
 }
 
 fn version_status(version: &Version) -> Value {

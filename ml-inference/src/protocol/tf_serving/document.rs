@@ -33,6 +33,7 @@ const RULES: Rules = Rules {
     type_name,
     rounds_whole_numbers: false,
     takes_words: true,
+    null_is_nan: false,
     takes_empty_lists: true,
     most_lists: MAX_RANK,
 };

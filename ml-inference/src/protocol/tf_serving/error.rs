@@ -10,8 +10,6 @@ use crate::catalog::{Choice, FindError};
 pub enum Error {
     #[error("Malformed request: {method} {path}")]
     Malformed { method: String, path: String },
-    #[error("Missing model name in request.")]
-    NoModelName,
     #[error("Failed to convert version: {version} to numeric.")]
     VersionNumber { version: String },
     #[error("Servable not found for request: {request}")]

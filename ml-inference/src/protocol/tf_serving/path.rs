@@ -17,8 +17,8 @@ pub(crate) enum Call {
     Run(Verb, Result<ModelRef, ModelRefError>),
     Status(Result<ModelRef, ModelRefError>),
     Metadata(Result<ModelRef, ModelRefError>),
-    /// The status of nothing: `/v1/models`.
-    NoModel,
+    /// The names of all models, for KServe's clients: `/v1/models`.
+    Models,
     /// A path of the API that it does not have.
     Unknown,
 }
@@ -49,7 +49,7 @@ fn call(rest: &str) -> Option<Call> {
         return None;
     }
     let Some(model) = segments.next() else {
-        return verb.is_none().then_some(Call::NoModel);
+        return verb.is_none().then_some(Call::Models);
     };
     let mut next = segments.next();
     let mut version = VersionSpec::Latest;
@@ -130,7 +130,7 @@ mod tests {
             ("/v1/models/m/labels/stable/METADATA", Call::Metadata(labelled())),
             ("/v1/models/m/metadata", Call::Metadata(latest("m"))),
             ("/v1/models/m/versions/0/metadata", Call::Metadata(latest("m"))),
-            ("/v1/models", Call::NoModel),
+            ("/v1/models", Call::Models),
         ] {
             assert_eq!(Call::parse(path), Some(call), "{path}");
         }

@@ -6,6 +6,7 @@ const EXACT: Rules = Rules {
     type_name: DataType::name,
     rounds_whole_numbers: false,
     takes_words: true,
+    null_is_nan: false,
     takes_empty_lists: true,
     most_lists: MAX_RANK,
 };

@@ -179,6 +179,10 @@ fn read_input<'b>(scanner: &mut Scanner<'b>, index: usize) -> Result<Described<'
             "parameters" => once(&mut parameters, &field(".parameters"), |field| {
                 read_parameters(scanner, field)
             })?,
+            // KServe's client writes null beside binary_data_size.
+            "data" if scanner.peek()? == JsonKind::Null => {
+                scanner.skip()?;
+            }
             "data" => once(&mut data, &field(".data"), |field| skip_list(scanner, field))?,
             _ => {
                 scanner.skip()?;
