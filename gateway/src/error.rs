@@ -4,6 +4,7 @@
 mod statuses;
 
 use http::StatusCode;
+use shared::cors;
 use shared::problem::Problem;
 use shared::serve::Refusal;
 
@@ -29,6 +30,8 @@ pub enum ProxyError {
     ApiKeyMissing,
     #[error("the API key is wrong")]
     ApiKeyWrong,
+    #[error("a preflight of an origin that the route does not permit")]
+    OriginNotPermitted,
     #[error("the request body is over the limit of {0} bytes")]
     BodyTooLarge(u64),
     #[error("the request's trailers are over the limit of {0} bytes")]
@@ -85,6 +88,7 @@ impl ProxyError {
             )
             .challenge("Bearer"),
             Self::ApiKeyWrong => Problem::new(StatusCode::UNAUTHORIZED, "the API key is not valid").challenge("Bearer"),
+            Self::OriginNotPermitted => cors::not_permitted(),
             Self::BodyTooLarge(limit) => Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("the request body is over the limit of {limit} bytes"),

@@ -5,13 +5,14 @@
 mod response_body;
 mod tunnel;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use http::{HeaderValue, Response, StatusCode, request};
 use hyper::body::Incoming;
+use shared::cors::{Cors, CrossOrigin};
 use shared::request_id::RequestId;
 use shared::serve::{Takeover, expects_continue, linger};
 use tokio::time::Instant;
@@ -67,6 +68,8 @@ pub(crate) struct RequestRecord {
     /// Time when the request's head was complete.
     pub(crate) started: Instant,
     route: Cell<Option<RouteId>>,
+    /// Set on routes with a rule for pages of other origins alone; boxed, because most have none.
+    cross_origin: OnceCell<Box<CrossOrigin>>,
     pub(crate) endpoint: Cell<Option<SocketAddr>>,
     /// The status of an answer of the gateway's own that HTTP is told is a success, as gRPC wants it.
     pub(crate) failed: Cell<Option<StatusCode>>,
@@ -90,6 +93,7 @@ impl RequestRecord {
             failed: Cell::default(),
             started: Instant::now(),
             route: Cell::default(),
+            cross_origin: OnceCell::new(),
             endpoint: Cell::default(),
             body_wait: Cell::default(),
             upstream_asked: Cell::default(),
@@ -111,6 +115,23 @@ impl RequestRecord {
     /// would cost each request a cache line that others write.
     pub(crate) fn route(&self) -> Option<&Route> {
         self.route.get().map(|route| self.worker.snapshot.routes.get(route))
+    }
+
+    /// Notes from which page the request comes. Its route has a rule for those.
+    #[cold]
+    pub(crate) fn note_origin(&self, request: CrossOrigin) {
+        self.cross_origin.get_or_init(|| Box::new(request));
+    }
+
+    /// The route's rule for pages of other origins, and what the request says of its own.
+    pub(crate) fn cors(&self) -> Option<(&Cors, &CrossOrigin)> {
+        let request = self.cross_origin.get()?;
+        Some((self.route()?.cors.as_ref()?, request))
+    }
+
+    /// True when a browser asks whether it may send a request, and the gateway is the one to say.
+    pub(crate) fn is_preflight(&self) -> bool {
+        self.cors().is_some_and(|(_, request)| request.is_preflight())
     }
 
     pub(crate) fn route_metrics(&self) -> &RouteMetrics {

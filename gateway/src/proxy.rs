@@ -45,6 +45,9 @@ async fn answer(record: &RequestRecord, mut exchange: Box<Exchange>) -> Result<A
     let Some(route) = record.route_id() else {
         return own_options(exchange);
     };
+    if record.is_preflight() {
+        return preflight(record, exchange);
+    }
     match record.worker.target(route) {
         WorkerTarget::Forward(forward, cluster) => forward::forward(cluster, forward, exchange).await,
         WorkerTarget::Respond(respond) => {
@@ -60,6 +63,19 @@ async fn answer(record: &RequestRecord, mut exchange: Box<Exchange>) -> Result<A
             Ok(response)
         }
     }
+}
+
+/// The answer to a browser that asks whether it may send a request: its headers say what is permitted, and every answer of
+/// such a route has those.
+#[cold]
+fn preflight(record: &RequestRecord, mut exchange: Box<Exchange>) -> Result<Answer, ProxyError> {
+    refuse_body(&mut exchange);
+    if record.cors().is_some_and(|(cors, request)| !cors.permits(request)) {
+        return Err(ProxyError::OriginNotPermitted);
+    }
+    let mut response = Response::new(ResponseBody::from(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
 }
 
 /// The answer to `OPTIONS *`, which asks the gateway itself (RFC 9110 section 9.3.7). Every other request has a route here.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::header::HeaderValue;
 use http::uri::PathAndQuery;
 use http::{StatusCode, Uri};
+use shared::cors::Cors;
 use shared::percent;
 
 use crate::config::{Action, ForwardConfig, PathMatch, RouteConfig};
@@ -33,6 +34,7 @@ pub struct Route {
     matches: PathMatch,
     pub target: Target,
     pub require_api_key: bool,
+    pub cors: Option<Cors>,
     pub metrics: RouteMetrics,
 }
 
@@ -162,6 +164,7 @@ impl Route {
             matches: config.matches.clone(),
             target,
             require_api_key: config.require_api_key,
+            cors: config.cors.clone(),
         }
     }
 }
@@ -238,6 +241,7 @@ mod tests {
                 retry_on: Vec::new(),
             }),
             require_api_key: false,
+            cors: None,
         }
     }
 

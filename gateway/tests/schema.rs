@@ -32,6 +32,8 @@ const OF_SEVERAL_PLACES: &[&str] = &[
     "is above timeout",
     "is below first_penalty",
     "is the same as LISTEN_ADDRESS",
+    "stands alone",
+    "beside the origin `*`",
 ];
 /// Texts of which the schema knows only the form: ports above 65535, lengths, octets above 255 and so on.
 const OF_LOOSE_FORM: &[&str] = &[
@@ -39,6 +41,7 @@ const OF_LOOSE_FORM: &[&str] = &[
     "cluster",
     "address",
     "endpoints",
+    "origins",
     "listen_address",
     "admin_address",
     "dns_servers",
@@ -272,6 +275,7 @@ fn good(scalar: &Scalar, name: &str) -> Value {
             "log_level" => "info",
             "listen_address" | "address" | "endpoints" => "127.0.0.1:1",
             "admin_address" | "dns_servers" => "[::1]:2",
+            "origins" => "http://a",
             "kubernetes_api" => "https://kubernetes",
             _ => "a",
         }
@@ -303,7 +307,11 @@ fn bad(scalar: &Scalar) -> Vec<Value> {
             Value::Null,
         ],
         Scalar::Boolean => vec![1.into(), "yes".into(), Value::Null],
-        Scalar::OneOf(names) => vec![names[0].to_uppercase().into(), 1.into(), "".into(), Value::Null],
+        Scalar::OneOf(names) => {
+            let upper = names[0].to_uppercase();
+            let other_case = if upper == names[0] { upper.to_lowercase() } else { upper };
+            vec![other_case.into(), 1.into(), "".into(), Value::Null]
+        }
         Scalar::QuotedText(text) if !text.pattern.is_empty() => vec!["\u{e4} b".into(), 1.into(), true.into()],
         Scalar::QuotedText(_) | Scalar::AnyText(_) => Vec::new(),
     };
@@ -535,6 +543,9 @@ fn any_text() -> impl Strategy<Value = Value> {
         "http://a",
         "HTTPS://a:1",
         "https://a/b",
+        "*",
+        "http://a:80",
+        "a://[::1]:5",
         "http://",
         "json",
         "INFO",

@@ -100,6 +100,7 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
     );
     let state = Arc::new(state);
     let identity = Identity::new(&config);
+    let cors = config.cors.clone().map(Arc::new);
 
     // Both ports first: a port in use is the most likely reason not to start.
     let listeners = serve::bind(config.address, config.workers)?;
@@ -109,14 +110,14 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
     let make_worker = {
         let (state, identity) = (Arc::clone(&state), identity.clone());
         move || {
-            let (state, identity) = (Arc::clone(&state), identity.clone());
+            let (state, identity, cors) = (Arc::clone(&state), identity.clone(), cors.clone());
             move |peer, _takeover| {
                 let answered = Arc::clone(&state);
                 let answer = move |request| {
                     let state = Arc::clone(&answered);
                     async move { http::answer(&state, request).await }
                 };
-                stack::service(Arc::clone(&state), identity.clone(), peer, answer)
+                stack::service(Arc::clone(&state), identity.clone(), cors.clone(), peer, answer)
             }
         }
     };
@@ -267,7 +268,8 @@ fn serve_admin(
             let admin = Arc::clone(&asked);
             async move { admin::answer(&admin, request).await }
         };
-        stack::service(Arc::clone(&admin.service.state), identity.clone(), peer, answer)
+        // Pages have no business here.
+        stack::service(Arc::clone(&admin.service.state), identity.clone(), None, peer, answer)
     };
     serve::spawn_local(
         listeners,

@@ -9,6 +9,7 @@ use model_runtime::onnxruntime::IS_BUILT_IN;
 use shared::cli::Program;
 use shared::config::scalar::{BYTES, NAME, SECONDS};
 use shared::config::{Scalar, Setting, Settings, units};
+use shared::cors::{Cors, Origins};
 use shared::serve;
 use shared::service_settings::{self, ServiceSettings};
 
@@ -141,6 +142,16 @@ const MAX_RESPONSE_BYTES: Setting = Setting::new(
     "most memory of an answer's tensors; a request that would need more is answered 413",
 )
 .live();
+const CORS_ORIGINS: Setting = Setting::new(
+    "CORS_ORIGINS",
+    "",
+    Scalar::quoted_text(
+        "* or a comma-separated list of origins as browsers send them, such as http://localhost:3000: in lower case, without a path \
+         and without the scheme's own port",
+        r"^[a-z0-9:/\[\]._+*,\s-]*$",
+    ),
+    "origins whose pages may use the answers (CORS), * for all; empty: none. Behind the gateway its routes' `cors` counts",
+);
 const REQUEST_TIMEOUT: Setting = Setting {
     description: "longest time a request's body may take to arrive; later ones are answered 408",
     ..service_settings::REQUEST_TIMEOUT
@@ -163,6 +174,7 @@ const OWN: &[Setting] = &[
     INTER_OP_PARALLELISM,
     MAX_BODY_BYTES,
     MAX_RESPONSE_BYTES,
+    CORS_ORIGINS,
     REQUEST_TIMEOUT,
     settings::MODEL_URI,
     settings::REGISTRY_INTERVAL,
@@ -197,6 +209,8 @@ pub struct Config {
     /// For runtimes that have threads of their own; the built-in models do not.
     pub threads_per_run: usize,
     pub limits: Limits,
+    /// What pages of other origins are permitted.
+    pub cors: Option<Cors>,
     /// Without MODEL_URI there is none.
     pub registry: Option<registry::RegistrySettings>,
 }
@@ -261,6 +275,7 @@ pub fn parse(settings: &mut Settings) -> Config {
             max_body_bytes: settings.get(&MAX_BODY_BYTES, units::bytes),
             request_timeout: settings.get(&REQUEST_TIMEOUT, units::seconds),
         },
+        cors: settings.get(&CORS_ORIGINS, Origins::parse_list).map(Cors::new),
         registry,
     }
 }

@@ -2,8 +2,10 @@
 
 mod access_log;
 mod context;
+mod cors;
 mod identity;
 
 pub use access_log::AccessLogLayer;
 pub use context::ContextLayer;
+pub use cors::CorsLayer;
 pub use identity::Identity;

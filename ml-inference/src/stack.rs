@@ -11,16 +11,18 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
+use shared::cors::Cors;
 use shared::serve::CatchPanicLayer;
 use tower::{ServiceBuilder, service_fn};
 
 use crate::http::{ParsedRequest, ResponseBody, ServiceState};
-use crate::middleware::{AccessLogLayer, ContextLayer, Identity};
+use crate::middleware::{AccessLogLayer, ContextLayer, CorsLayer, Identity};
 
-/// The service of one connection, whose requests `answer` answers.
+/// The service of one connection, whose requests `answer` answers, under the rule `cors` for pages of other origins.
 pub fn service<A>(
     state: Arc<ServiceState>,
     identity: Identity,
+    cors: Option<Arc<Cors>>,
     peer: SocketAddr,
     answer: impl Fn(ParsedRequest<Incoming>) -> A + Clone + 'static,
 ) -> impl hyper::service::Service<
@@ -42,6 +44,8 @@ where
         .layer(access_log)
         // Every answer says who gave it, a caught panic's too.
         .map_response(move |response| identity.sign(response))
+        // Above the panic guard: a page is shown its 500, too.
+        .layer(CorsLayer(cors))
         // Next to the handler, so that a panic there is an answer like any other for all above.
         .layer(CatchPanicLayer)
         .service(service_fn(move |request| {

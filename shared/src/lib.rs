@@ -14,6 +14,7 @@
 //! | `serve` | listeners, connections, HTTP/1.1 validation, workers | `config`, `lifecycle`, `problem`, `request_id` |
 //! | `lifecycle` | signals, readiness, drain | `config` |
 //! | `telemetry` | log lines, the metrics registry | `config` |
+//! | `cors` | what pages of other origins are permitted | `config`, `problem` |
 //! | `test_util` | servers, clients and processes for tests; generated tables of the documentation | `config` |
 //! | `config` | layers of settings, typed values, faults with their places | nothing |
 //! | `problem` | the error body | nothing |
@@ -29,6 +30,7 @@ pub mod admin;
 pub mod backoff;
 pub mod cli;
 pub mod config;
+pub mod cors;
 pub mod grpc;
 pub mod http_client;
 pub mod lifecycle;

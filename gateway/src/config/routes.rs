@@ -1,5 +1,6 @@
 //! `routes:` — which request goes where.
 
+mod cors;
 pub(super) mod keys;
 
 use std::fmt;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 use shared::config::units::{boolean, seconds};
 use shared::config::{Chosen, Node};
+use shared::cors::Cors;
 
 use crate::config::clusters::Clusters;
 use crate::config::values::{PATH, absolute_path};
@@ -93,6 +95,7 @@ pub struct RouteConfig {
     pub matches: PathMatch,
     pub action: Action,
     pub require_api_key: bool,
+    pub cors: Option<Cors>,
 }
 
 impl RouteConfig {
@@ -112,7 +115,11 @@ impl fmt::Display for RouteConfig {
             Action::Forward(forward) => write!(f, "{forward}")?,
             Action::Respond(response) => write!(f, "respond {}", response.status.as_u16())?,
         }
-        write!(f, " require_api_key={}", self.require_api_key)
+        write!(f, " require_api_key={}", self.require_api_key)?;
+        if let Some(cors) = &self.cors {
+            write!(f, " cors={}", cors.origins)?;
+        }
+        Ok(())
     }
 }
 
@@ -151,10 +158,12 @@ fn parse_route(node: &Node<'_>, clusters: &Clusters) -> Option<RouteConfig> {
         None => None,
     };
     let require_api_key = node.get(&REQUIRE_API_KEY, boolean);
+    let cors = cors::parse(&node.map(&CORS));
     Some(RouteConfig {
         matches: matches?,
         action: action?,
         require_api_key,
+        cors,
     })
 }
 

@@ -81,6 +81,7 @@ async fn errors() -> Vec<ProxyError> {
         ProxyError::MethodNotAllowed(_) => ProxyError::MethodNotAllowed("GET, HEAD"),
         ProxyError::ApiKeyMissing => ProxyError::ApiKeyMissing,
         ProxyError::ApiKeyWrong => ProxyError::ApiKeyWrong,
+        ProxyError::OriginNotPermitted => ProxyError::OriginNotPermitted,
         ProxyError::BodyTooLarge(_) => ProxyError::BodyTooLarge(LIMIT as u64),
         ProxyError::TrailersTooLarge(_) => ProxyError::TrailersTooLarge(LIMIT),
         ProxyError::RequestBodyTimeout => ProxyError::RequestBodyTimeout,

@@ -1,4 +1,5 @@
-//! Makes an [`Exchange`] of a request, and signs its answer with the request id.
+//! Makes an [`Exchange`] of a request, and signs its answer with the request id, and with what pages of other origins may do
+//! with it: here, where also the gateway's own errors pass.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -130,6 +131,9 @@ where
         response
             .headers_mut()
             .insert(X_REQUEST_ID, this.record.id.header_value().clone());
+        if let Some((cors, request)) = this.record.cors() {
+            cors.write(request, response.headers_mut());
+        }
         Poll::Ready(Ok(response))
     }
 }

@@ -3,6 +3,7 @@
 use http::header::HOST;
 use http::uri::Scheme;
 use http::{HeaderValue, Method, Uri, Version};
+use shared::cors::CrossOrigin;
 use shared::serve::http1::is_host;
 
 use super::guard::Check;
@@ -27,14 +28,13 @@ impl Check for Routing {
         if is_unsafe(path) {
             return Err(ProxyError::UnsafePath);
         }
-        let route = exchange
-            .record
-            .worker
-            .snapshot
-            .routes
-            .find(path)
-            .ok_or(ProxyError::NoRoute)?;
+        let routes = &exchange.record.worker.snapshot.routes;
+        let route = routes.find(path).ok_or(ProxyError::NoRoute)?;
         exchange.record.set_route(route);
+        if routes.get(route).cors.is_some() {
+            let request = CrossOrigin::of(&exchange.head.method, &exchange.head.headers);
+            exchange.record.note_origin(request);
+        }
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! The real gateway binary on real sockets: routing, faults of upstreams, DNS, EndpointSlices, limits, start to exit.
 
+mod cors;
 mod dns;
 mod endpoint_slices;
 mod faults;

@@ -523,3 +523,30 @@ async fn a_limit_that_is_lowered_below_what_is_in_flight_stops_no_worker() {
     assert_eq!(live.gateway.get("/health").await.status(), 200);
     asked.iter().for_each(tokio::task::JoinHandle::abort);
 }
+
+#[tokio::test]
+async fn the_origins_of_a_route_change_and_a_wrong_one_changes_nothing() {
+    let upstream = answering("ok").await;
+    let with = |rule: &str| yaml(&[upstream.address]).replace("{ prefix: /raw,", &format!("{{ prefix: /raw, {rule}"));
+    let mut live = Live::start(&with(""), &[]).await;
+    let url = live.gateway.url("/raw");
+    let permitted = async |live: &Live, origin: &str| {
+        let sent = live.gateway.client.get(&url).header("origin", origin).send().await;
+        let answer = sent.expect("an answer");
+        let permitted = answer.headers().get("access-control-allow-origin").cloned();
+        permitted.map(|value| value.to_str().expect("a text").to_owned())
+    };
+    assert_eq!(permitted(&live, "http://a").await, None);
+
+    live.publish(&with("cors: { origins: [\"http://a\"] },")).await;
+    assert_eq!(permitted(&live, "http://a").await.as_deref(), Some("http://a"));
+    assert_eq!(permitted(&live, "http://b").await, None);
+
+    live.publish(&with("cors: { origins: [\"http://b\"] },")).await;
+    assert_eq!(permitted(&live, "http://a").await, None);
+    assert_eq!(permitted(&live, "http://b").await.as_deref(), Some("http://b"));
+
+    let refused = live.publish(&with("cors: { origins: [\"http://c/\"] },")).await;
+    assert!(refused.to_string().contains("routes[1].cors.origins[0]"), "{refused}");
+    assert_eq!(permitted(&live, "http://b").await.as_deref(), Some("http://b"));
+}

@@ -53,6 +53,7 @@ fn table() -> RouteTable {
             body: String::new(),
         }),
         require_api_key,
+        cors: None,
     };
     let exact = |path: &str| PathMatch::Exact(path.to_owned());
     let prefix = |path: &str| PathMatch::Prefix(path.to_owned());

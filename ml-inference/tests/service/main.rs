@@ -3,6 +3,7 @@
 mod bad_input;
 mod bodies;
 mod control;
+mod cors;
 mod drain;
 mod grpc;
 mod load;

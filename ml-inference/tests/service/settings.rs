@@ -89,6 +89,11 @@ const BAD: &[(&str, &str, &str)] = &[
     ("MAX_BODY_BYTES", "16MB", "bytes from 1"),
     ("MAX_RESPONSE_BYTES", "0", "bytes from 1"),
     ("MAX_HEADER_BYTES", "1Ki", "bytes from 8Ki to 1Mi"),
+    (
+        "CORS_ORIGINS",
+        "http://localhost:3000/app",
+        "* or a comma-separated list of origins",
+    ),
     ("REQUEST_TIMEOUT", "30s", "seconds from 0.001 to 3600"),
     ("KEEPALIVE_TIMEOUT", "0", "seconds from 0.001 to 3600"),
     ("MAX_CONNECTIONS", "0", "a whole number from 1"),

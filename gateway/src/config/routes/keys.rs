@@ -2,6 +2,7 @@
 
 use shared::config::scalar::SECONDS;
 use shared::config::{Key, Map, OneOf, Scalar, Shape};
+use shared::cors;
 
 use crate::config::values::{AUTHORITY, PATH};
 
@@ -24,6 +25,7 @@ pub(super) const ROUTE: Map = Map {
         IDEMPOTENT,
         RETRY_ON,
         REQUIRE_API_KEY,
+        CORS,
     ],
     choices: &[MATCH, ACTION],
 };
@@ -71,6 +73,52 @@ pub(super) const REQUIRE_API_KEY: Key = Key::scalar(
     "require_api_key",
     Scalar::Boolean,
     "Whether X-API-Key or Authorization: Bearer must be API_KEY or API_KEY_PREVIOUS",
+)
+.default("false");
+
+pub(super) const CORS: Key = Key::map(
+    "cors",
+    &CORS_MAP,
+    "Which pages of other origins may use the answers; without the key none, but for what the upstream permits itself",
+);
+const CORS_MAP: Map = Map::of(&[ORIGINS, METHODS, HEADERS, EXPOSE, MAX_AGE, CREDENTIALS]);
+pub(super) const ORIGINS: Key = Key::new(
+    "origins",
+    Shape::List(&Shape::Scalar(cors::ORIGIN_OR_ANY), 1),
+    "Whose pages; `*` alone for all",
+)
+.required();
+pub(super) const METHODS: Key = Key::new(
+    "methods",
+    Shape::List(&Shape::Scalar(Scalar::OneOf(FORWARDED_METHODS)), 1),
+    "Methods that a page may use",
+)
+.default(cors::DEFAULT_METHODS);
+/// CONNECT and TRACE are answered 405, and no page may use them.
+const FORWARDED_METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+const HEADER_NAME: Scalar = Scalar::any_text("the name of a header", "^[A-Za-z0-9!#$%&'^_`|~.+-]+$");
+pub(super) const HEADERS: Key = Key::new(
+    "headers",
+    Shape::List(&Shape::Scalar(HEADER_NAME), 0),
+    "Headers that a page may send, beside those that every page may send",
+)
+.default(cors::DEFAULT_HEADERS);
+pub(super) const EXPOSE: Key = Key::new(
+    "expose",
+    Shape::List(&Shape::Scalar(HEADER_NAME), 0),
+    "Headers of the answer that a page may read, beside those that every page may read",
+)
+.default(cors::DEFAULT_EXPOSE);
+pub(super) const MAX_AGE: Key = Key::scalar(
+    "max_age",
+    Scalar::Whole(0, 86_400),
+    "Seconds for which a browser may remember what a preflight permitted; browsers cap it",
+)
+.default(cors::DEFAULT_MAX_AGE);
+pub(super) const CREDENTIALS: Key = Key::scalar(
+    "credentials",
+    Scalar::Boolean,
+    "Whether pages may send cookies and the browser's own credentials; not with the origin `*`",
 )
 .default("false");
 

@@ -217,6 +217,9 @@ impl<'a> Node<'a> {
     /// As [`Node::get`].
     pub fn values<T>(&self, key: &Key, parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
         let field = self.field(key);
+        if key.required && !field.exists() {
+            field.fault("is missing; expected a list");
+        }
         if !field.exists() {
             let default = key.default.unwrap_or_default().split_whitespace().map(&parse);
             let default: Option<Vec<T>> = default.collect();
