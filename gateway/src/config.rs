@@ -8,6 +8,7 @@ mod discovery;
 mod policies;
 mod routes;
 mod settings;
+mod trusted_proxies;
 mod values;
 
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ pub use discovery::{Discovery, KubernetesService, Tier};
 pub use policies::{EjectionConfig, HealthCheckConfig, Http2Limits, Policy, Protocol, RetryBudgetConfig};
 pub use routes::{Action, ForwardConfig, PathMatch, RouteConfig, StaticResponse};
 pub use settings::PROGRAM;
+pub use trusted_proxies::TrustedProxies;
 pub use values::Authority;
 
 #[derive(Debug, Clone)]
@@ -55,6 +57,7 @@ pub struct LiveSettings {
     pub access_log: bool,
     pub max_body_bytes: u64,
     pub tunnel_idle_timeout: Duration,
+    pub trusted_proxies: TrustedProxies,
     pub upstream: UpstreamConfig,
     /// Every key that is accepted.
     pub api_keys: Vec<Secret>,
@@ -136,6 +139,7 @@ impl Config {
                 access_log,
                 max_body_bytes: settings.get(&MAX_BODY_BYTES, bytes),
                 tunnel_idle_timeout: settings.get(&TUNNEL_IDLE_TIMEOUT, seconds),
+                trusted_proxies: settings.get(&TRUSTED_PROXIES, TrustedProxies::parse),
                 upstream: UpstreamConfig {
                     request_timeout: settings.get(&service_settings::REQUEST_TIMEOUT, seconds),
                     connect_timeout: settings.get(&CONNECT_TIMEOUT, seconds),

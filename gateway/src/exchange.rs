@@ -3,6 +3,7 @@
 //! A plain struct, because http's extension map would cost allocations for each thing it carries.
 
 mod response_body;
+mod sender;
 mod tunnel;
 
 use std::cell::{Cell, OnceCell};
@@ -23,6 +24,7 @@ use crate::route::{Route, RouteId};
 use crate::worker::Worker;
 
 pub(crate) use response_body::{ReadLimits, ResponseBody, UpstreamBody};
+pub(crate) use sender::Sender;
 pub(crate) use tunnel::{Tunnel, TunnelEnd, TunnelTotals};
 
 /// The client's side of a connection.
@@ -64,6 +66,8 @@ pub(crate) struct RequestRecord {
     pub(crate) worker: Rc<Worker>,
     pub(crate) id: RequestId,
     pub(crate) peer: Rc<Peer>,
+    /// Set where there are trusted proxies; boxed, because mostly there are none.
+    pub(crate) sender: Option<Box<Sender>>,
     pub(crate) is_grpc: bool,
     /// Time when the request's head was complete.
     pub(crate) started: Instant,
@@ -84,11 +88,18 @@ pub(crate) struct RequestRecord {
 }
 
 impl RequestRecord {
-    pub(crate) fn new(worker: Rc<Worker>, id: RequestId, peer: Rc<Peer>, is_grpc: bool) -> Rc<Self> {
+    pub(crate) fn new(
+        worker: Rc<Worker>,
+        id: RequestId,
+        peer: Rc<Peer>,
+        sender: Option<Box<Sender>>,
+        is_grpc: bool,
+    ) -> Rc<Self> {
         Rc::new(Self {
             worker,
             id,
             peer,
+            sender,
             is_grpc,
             failed: Cell::default(),
             started: Instant::now(),
@@ -115,6 +126,18 @@ impl RequestRecord {
     /// would cost each request a cache line that others write.
     pub(crate) fn route(&self) -> Option<&Route> {
         self.route.get().map(|route| self.worker.snapshot.routes.get(route))
+    }
+
+    /// The client that trusted proxies name, where it is not the peer.
+    pub(crate) fn named_client(&self) -> Option<IpAddr> {
+        let address = self.sender.as_ref()?.address;
+        (address != self.peer.address).then_some(address)
+    }
+
+    /// The client's address as X-Real-IP carries it.
+    pub(crate) fn real_ip(&self) -> &HeaderValue {
+        let named = self.sender.as_ref().map(|sender| &sender.header);
+        named.unwrap_or(&self.peer.header)
     }
 
     /// Notes from which page the request comes. Its route has a rule for those.

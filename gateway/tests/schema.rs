@@ -45,6 +45,7 @@ const OF_LOOSE_FORM: &[&str] = &[
     "listen_address",
     "admin_address",
     "dns_servers",
+    "trusted_proxies",
     "kubernetes_api",
     "kubernetes_service_host",
 ];
@@ -275,6 +276,7 @@ fn good(scalar: &Scalar, name: &str) -> Value {
             "log_level" => "info",
             "listen_address" | "address" | "endpoints" => "127.0.0.1:1",
             "admin_address" | "dns_servers" => "[::1]:2",
+            "trusted_proxies" => "10.0.0.0/8",
             "origins" => "http://a",
             "kubernetes_api" => "https://kubernetes",
             _ => "a",

@@ -81,6 +81,16 @@ pub(super) const TUNNEL_IDLE_TIMEOUT: Setting = Setting::new(
     "a WebSocket, or another connection that was upgraded, ends when no byte passes for this long",
 )
 .live();
+pub(super) const TRUSTED_PROXIES: Setting = Setting::new(
+    "TRUSTED_PROXIES",
+    "",
+    Scalar::quoted_text(
+        "a comma-separated list of up to 64 addresses and networks, such as 10.0.0.0/8, without bits behind the prefix",
+        r"^[0-9A-Fa-f:./,\s]*$",
+    ),
+    "proxies before the gateway whose X-Forwarded-For, X-Forwarded-Proto and the like count; with a list, those of others are dropped",
+)
+.live();
 pub(super) const DNS_SERVERS: Setting = Setting::new(
     "DNS_SERVERS",
     "",
@@ -172,6 +182,7 @@ const OWN: &[Setting] = &[
     MAX_IDLE_CONNECTIONS,
     IDLE_TIMEOUT,
     TUNNEL_IDLE_TIMEOUT,
+    TRUSTED_PROXIES,
     DNS_SERVERS,
     RESOLV_CONF,
     DNS_MIN_TTL,

@@ -223,6 +223,7 @@ impl Line {
                 $level!(
                     request_id = %record.record.id,
                     peer = %record.record.peer.address,
+                    client = record.record.named_client().map(tracing::field::display),
                     protocol = ?self.version,
                     method = %self.method,
                     path = without_query_values(self.uri.path(), self.uri.query()),

@@ -8,13 +8,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use http::uri::PathAndQuery;
-use http::{Request, Response, Uri, Version};
+use http::{HeaderMap, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use shared::request_id::{RequestId, X_REQUEST_ID};
 use tower::{Layer, Service};
 
-use crate::exchange::{Exchange, Peer, RequestRecord};
+use crate::config::TrustedProxies;
+use crate::exchange::{Exchange, Peer, RequestRecord, Sender};
 use crate::grpc::is_grpc;
 use crate::known_headers::KnownHeaders;
 use crate::route::decode_unreserved;
@@ -71,7 +72,10 @@ where
         let id = id.unwrap_or_else(|| RequestId::generate(fastrand::u128(..)));
         // gRPC is a protocol of HTTP/2, whose trailers can tell how a call ended.
         let is_grpc = request.version() == Version::HTTP_2 && is_grpc(request.headers(), known);
-        let record = RequestRecord::new(self.worker.get(), id, Rc::clone(&self.peer), is_grpc);
+        let worker = self.worker.get();
+        let sender = (!worker.snapshot.live.trusted_proxies.is_empty())
+            .then(|| sender(&self.peer, request.headers(), &worker.snapshot.live.trusted_proxies));
+        let record = RequestRecord::new(worker, id, Rc::clone(&self.peer), sender, is_grpc);
         let (head, body) = request.into_parts();
         ExchangeFuture {
             record: Rc::clone(&record),
@@ -83,6 +87,11 @@ where
             })),
         }
     }
+}
+
+#[cold]
+fn sender(peer: &Peer, headers: &HeaderMap, trusted: &TrustedProxies) -> Box<Sender> {
+    Box::new(Sender::of(peer, headers, trusted))
 }
 
 /// Puts the path into the one form that routes match and upstreams get.

@@ -225,7 +225,7 @@ fn timed_out(upload: Option<&ClientBody>, deadline: &Deadline) -> Failure {
 struct Outgoing {
     exchange: Box<Exchange>,
     body: RequestBody,
-    forwarded_for: HeaderValue,
+    forwarded: headers::Forwarded,
     /// Set when it may be sent again after the upstream may have seen it, as far as its body is still kept.
     idempotent: bool,
     deadline: Deadline,
@@ -274,7 +274,8 @@ impl Outgoing {
         };
         let Exchange { head, record, .. } = &mut *exchange;
         let wants_trailers = is_h2c && headers::wants_trailers(&head.headers, known);
-        let forwarded_for = headers::to_upstream(head, known, &record.peer, &route.cluster.config.name);
+        let (peer, sender) = (&record.peer, record.sender.as_deref());
+        let forwarded = headers::to_upstream(head, known, peer, sender, &route.cluster.config.name);
         if wants_trailers {
             head.headers.insert(TE, HeaderValue::from_static("trailers"));
         }
@@ -288,7 +289,7 @@ impl Outgoing {
             idempotent,
             exchange,
             body,
-            forwarded_for,
+            forwarded,
             deadline,
             upgrade,
         })
@@ -297,7 +298,7 @@ impl Outgoing {
     /// Gives the request to a connection.
     fn start(&self, lease: &mut Lease, route: &Forward, record: &RequestRecord) {
         let left = self.deadline.left(&route.timeout_header, lease.sent_at());
-        let added = headers::added(&record.peer, &record.id, &self.forwarded_for, &left);
+        let added = headers::added(record.real_ip(), &record.id, &self.forwarded, &left);
         lease.start(&self.exchange.head, &added, &self.body);
     }
 }

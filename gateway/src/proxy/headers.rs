@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Uri, Version};
 use shared::request_id::{RequestId, X_REQUEST_ID};
 
 use super::deadline::{GRPC_TIMEOUT, TimeLeft, X_REQUEST_TIMEOUT_MS};
-use crate::exchange::Peer;
+use crate::exchange::{Peer, Sender};
 use crate::known_headers::KnownHeaders;
 use crate::upstream::InjectedHeaders;
 
@@ -17,6 +17,8 @@ static X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static HTTP: HeaderValue = HeaderValue::from_static("http");
+const FORWARDED: &str = "forwarded";
+const X_FORWARDED: &str = "x-forwarded-";
 const ENDPOINT_LOAD_METRICS: HeaderName = HeaderName::from_static("endpoint-load-metrics");
 
 /// The names of [`added`].
@@ -29,18 +31,26 @@ static REPLACED: [&HeaderName; 6] = [
     &GRPC_TIMEOUT,
 ];
 
+/// What the upstream is told of the way that a request came.
+pub(super) struct Forwarded {
+    /// X-Forwarded-For.
+    chain: HeaderValue,
+    /// X-Forwarded-Proto, where a trusted proxy said it.
+    proto: Option<HeaderValue>,
+}
+
 /// Headers that the gateway adds to a request, in place of all that its client sent under these names.
 pub(super) fn added<'a>(
-    peer: &'a Peer,
+    real_ip: &'a HeaderValue,
     id: &'a RequestId,
-    forwarded_for: &'a HeaderValue,
+    forwarded: &'a Forwarded,
     left: &'a TimeLeft,
 ) -> InjectedHeaders<'a> {
     InjectedHeaders([
-        Some((&X_REAL_IP, &peer.header)),
+        Some((&X_REAL_IP, real_ip)),
         Some((&REQUEST_ID, id.header_value())),
-        Some((&X_FORWARDED_FOR, forwarded_for)),
-        Some((&X_FORWARDED_PROTO, &HTTP)),
+        Some((&X_FORWARDED_FOR, &forwarded.chain)),
+        Some((&X_FORWARDED_PROTO, forwarded.proto.as_ref().unwrap_or(&HTTP))),
         Some((&X_REQUEST_TIMEOUT_MS, &left.millis)),
         left.grpc.as_ref().map(|left| (&GRPC_TIMEOUT, left)),
     ])
@@ -48,10 +58,17 @@ pub(super) fn added<'a>(
 
 /// Prepares a client's request for the upstream, and says for whom it is forwarded. What is [`added`] does not stand
 /// among its headers, so that no `Connection` header can name it and have it removed.
-pub(super) fn to_upstream(parts: &mut request::Parts, known: KnownHeaders, peer: &Peer, cluster: &str) -> HeaderValue {
+pub(super) fn to_upstream(
+    parts: &mut request::Parts,
+    known: KnownHeaders,
+    peer: &Peer,
+    sender: Option<&Sender>,
+    cluster: &str,
+) -> Forwarded {
     let headers = &mut parts.headers;
     strip_hop_by_hop(headers, known);
-    let forwarded_for = match known.forwarded_for {
+    let proto = sender.and_then(|sender| claimed_proto(headers, sender));
+    let chain = match known.forwarded_for {
         true => forwarded_for(headers, peer),
         false => peer.header.clone(),
     };
@@ -71,7 +88,24 @@ pub(super) fn to_upstream(parts: &mut request::Parts, known: KnownHeaders, peer:
         join_cookies(headers);
     }
     set_host(headers, &parts.uri, cluster);
-    forwarded_for
+    Forwarded { chain, proto }
+}
+
+/// The last X-Forwarded-Proto of a trusted proxy. What anyone else says of the way that a request came is removed.
+#[cold]
+fn claimed_proto(headers: &mut HeaderMap, sender: &Sender) -> Option<HeaderValue> {
+    if sender.is_proxy {
+        return headers.get_all(&X_FORWARDED_PROTO).iter().next_back().cloned();
+    }
+    let is_claim = |name: &HeaderName| {
+        let dashed = name.as_str().replace('_', "-");
+        dashed == FORWARDED || dashed.starts_with(X_FORWARDED)
+    };
+    let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name)).cloned().collect();
+    for name in claims {
+        headers.remove(name);
+    }
+    None
 }
 
 /// Removes what CGI and WSGI servers would take for a header of the gateway's own: they read `_` as `-`.
@@ -177,20 +211,28 @@ fn forwarded_for(headers: &HeaderMap, peer: &Peer) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TrustedProxies;
     use http::Request;
     use shared::serve::Takeover;
 
     fn prepared(request: Request<()>) -> HeaderMap {
+        prepared_by(request, "")
+    }
+
+    fn prepared_by(request: Request<()>, trusted: &str) -> HeaderMap {
         let (mut parts, ()) = request.into_parts();
         let peer = Peer::new(([192, 0, 2, 7], 4711).into(), Takeover::default());
         let id = RequestId::generate(1);
         let known = KnownHeaders::in_headers(&parts.headers);
-        let forwarded_for = to_upstream(&mut parts, known, &peer, "a:1");
+        let trusted = TrustedProxies::parse(trusted).expect("valid");
+        let sender = (!trusted.is_empty()).then(|| Sender::of(&peer, &parts.headers, &trusted));
+        let forwarded = to_upstream(&mut parts, known, &peer, sender.as_ref(), "a:1");
+        let real_ip = sender.as_ref().map_or(&peer.header, |sender| &sender.header);
         let left = TimeLeft {
             millis: HeaderValue::from(30_000),
             grpc: None,
         };
-        for (name, value) in added(&peer, &id, &forwarded_for, &left).iter() {
+        for (name, value) in added(real_ip, &id, &forwarded, &left).iter() {
             let others = parts.headers.insert(name, value.clone());
             assert_eq!(others, None, "{name} is said once");
         }
@@ -239,6 +281,34 @@ mod tests {
         assert_eq!(headers["x-real-ip"], "192.0.2.7");
         assert_eq!(headers["x-forwarded-proto"], "http");
         assert_eq!(headers["x-request-timeout-ms"], "30000");
+    }
+
+    #[test]
+    fn claims_of_the_way_count_from_a_trusted_proxy_alone_however_they_are_spelled() {
+        let claims = || {
+            let mut request = Request::get("/");
+            for name in ["forwarded", "x-forwarded-host", "x-forwarded-prefix", "x-forwarded-for"] {
+                request = request.header(name, "claim").header(name.replace('-', "_"), "claim");
+            }
+            let request = request
+                .header("x-forwarded-proto", "ftp")
+                .header("x-forwarded-proto", "https");
+            request.header("x-forward", "other").body(()).expect("a request")
+        };
+        let outside = prepared_by(claims(), "192.0.2.8");
+        assert!(outside.values().all(|value| value != "claim"), "{outside:?}");
+        assert_eq!(outside["x-forwarded-for"], "192.0.2.7");
+        assert_eq!(outside["x-forwarded-proto"], "http");
+        assert_eq!(outside["x-forward"], "other");
+        let trusted = prepared_by(claims(), "192.0.2.7");
+        assert_eq!(trusted["x-forwarded-for"], "claim, 192.0.2.7");
+        assert_eq!(
+            trusted["x-real-ip"], "192.0.2.7",
+            "a claim that is no address names nobody"
+        );
+        assert_eq!(trusted["x-forwarded-proto"], "https");
+        assert_eq!(trusted["x-forwarded-host"], "claim");
+        assert_eq!(trusted["forwarded"], "claim");
     }
 
     #[test]

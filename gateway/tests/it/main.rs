@@ -12,6 +12,7 @@ mod http2_drain;
 mod lifecycle;
 mod limits;
 mod messages;
+mod proxies;
 mod reload;
 mod resilience;
 mod route_fuzz;
