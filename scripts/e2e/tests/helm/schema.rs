@@ -259,7 +259,9 @@ fn shared_settings() -> Value {
         let property = &mut all["properties"][name];
         let form = |schema: &Value| {
             let mut schema = schema.clone();
-            ["description", "default"].map(|key| schema.as_object_mut().map(|schema| schema.remove(key)));
+            if let Some(members) = schema.as_object_mut() {
+                members.retain(|key, _| key != "description" && key != "default");
+            }
             schema
         };
         match property.is_null() {
