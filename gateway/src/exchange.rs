@@ -2,6 +2,7 @@
 //!
 //! A plain struct, because http's extension map would cost allocations for each thing it carries.
 
+mod peer;
 mod response_body;
 mod sender;
 mod tunnel;
@@ -15,7 +16,7 @@ use http::{HeaderValue, Response, StatusCode, request};
 use hyper::body::Incoming;
 use shared::cors::{Cors, CrossOrigin};
 use shared::request_id::RequestId;
-use shared::serve::{Takeover, expects_continue, linger};
+use shared::serve::{expects_continue, linger};
 use tokio::time::Instant;
 
 use crate::known_headers::KnownHeaders;
@@ -23,32 +24,10 @@ use crate::metrics::RouteMetrics;
 use crate::route::{Route, RouteId};
 use crate::worker::Worker;
 
+pub(crate) use peer::Peer;
 pub(crate) use response_body::{ReadLimits, ResponseBody, UpstreamBody};
 pub(crate) use sender::Sender;
 pub(crate) use tunnel::{Tunnel, TunnelEnd, TunnelTotals};
-
-/// The client's side of a connection.
-#[derive(Debug)]
-pub(crate) struct Peer {
-    pub(crate) address: IpAddr,
-    /// The address as X-Real-IP carries it, made once a connection.
-    pub(crate) header: HeaderValue,
-    /// Gets its connection, once it is to be another protocol's.
-    pub(crate) takeover: Takeover,
-}
-
-impl Peer {
-    pub(crate) fn new(peer: SocketAddr, takeover: Takeover) -> Rc<Self> {
-        // An IPv4 client of a dual-stack listener is an IPv4 client.
-        let address = peer.ip().to_canonical();
-        let header = HeaderValue::from_str(&address.to_string()).expect("an IP address is a valid header value");
-        Rc::new(Self {
-            address,
-            header,
-            takeover,
-        })
-    }
-}
 
 /// Passed from layer to layer as a box: moving the request itself through each of them would cost more.
 pub(crate) struct Exchange {

@@ -8,17 +8,18 @@ mod json_lines;
 mod lines;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod rows;
 
 use std::fs::File;
-use std::io;
 
-use crate::layout::{Layout, LayoutError, Wanted};
-use crate::row::{Entry, Position};
+use crate::layout::Wanted;
+use crate::row::Position;
 
 pub use csv::Csv;
 pub use json_lines::JsonLines;
 #[cfg(feature = "parquet")]
 pub use parquet::Parquet;
+pub use rows::{InputError, Rows};
 
 /// The format of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,31 +30,6 @@ pub enum Format {
     JsonLines,
     #[cfg(feature = "parquet")]
     Parquet,
-}
-
-/// The input cannot be read on. What is wrong with one row is no error of this kind.
-#[derive(Debug, thiserror::Error)]
-pub enum InputError {
-    #[error("cannot read: {0}")]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
-    #[error("{0}")]
-    Header(String),
-    #[cfg(feature = "parquet")]
-    #[error("{0}")]
-    Parquet(String),
-    #[error("the file is UTF-16; batch-score reads UTF-8")]
-    Utf16,
-}
-
-/// The rows of an input from a position on.
-pub trait Rows: Send {
-    fn layout(&self) -> &Layout;
-    /// The next entry; `None` at the end.
-    fn next(&mut self) -> Result<Option<Entry>, InputError>;
-    /// Where the next entry will be looked for.
-    fn position(&self) -> Position;
 }
 
 /// Opens `file` at `from`. No row may have more than `longest` bytes.

@@ -5,8 +5,8 @@ use std::str;
 
 use serde_json::Value;
 
-use crate::input::lines::{Line, Lines, without_end};
-use crate::input::{InputError, Rows};
+use super::lines::{Line, Lines, without_end};
+use super::rows::{InputError, Rows};
 use crate::layout::{Form, Keep, Layout, Wanted};
 use crate::row::{Entry, Place, Position, Row};
 use crate::words;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
-use crate::input::InputError;
+use super::rows::InputError;
 use crate::row::Position;
 
 const BUFFER: usize = 128 * 1024;

@@ -10,7 +10,7 @@ use ::parquet::record::reader::{ReaderIter, TreeBuilder};
 use ::parquet::schema::types::{SchemaDescPtr, SchemaDescriptor, Type, TypePtr};
 use serde_json::Value;
 
-use crate::input::{InputError, Rows};
+use super::rows::{InputError, Rows};
 use crate::layout::{Form, Layout, Wanted};
 use crate::row::{Entry, Place, Position, Row};
 

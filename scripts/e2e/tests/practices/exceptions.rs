@@ -84,6 +84,18 @@ const EXCEPTIONS: &[Exception] = &[
         faults: "MODEL_NAME is in no ConfigMap",
         reason: "MODEL_NAME is what this Deployment is for, as the lesson's program is: another model is another Deployment",
     },
+    Exception {
+        places: &["deploy/batch"],
+        rows: &["use_liveness_and_readiness_probes", "health_checks"],
+        faults: "Probe",
+        reason: "a batch ends by itself, serves nothing, and is ended by activeDeadlineSeconds when it does not get on",
+    },
+    Exception {
+        places: &["deploy/batch"],
+        rows: &["hardcoded_config"],
+        faults: "batch-score: settings in its args",
+        reason: "the arguments say which file is scored where: they are the Job, which is made anew for another file",
+    },
 ];
 
 /// Why this fault of a place by a row is left.

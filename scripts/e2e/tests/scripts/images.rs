@@ -175,7 +175,7 @@ async fn only_takes_one_of_the_images() {
     let stage = Stage::new();
     let ran = stage.run_line("build-images.sh --only nginx").await;
     ran.ends_with(2)
-        .says(&["--only takes api-gateway, ml-inference or rag-api, not \"nginx\""]);
+        .says(&["--only takes api-gateway, ml-inference, batch-score or rag-api, not \"nginx\""]);
     stage.expect_calls("");
 }
 
