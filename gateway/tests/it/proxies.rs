@@ -125,7 +125,7 @@ async fn a_proxy_behind_a_dual_stack_listener_is_known_by_its_ipv4_address() {
 async fn what_is_no_network_is_refused_at_the_start() {
     for value in ["10.0.0.0/33", "10.1.2.3/8", "ingress.example"] {
         let scratch = Scratch::new("proxies");
-        let file = scratch.file("gateway.yaml", &format!("trusted_proxies: \"{value}\"\n"));
+        let file = scratch.file("gateway.yaml", format!("trusted_proxies: \"{value}\"\n"));
         let arguments = ["--check", file.to_str().expect("UTF-8")];
         let nothing = std::iter::empty::<(&str, &str)>();
         let mut process = Process::start_with(BINARY, &arguments, nothing);
