@@ -550,3 +550,33 @@ async fn the_origins_of_a_route_change_and_a_wrong_one_changes_nothing() {
     assert!(refused.to_string().contains("routes[1].cors.origins[0]"), "{refused}");
     assert_eq!(permitted(&live, "http://b").await.as_deref(), Some("http://b"));
 }
+
+#[tokio::test]
+async fn the_trusted_proxies_change_and_wrong_ones_change_nothing() {
+    let upstream = Upstream::start(|mut connection| async move {
+        while let Some((head, _body)) = connection.read_request().await {
+            let head = head.to_ascii_lowercase();
+            let client = head.split("\r\n").find_map(|line| line.strip_prefix("x-real-ip: "));
+            connection.answer(200, client.unwrap_or_default()).await;
+        }
+    })
+    .await;
+    let with = |setting: &str| format!("{setting}{}", yaml(&[upstream.address]));
+    let mut live = Live::start(&with(""), &[]).await;
+    let url = live.gateway.url("/raw");
+    let client = async |live: &Live| {
+        let sent = live.gateway.client.get(&url).header("x-forwarded-for", "203.0.113.9");
+        sent.send().await.expect("an answer").text().await.expect("a text")
+    };
+    assert_eq!(client(&live).await, "127.0.0.1");
+
+    live.publish(&with("trusted_proxies: \"127.0.0.0/8\"\n")).await;
+    assert_eq!(client(&live).await, "203.0.113.9");
+
+    let refused = live.publish(&with("trusted_proxies: \"127.0.0.1/8\"\n")).await;
+    assert!(refused.to_string().contains("trusted_proxies"), "{refused}");
+    assert_eq!(client(&live).await, "203.0.113.9");
+
+    live.publish(&with("")).await;
+    assert_eq!(client(&live).await, "127.0.0.1");
+}
