@@ -101,21 +101,35 @@ fn render_component(directory: &Path) -> Vec<Yaml> {
     let base = ["base", "ml-api"].map(|base| around.join(base));
     let base = base.iter().find(|base| repository().join(base).is_dir());
     let base = base.unwrap_or_else(|| panic!("{} is for nothing", directory.display()));
+    let [base, component] = [base.as_path(), directory].map(|path| path.to_str().expect("UTF-8"));
+    composed(&[base], &[component], "")
+}
+
+/// Renders these resources with these components, in this order, as a kustomization of one's own would.
+///
+/// # Panics
+/// When it does not render.
+pub fn compose(resources: &[&str], components: &[&str], namespace: &str) -> Vec<Yaml> {
+    composed(resources, components, &format!("namespace: {namespace}\n"))
+}
+
+fn composed(resources: &[&str], components: &[&str], more: &str) -> Vec<Yaml> {
     let scratch = Scratch::new("component");
     // kustomize takes relative paths only, and follows symbolic links before it does.
     let here = scratch.path().canonicalize().expect("it is there");
     let up = "../".repeat(here.components().count() - 1);
-    let relative = |path: &Path| {
+    let relative = |path: &&str| {
         let path = repository().join(path).canonicalize().expect("it is there");
         format!("{up}{}", path.strip_prefix("/").expect("absolute").display())
     };
+    let all = |paths: &[&str]| paths.iter().map(relative).collect::<Vec<_>>().join(", ");
     let kustomization = format!(
-        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [{}]\ncomponents: [{}]\n",
-        relative(base),
-        relative(directory),
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n{more}resources: [{}]\ncomponents: [{}]\n",
+        all(resources),
+        all(components),
     );
     scratch.file("kustomization.yaml", kustomization);
-    rendered(&here, &directory.display().to_string())
+    rendered(&here, &components.join(", "))
 }
 
 /// Every YAML file under `deploy/`, by its path from the top of the repository. The templates of a chart are none.
