@@ -22,6 +22,11 @@ const INFERENCE_BUCKETS: &[f64] = &[
     0.000_001, 0.000_01, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
 ];
 
+/// From a queue that is empty to `MAX_QUEUE` requests of a slow model.
+const QUEUE_BUCKETS: &[f64] = &[
+    0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
 const LOAD_BUCKETS: &[f64] = &[0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0];
 
 const METHODS: [&str; 4] = ["GET", "HEAD", "POST", "other"];
@@ -43,6 +48,7 @@ pub struct Metrics {
     duration: HistogramVec,
     duration_cells: Cells<Histogram, { Route::COUNT }>,
     inference: HistogramVec,
+    queue: HistogramVec,
     loaded: IntGaugeVec,
     loads: IntCounterVec,
     load_duration: HistogramVec,
@@ -107,6 +113,17 @@ impl Metrics {
                     &["model"],
                 )?,
             )?,
+            queue: add(
+                &registry,
+                HistogramVec::new(
+                    HistogramOpts::new(
+                        "ml_inference_queue_seconds",
+                        "Time that a request waited for a compute thread.",
+                    )
+                    .buckets(QUEUE_BUCKETS.to_vec()),
+                    &["model"],
+                )?,
+            )?,
             loaded: add(
                 &registry,
                 IntGaugeVec::new(
@@ -165,6 +182,10 @@ impl Metrics {
 
     pub fn inference_duration(&self, model: &str) -> Histogram {
         self.inference.with_label_values(&[model])
+    }
+
+    pub fn queue_duration(&self, model: &str) -> Histogram {
+        self.queue.with_label_values(&[model])
     }
 
     pub fn loaded(&self, model: &Model) {

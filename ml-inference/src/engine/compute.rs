@@ -133,6 +133,7 @@ impl Shared {
                 answer,
             } = job;
             let waited = queued.elapsed();
+            model.has_waited(waited);
             let run = || model.run(inputs, limits, || answer.is_closed());
             let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_panic| {
                 // The panic hook has written what and where.

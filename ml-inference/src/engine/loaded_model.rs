@@ -15,6 +15,7 @@ pub struct LoadedModel {
     pub model: Model,
     pub statistics: Statistics,
     duration: Histogram,
+    queue: Histogram,
 }
 
 /// A run that has succeeded.
@@ -63,11 +64,18 @@ pub enum EngineError {
 impl LoadedModel {
     pub fn new(model: Model, metrics: &Metrics) -> Self {
         let duration = metrics.inference_duration(&model.name);
+        let queue = metrics.queue_duration(&model.name);
         Self {
             model,
             statistics: Statistics::default(),
             duration,
+            queue,
         }
+    }
+
+    /// Counts a request that has waited for a compute thread and begins to run.
+    pub(crate) fn has_waited(&self, waited: Duration) {
+        self.queue.observe(waited.as_secs_f64());
     }
 
     /// Runs the model here, batch after batch, on inputs that fit its signature, until `abandoned` says that nobody waits.

@@ -1,5 +1,6 @@
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use model_runtime::tensor::{DataType, Element};
 use model_runtime::{Dim, ModelRuntime, RuntimeError, Signature, TensorSpec};
@@ -251,4 +252,37 @@ async fn a_panic_is_one_requests_error() {
     let run = async |number: f32| outputs(&engine, &model, vec![tensor(&[1], &[number])], LIMITS).await;
     assert_eq!(run(-1.0).await, Err(EngineError::Panicked));
     assert_eq!(run(1.0).await, Ok(vec![tensor(&[1], &[1.0_f32])]));
+}
+
+#[tokio::test]
+async fn the_wait_for_a_compute_thread_is_counted_when_it_is_over() {
+    let metrics = Metrics::new().expect("registers");
+    let (model, entries, open) = gate();
+    let model = Arc::into_inner(model).expect("nobody else has it").model;
+    let queue = metrics.queue_duration(&model.name);
+    let (engine, model) = (Arc::new(engine()), Arc::new(LoadedModel::new(model, &metrics)));
+    let start = |number: f32| {
+        let (engine, model) = (Arc::clone(&engine), Arc::clone(&model));
+        tokio::spawn(async move { engine.run(&model, vec![tensor(&[1], &[number])], LIMITS).await })
+    };
+    let first = start(1.0);
+    eventually("the first runs", DEADLINE, async || entries.try_recv() == Ok(1.0)).await;
+    let second = start(2.0);
+    eventually("the second waits", DEADLINE, async || engine.compute.waiting() == 1).await;
+    assert_eq!(queue.get_sample_count(), 1, "the second still waits");
+    open.send(()).expect("the first waits");
+    open.send(()).expect("the second will wait");
+    let mut waited = Duration::ZERO;
+    for run in [first, second] {
+        waited += run.await.expect("ends").expect("runs").queue;
+    }
+    assert_eq!(queue.get_sample_count(), 2);
+    let difference = queue.get_sample_sum() - waited.as_secs_f64();
+    assert!(difference.abs() < 1e-9, "{difference} s");
+
+    let inline = Arc::new(LoadedModel::new(built_in(BuiltIn::Sum), &metrics));
+    let queue = metrics.queue_duration(&inline.model.name);
+    let ran = engine.run(&inline, vec![tensor(&[1, 1], &[1.0_f32])], LIMITS).await;
+    ran.expect("runs");
+    assert_eq!(queue.get_sample_count(), 0, "it needs no compute thread");
 }

@@ -242,5 +242,8 @@ fn a_field_that_is_unknown_missing_or_of_another_form_is_found() {
         faults_in("apiVersion: example.com/v1\nkind: Thing\nspec: {}\n"),
         ["nobody checks example.com/v1 Thing"]
     );
-    assert_eq!(faults_in("apiVersion: apps/v1\nkind: Deployment\nspec: { a: 1 }\n"), [""; 0]);
+    assert_eq!(
+        faults_in("apiVersion: apps/v1\nkind: Deployment\nspec: { a: 1 }\n"),
+        [""; 0]
+    );
 }

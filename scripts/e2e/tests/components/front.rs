@@ -107,7 +107,11 @@ fn each_route_hangs_on_a_listener_and_leads_to_the_gateways_service() {
                 let redirect = list(&rule["filters"]).iter();
                 let mut schemes = redirect.map(|filter| text(&filter["requestRedirect"]["scheme"]));
                 let backends = list(&rule["backendRefs"]);
-                assert_eq!(backends.is_empty(), !is_encrypted, "{place}: plain HTTP reaches the gateway");
+                assert_eq!(
+                    backends.is_empty(),
+                    !is_encrypted,
+                    "{place}: plain HTTP reaches the gateway"
+                );
                 assert_eq!(schemes.any(|scheme| scheme == "https"), !is_encrypted, "{place}");
                 for backend in backends {
                     assert_eq!((text(&backend["name"]), &backend["port"]), (SERVICE.to_owned(), port));
@@ -173,7 +177,11 @@ fn with_the_network_policy_only_the_proxy_reaches_the_public_port() {
             assert_eq!((from.len(), text(namespace)), (2, of.to_owned()), "{component}");
             assert!(from[1]["namespaceSelector"].is_badvalue(), "this namespace alone");
             let is_admin = |rule: &&Yaml| list(&rule["ports"]).iter().any(|port| text(&port["port"]) == "9090");
-            assert_eq!(ingress.iter().filter(is_admin).count(), 1, "Prometheus still reads metrics");
+            assert_eq!(
+                ingress.iter().filter(is_admin).count(),
+                1,
+                "Prometheus still reads metrics"
+            );
         }
     }
 }
