@@ -136,9 +136,10 @@ done
 # A component has no meaning alone: each is laid on the manifests that it is for, in a copy, because kustomize takes relative
 # paths only.
 cp -R "$deploy" "$work/deploy"
-# component NAME BASE
+# component NAME BASE [NAME]...: the component on BASE, after others that it changes.
 component() {
-  local name=$1 base=$2 dir=$work/on-base/${1//\//-}
+  local name=$1 base=$2 dir=$work/on-base/${1//\//-} needed
+  shift 2
   mkdir -p "$dir"
   cat >"$dir/kustomization.yaml" <<EOF
 apiVersion: kustomize.config.k8s.io/v1beta1
@@ -146,11 +147,17 @@ kind: Kustomization
 resources:
   - ../../deploy/$base
 components:
+$(for needed; do printf '  - ../../deploy/%s\n' "$needed"; done)
   - ../../deploy/$name
 EOF
   render "$name" "$dir"
 }
-for dir in "$deploy"/components/*/; do component "components/$(basename "$dir")" base; done
+for dir in "$deploy"/components/*/; do
+  name=components/$(basename "$dir")
+  needed=()
+  if [[ $name == components/prometheus-adapter ]]; then needed=(components/autoscaling); fi
+  component "$name" base "${needed[@]}"
+done
 
 # Lab 6 and Lesson 01.
 render lab6 "$deploy/lab6"

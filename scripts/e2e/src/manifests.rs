@@ -16,8 +16,10 @@ const APPLIED_BY_NAME: [&str; 4] = [
     "deploy/lesson01/ml-api/deployment.yaml",
     "deploy/lesson01/ml-api/service.yaml",
 ];
-/// No manifests for a cluster, but the description of one.
-const NO_MANIFESTS: &str = "deploy/kind";
+/// No manifests: the description of a cluster, and values of somebody else's chart.
+const NO_MANIFESTS: [&str; 2] = ["deploy/kind", "deploy/components/prometheus-adapter/rules.yaml"];
+/// Components that change what another one brings.
+const NEEDS: [(&str, &str); 1] = [("deploy/components/prometheus-adapter", "deploy/components/autoscaling")];
 
 /// What is applied at once, and the directory or file that it comes from.
 #[derive(Debug)]
@@ -78,7 +80,8 @@ pub fn places() -> Vec<Place> {
         let by_name = APPLIED_BY_NAME
             .iter()
             .any(|applied| Path::new(applied) == file.as_path());
-        by_name || !named.contains(*file) && !file.starts_with(NO_MANIFESTS)
+        let is_none = NO_MANIFESTS.iter().any(|path| file.starts_with(path));
+        by_name || !named.contains(*file) && !is_none
     };
     for file in files.iter().filter(is_applied) {
         let objects = load(&repository().join(file));
@@ -102,7 +105,9 @@ fn render_component(directory: &Path) -> Vec<Yaml> {
     let base = base.iter().find(|base| repository().join(base).is_dir());
     let base = base.unwrap_or_else(|| panic!("{} is for nothing", directory.display()));
     let [base, component] = [base.as_path(), directory].map(|path| path.to_str().expect("UTF-8"));
-    composed(&[base], &[component], "")
+    let needed = NEEDS.iter().filter(|(name, _)| *name == component);
+    let components: Vec<&str> = needed.map(|(_, needed)| *needed).chain([component]).collect();
+    composed(&[base], &components, "")
 }
 
 /// Renders these resources with these components, in this order, as a kustomization of one's own would.

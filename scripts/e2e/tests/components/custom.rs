@@ -1,6 +1,6 @@
 //! Kinds of custom resources, field by field, as far as components use them: kubernetes-validate has no schema of these.
 //!
-//! From the custom resource definitions of the Gateway API (standard channel).
+//! From the custom resource definitions of the Gateway API (standard channel) and of KEDA.
 
 use e2e::manifests::{list, places, text};
 use yaml_rust2::{Yaml, YamlLoader};
@@ -17,6 +17,9 @@ enum Form {
     Whole,
     /// GEP-2257: up to four numbers with units.
     Duration,
+    /// KEDA's metadata: numbers and truth values are texts too.
+    Number,
+    TrueOrFalse,
     Text,
     OneOf(&'static [&'static str]),
 }
@@ -104,7 +107,67 @@ const KINDS: &[Kind] = &[
             ),
         ],
     },
+    Kind {
+        api_version: "keda.sh/v1alpha1",
+        kind: "ScaledObject",
+        fields: &[
+            required("scaleTargetRef.name", Form::Name),
+            field("minReplicaCount", Form::Whole),
+            field("maxReplicaCount", Form::Whole),
+            field("advanced.horizontalPodAutoscalerConfig.name", Form::Name),
+            field(
+                "advanced.horizontalPodAutoscalerConfig.behavior.scaleUp.stabilizationWindowSeconds",
+                Form::Whole,
+            ),
+            field(
+                "advanced.horizontalPodAutoscalerConfig.behavior.scaleUp.selectPolicy",
+                Form::OneOf(SELECT),
+            ),
+            required(
+                "advanced.horizontalPodAutoscalerConfig.behavior.scaleUp.policies[].type",
+                Form::OneOf(POLICIES),
+            ),
+            required(
+                "advanced.horizontalPodAutoscalerConfig.behavior.scaleUp.policies[].value",
+                Form::Whole,
+            ),
+            required(
+                "advanced.horizontalPodAutoscalerConfig.behavior.scaleUp.policies[].periodSeconds",
+                Form::Whole,
+            ),
+            field(
+                "advanced.horizontalPodAutoscalerConfig.behavior.scaleDown.stabilizationWindowSeconds",
+                Form::Whole,
+            ),
+            required(
+                "advanced.horizontalPodAutoscalerConfig.behavior.scaleDown.policies[].type",
+                Form::OneOf(POLICIES),
+            ),
+            required(
+                "advanced.horizontalPodAutoscalerConfig.behavior.scaleDown.policies[].value",
+                Form::Whole,
+            ),
+            required(
+                "advanced.horizontalPodAutoscalerConfig.behavior.scaleDown.policies[].periodSeconds",
+                Form::Whole,
+            ),
+            required("triggers[].type", Form::OneOf(&["prometheus", "cpu"])),
+            field("triggers[].name", Form::Name),
+            field(
+                "triggers[].metricType",
+                Form::OneOf(&["AverageValue", "Value", "Utilization"]),
+            ),
+            field("triggers[].metadata.serverAddress", Form::Text),
+            field("triggers[].metadata.query", Form::Text),
+            field("triggers[].metadata.threshold", Form::Number),
+            field("triggers[].metadata.ignoreNullValues", Form::TrueOrFalse),
+            field("triggers[].metadata.value", Form::Number),
+        ],
+    },
 ];
+
+const SELECT: &[&str] = &["Max", "Min", "Disabled"];
+const POLICIES: &[&str] = &["Percent", "Pods"];
 
 /// What is wrong with a custom resource. Kubernetes' own kinds are check.sh's.
 fn faults(object: &Yaml) -> Vec<String> {
@@ -162,6 +225,8 @@ fn fits(form: Form, value: &Yaml) -> bool {
         Form::Port => value.as_i64().is_some_and(|port| (1..=65_535).contains(&port)),
         Form::Whole => value.as_i64().is_some_and(|number| number >= 0),
         Form::Duration => is_text && is_duration(&written),
+        Form::Number => is_text && written.parse::<f64>().is_ok(),
+        Form::TrueOrFalse => is_text && ["true", "false"].contains(&written.as_str()),
         Form::Text => is_text && !written.is_empty(),
         Form::OneOf(names) => names.contains(&written.as_str()),
     }

@@ -1,10 +1,12 @@
 //! The components under `deploy/components` on what they are for: the base and each overlay. Needs `kubectl` to render.
 //!
 //! ```text
-//! custom.rs  the fields of kinds that are not Kubernetes' own, as far as components use them
-//! front.rs   ingress and gateway-api: TLS in front of the gateway
+//! autoscalers.rs  autoscaling, keda and prometheus-adapter: one autoscaler a Deployment
+//! custom.rs       the fields of kinds that are not Kubernetes' own, as far as components use them
+//! front.rs        ingress and gateway-api: TLS in front of the gateway
 //! ```
 
+mod autoscalers;
 mod custom;
 mod front;
 
