@@ -21,7 +21,7 @@ Builds the workspace and runs, in this order:
   --require-all     a missing tool is a failure instead of a skip
   --help
 
-Needs a Rust toolchain. Uses, where it is there: cargo-nextest, shellcheck, kubectl, python3, curl, podman or docker.
+Needs a Rust toolchain. Uses, where it is there: cargo-nextest, shellcheck, kubectl, python3, curl, chromium, podman or docker.
 Exit status: 0 all that ran passed.
 USAGE
 }
@@ -122,6 +122,7 @@ else
   run manifests deploy/check.sh
 fi
 
+have chromium || skip "Lab 6's page in a browser" "chromium is missing (apt-get install chromium)"
 have curl || skip deploy.sh "curl is missing (apt-get install curl, brew install curl)"
 unshare --net iptables -t nat -L >/dev/null 2>&1 ||
   skip "rolling-update.sh --gateway --local" "no network namespace with iptables can be had (Linux, root, apt-get install iptables)"

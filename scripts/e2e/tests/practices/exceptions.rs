@@ -73,6 +73,12 @@ const EXCEPTIONS: &[Exception] = &[
         reason: "ENVIRONMENT is the lab's FLASK_ENV, which stands in its Deployment: the lab has no ConfigMap",
     },
     Exception {
+        places: &["deploy/lab6", "deploy/lab6/k8s/deployment.yaml"],
+        rows: &["hardcoded_config"],
+        faults: "CORS_ORIGINS is in no ConfigMap",
+        reason: "CORS_ORIGINS is where the lab's web application runs, and the lab has no ConfigMap",
+    },
+    Exception {
         places: &[
             "deploy/lesson01/components/gpu",
             "deploy/lesson01/gpu",

@@ -1,5 +1,14 @@
 //! Lab 6 and Lesson 01 as their pages tell them: real processes with the environment that the manifests give a pod, behind a Service,
 //! asked by the pages' own `curl` lines.
+//!
+//! ```text
+//! main.rs        the pages' commands, one after the other
+//! browser.rs     Lab 6's page for a browser, in one
+//! chromium.rs    the browser
+//! ```
+
+mod browser;
+mod chromium;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -81,6 +90,11 @@ fn environment(container: &Yaml, pod: &str) -> BTreeMap<String, String> {
         container["envFrom"].is_badvalue(),
         "the courses have no ConfigMap of variables"
     );
+    variables(container, pod)
+}
+
+/// Those that stand in the container itself.
+fn variables(container: &Yaml, pod: &str) -> BTreeMap<String, String> {
     let value = |variable: &Yaml| match text(&variable["valueFrom"]["fieldRef"]["fieldPath"]).as_str() {
         "" => text(&variable["value"]),
         "metadata.name" => pod.to_owned(),
