@@ -158,6 +158,7 @@ for dir in "$deploy"/components/*/; do
   if [[ $name == components/prometheus-adapter ]]; then needed=(components/autoscaling); fi
   component "$name" base "${needed[@]}"
 done
+component rag/components/network-policy rag
 
 # Lab 6 and Lesson 01.
 render lab6 "$deploy/lab6"

@@ -44,7 +44,7 @@ async fn serve_until_stopped(config: Config, reloader: Reloader<Config>) -> Resu
 
     let metrics = Metrics::new()?;
     // Both ports first: a port in use is the most likely reason not to start.
-    let listeners = serve::bind(config.listen, config.workers)?;
+    let listeners = serve::bind(config.listen, config.workers)?.behind(config.proxy_protocol_from.clone());
     let admin_listener = serve::bind(config.admin, 1)?;
     info!(address = %listeners.address, environment = config.service.environment, workers = config.workers, "listening");
     info!(address = %admin_listener.address, "admin listening");

@@ -8,7 +8,6 @@ mod discovery;
 mod policies;
 mod routes;
 mod settings;
-mod trusted_proxies;
 mod values;
 
 use std::net::SocketAddr;
@@ -17,7 +16,7 @@ use std::time::Duration;
 
 use http::Uri;
 use shared::config::units::{boolean, bytes, number, seconds};
-use shared::config::{Secret, Settings};
+use shared::config::{Networks, Secret, Settings};
 use shared::serve::usable_cpus;
 use shared::service_settings::{self, ServiceSettings};
 
@@ -30,7 +29,6 @@ pub use discovery::{Discovery, KubernetesService, Tier};
 pub use policies::{EjectionConfig, HealthCheckConfig, Http2Limits, Policy, Protocol, RetryBudgetConfig};
 pub use routes::{Action, ForwardConfig, PathMatch, RouteConfig, StaticResponse};
 pub use settings::PROGRAM;
-pub use trusted_proxies::TrustedProxies;
 pub use values::Authority;
 
 #[derive(Debug, Clone)]
@@ -38,6 +36,8 @@ pub struct Config {
     pub listen: SocketAddr,
     pub admin: SocketAddr,
     pub workers: usize,
+    /// Whose connections begin with a header of the PROXY protocol.
+    pub proxy_protocol_from: Networks,
     pub service: ServiceSettings,
     pub live: LiveSettings,
     pub dns: DnsConfig,
@@ -57,7 +57,7 @@ pub struct LiveSettings {
     pub access_log: bool,
     pub max_body_bytes: u64,
     pub tunnel_idle_timeout: Duration,
-    pub trusted_proxies: TrustedProxies,
+    pub trusted_proxies: Networks,
     pub upstream: UpstreamConfig,
     /// Every key that is accepted.
     pub api_keys: Vec<Secret>,
@@ -135,11 +135,12 @@ impl Config {
                 0 => usable_cpus(),
                 count => count,
             },
+            proxy_protocol_from: settings.get(&PROXY_PROTOCOL_FROM, Networks::parse),
             live: LiveSettings {
                 access_log,
                 max_body_bytes: settings.get(&MAX_BODY_BYTES, bytes),
                 tunnel_idle_timeout: settings.get(&TUNNEL_IDLE_TIMEOUT, seconds),
-                trusted_proxies: settings.get(&TRUSTED_PROXIES, TrustedProxies::parse),
+                trusted_proxies: settings.get(&TRUSTED_PROXIES, Networks::parse),
                 upstream: UpstreamConfig {
                     request_timeout: settings.get(&service_settings::REQUEST_TIMEOUT, seconds),
                     connect_timeout: settings.get(&CONNECT_TIMEOUT, seconds),

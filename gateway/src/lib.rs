@@ -19,9 +19,9 @@
 //! | --- | --- | --- |
 //! | `app` | start-up, every task, the order of shutdown | everything below |
 //! | `stack` | the ordered list of layers | `middleware`, `proxy`, `exchange`, `worker` |
-//! | `middleware` | the layers: request id, access log, error bodies, routing, body limit, API key | `exchange`, `worker`, `route`, `error`, `upstream`, `grpc`, `known_headers`, `config` |
+//! | `middleware` | the layers: request id, access log, error bodies, routing, body limit, API key | `exchange`, `worker`, `route`, `error`, `upstream`, `grpc`, `known_headers` |
 //! | `proxy` | one request to a cluster and its answer back: forwarding, retries, deadlines, headers, upgrades | `exchange`, `worker`, `route`, `error`, `upstream`, `metrics`, `grpc`, `known_headers`, `config` |
-//! | `exchange` | what travels through the stack: the request, its record, the answer's body | `worker`, `route`, `upstream`, `metrics`, `grpc`, `known_headers`, `config` |
+//! | `exchange` | what travels through the stack: the request, its record, the answer's body | `worker`, `route`, `upstream`, `metrics`, `grpc`, `known_headers` |
 //! | `worker` | what one worker's requests read | `snapshot`, `route`, `upstream`, `metrics` |
 //! | `reload` | settings into snapshots; the tasks of each cluster | `snapshot`, `route`, `upstream`, `metrics`, `config` |
 //! | `admin` | probes, `/metrics`, `/status.json` | `snapshot`, `route`, `upstream` |

@@ -21,6 +21,7 @@
 mod document;
 mod error;
 mod layers;
+mod networks;
 mod position;
 pub mod scalar;
 mod secret;
@@ -33,6 +34,7 @@ pub use document::shape::{Key, Map, OneOf, Shape};
 pub use document::{Chosen, Node, YamlFile, schema};
 pub use error::{SettingError, SettingErrors};
 pub use layers::Layers;
+pub use networks::Networks;
 pub use position::{Location, Position};
 pub use scalar::Scalar;
 pub use secret::Secret;

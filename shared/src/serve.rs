@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! bind ──► worker (a thread, a single-threaded runtime, a SO_REUSEPORT listener of its own)
-//!            └─ accept ──► connection ──► wire ──► hyper ──► tracked service ──► the service's own stack
-//!                                          ├─ http1: malformed requests are rejected here
-//!                                          └─ takeover: after a 101, the service's alone
+//!            └─ accept ──► (PROXY protocol) ──► connection ──► wire ──► hyper ──► tracked service ──► the service's own stack
+//!                                                               ├─ http1: malformed requests are rejected here
+//!                                                               └─ takeover: after a 101, the service's alone
 //! ```
 //!
 //! One worker per usable CPU; a connection never changes its worker, so what serves it needs no lock.
@@ -23,6 +23,7 @@ mod limits;
 mod linger;
 mod metrics;
 mod observed;
+mod proxy_protocol;
 mod refuse;
 mod small_writes;
 mod takeover;

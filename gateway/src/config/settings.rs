@@ -11,6 +11,10 @@ use super::values::SOCKET_ADDRESS;
 
 /// The name of a file or a directory.
 const FILE: Scalar = Scalar::any_text("a path", r"[\s\S]");
+const NETWORKS: Scalar = Scalar::quoted_text(
+    "a comma-separated list of up to 64 addresses and networks, such as 10.0.0.0/8, without bits behind the prefix",
+    r"^[0-9A-Fa-f:./,\s]*$",
+);
 
 pub(super) const LISTEN_ADDRESS: Setting = Setting::new(
     "LISTEN_ADDRESS",
@@ -84,13 +88,16 @@ pub(super) const TUNNEL_IDLE_TIMEOUT: Setting = Setting::new(
 pub(super) const TRUSTED_PROXIES: Setting = Setting::new(
     "TRUSTED_PROXIES",
     "",
-    Scalar::quoted_text(
-        "a comma-separated list of up to 64 addresses and networks, such as 10.0.0.0/8, without bits behind the prefix",
-        r"^[0-9A-Fa-f:./,\s]*$",
-    ),
+    NETWORKS,
     "proxies before the gateway whose X-Forwarded-For, X-Forwarded-Proto and the like count; with a list, those of others are dropped",
 )
 .live();
+pub(super) const PROXY_PROTOCOL_FROM: Setting = Setting::new(
+    "PROXY_PROTOCOL_FROM",
+    "",
+    NETWORKS,
+    "load balancers whose connections begin with a header of the PROXY protocol, version 1 or 2; no other connection may",
+);
 pub(super) const DNS_SERVERS: Setting = Setting::new(
     "DNS_SERVERS",
     "",
@@ -183,6 +190,7 @@ const OWN: &[Setting] = &[
     IDLE_TIMEOUT,
     TUNNEL_IDLE_TIMEOUT,
     TRUSTED_PROXIES,
+    PROXY_PROTOCOL_FROM,
     DNS_SERVERS,
     RESOLV_CONF,
     DNS_MIN_TTL,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderValue};
 
 use super::peer::Peer;
-use crate::config::TrustedProxies;
+use shared::config::Networks;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 /// Most addresses of X-Forwarded-For that are looked at; no chain of proxies is that long.
@@ -23,7 +23,7 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    pub(crate) fn of(peer: &Peer, headers: &HeaderMap, trusted: &TrustedProxies) -> Self {
+    pub(crate) fn of(peer: &Peer, headers: &HeaderMap, trusted: &Networks) -> Self {
         let is_proxy = trusted.contains(peer.address);
         let address = match is_proxy {
             true => client(peer.address, headers, trusted),
@@ -44,7 +44,7 @@ impl Sender {
 /// The rightmost address of X-Forwarded-For that is no trusted proxy's: each proxy appends whom it heard, so what stands to
 /// the left of that is only what the client said. Without such an address it is the last that a trusted proxy said, also
 /// where what follows is no address.
-fn client(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedProxies) -> IpAddr {
+fn client(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> IpAddr {
     let mut client = peer;
     let values = headers.get_all(X_FORWARDED_FOR).iter();
     let entries = values
@@ -84,7 +84,7 @@ mod tests {
         }
         let peer: IpAddr = peer.parse().expect("an address");
         let peer = Peer::new((peer, 4711).into(), Takeover::default());
-        let sender = Sender::of(&peer, &headers, &TrustedProxies::parse(TRUSTED).expect("valid"));
+        let sender = Sender::of(&peer, &headers, &Networks::parse(TRUSTED).expect("valid"));
         assert_eq!(sender.header, sender.address.to_string());
         sender.address.to_string()
     }
@@ -160,7 +160,7 @@ mod tests {
         #[test]
         fn any_chain_is_walked_by_the_rule(chain in prop::collection::vec(entry(), 0..8)) {
             let read: Vec<Option<IpAddr>> = chain.iter().map(|text| text.parse().ok().map(|address| IpAddr::to_canonical(&address))).collect();
-            let trusted = TrustedProxies::parse(TRUSTED).expect("valid");
+            let trusted = Networks::parse(TRUSTED).expect("valid");
             let valid: Vec<IpAddr> = read.iter().rev().map_while(|address| *address).collect();
             let untrusted = valid.iter().find(|address| !trusted.contains(**address));
             let expected = untrusted.or(valid.last()).copied().unwrap_or(IpAddr::from([10, 0, 0, 1]));

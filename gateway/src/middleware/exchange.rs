@@ -14,12 +14,12 @@ use pin_project_lite::pin_project;
 use shared::request_id::{RequestId, X_REQUEST_ID};
 use tower::{Layer, Service};
 
-use crate::config::TrustedProxies;
 use crate::exchange::{Exchange, Peer, RequestRecord, Sender};
 use crate::grpc::is_grpc;
 use crate::known_headers::KnownHeaders;
 use crate::route::decode_unreserved;
 use crate::worker::CurrentWorker;
+use shared::config::Networks;
 
 #[derive(Clone)]
 pub(crate) struct ExchangeLayer {
@@ -90,7 +90,7 @@ where
 }
 
 #[cold]
-fn sender(peer: &Peer, headers: &HeaderMap, trusted: &TrustedProxies) -> Box<Sender> {
+fn sender(peer: &Peer, headers: &HeaderMap, trusted: &Networks) -> Box<Sender> {
     Box::new(Sender::of(peer, headers, trusted))
 }
 

@@ -211,8 +211,8 @@ fn forwarded_for(headers: &HeaderMap, peer: &Peer) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::TrustedProxies;
     use http::Request;
+    use shared::config::Networks;
     use shared::serve::Takeover;
 
     fn prepared(request: Request<()>) -> HeaderMap {
@@ -224,7 +224,7 @@ mod tests {
         let peer = Peer::new(([192, 0, 2, 7], 4711).into(), Takeover::default());
         let id = RequestId::generate(1);
         let known = KnownHeaders::in_headers(&parts.headers);
-        let trusted = TrustedProxies::parse(trusted).expect("valid");
+        let trusted = Networks::parse(trusted).expect("valid");
         let sender = (!trusted.is_empty()).then(|| Sender::of(&peer, &parts.headers, &trusted));
         let forwarded = to_upstream(&mut parts, known, &peer, sender.as_ref(), "a:1");
         let real_ip = sender.as_ref().map_or(&peer.header, |sender| &sender.header);

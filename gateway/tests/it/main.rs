@@ -13,6 +13,7 @@ mod lifecycle;
 mod limits;
 mod messages;
 mod proxies;
+mod proxy_protocol;
 mod reload;
 mod resilience;
 mod route_fuzz;

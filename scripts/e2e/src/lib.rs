@@ -3,6 +3,7 @@
 //! The tests under `tests/` are the only users. Run them with `./scripts/test.sh`, or with
 //! `cargo nextest run --workspace`, which builds the binaries they start.
 
+pub mod autoscaling;
 pub mod manifests;
 
 use std::net::SocketAddr;

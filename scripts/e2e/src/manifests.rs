@@ -98,11 +98,12 @@ fn named_by(kustomization: &Yaml) -> impl Iterator<Item = String> {
     resources.chain(patches)
 }
 
-/// A component has no meaning alone. `X/components/NAME` is for `X/base`, or for the one kustomization beside `components`.
+/// A component has no meaning alone. `X/components/NAME` is for `X/base`, or for what is beside or around `components`.
 fn render_component(directory: &Path) -> Vec<Yaml> {
     let around = directory.parent().and_then(Path::parent).expect("X/components/NAME");
-    let base = ["base", "ml-api"].map(|base| around.join(base));
-    let base = base.iter().find(|base| repository().join(base).is_dir());
+    let base = ["base", "ml-api", ""].map(|base| around.join(base));
+    let is_there = |base: &&PathBuf| repository().join(base).join("kustomization.yaml").is_file();
+    let base = base.iter().find(is_there);
     let base = base.unwrap_or_else(|| panic!("{} is for nothing", directory.display()));
     let [base, component] = [base.as_path(), directory].map(|path| path.to_str().expect("UTF-8"));
     let needed = NEEDS.iter().filter(|(name, _)| *name == component);

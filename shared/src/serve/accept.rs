@@ -19,7 +19,9 @@ use super::connection;
 use super::connections::{Connections, OpenGuard};
 use super::limits::ConnectionLimits;
 use super::metrics::ConnectionMetrics;
+use super::proxy_protocol;
 use super::takeover::Takeover;
+use crate::config::Networks;
 use crate::lifecycle::{Phase, PhaseWatch};
 
 /// A connection taken from the accept queue at the very end has sent nothing yet; its request is on the
@@ -33,6 +35,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Serves `socket` until the process closes and the last connection has ended. Runs on a local runtime.
 pub(super) async fn serve<M, S, B>(
     socket: StdListener,
+    proxies: Networks,
     limits: ConnectionLimits,
     phase: PhaseWatch,
     metrics: ConnectionMetrics,
@@ -46,8 +49,21 @@ where
 {
     let (mut closing, mut draining) = (phase.clone(), phase.clone());
     let connections = Rc::new(Connections::new(phase, limits, metrics));
-    let start = |stream: TcpStream, peer: SocketAddr| {
+    let make_service = Rc::new(make_service);
+    let start = |mut stream: TcpStream, peer: SocketAddr| {
         let guard = OpenGuard::new(&connections);
+        if proxies.contains(peer.ip().to_canonical()) {
+            let (make_service, connections) = (Rc::clone(&make_service), Rc::clone(&connections));
+            tokio::task::spawn_local(async move {
+                if let Some(client) = proxy_protocol::client(&mut stream, peer, &connections).await {
+                    let takeover = Takeover::default();
+                    let service = make_service(client, takeover.clone());
+                    connection::serve(stream, client, service, takeover, connections).await;
+                }
+                drop(guard);
+            });
+            return;
+        }
         let takeover = Takeover::default();
         let service = make_service(peer, takeover.clone());
         let served = connection::serve(stream, peer, service, takeover, Rc::clone(&connections));

@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::config::Networks;
+
 /// The length of the accept queue: deep enough for a burst while a worker is busy. nginx's default on Linux is 511.
 const BACKLOG: i32 = 1024;
 
@@ -23,6 +25,16 @@ pub struct Listeners {
     /// The address, with the port that was taken.
     pub address: SocketAddr,
     pub(super) sockets: Vec<TcpListener>,
+    pub(super) proxies: Networks,
+}
+
+impl Listeners {
+    /// Connections from `proxies` begin with a header of the PROXY protocol (HAProxy's specification, version 1 or 2), and its
+    /// source is the peer that their requests have. Those from elsewhere have none.
+    #[must_use]
+    pub fn behind(self, proxies: Networks) -> Self {
+        Self { proxies, ..self }
+    }
 }
 
 /// Binds `count` sockets to `address`; port 0 takes a free port for all of them.
@@ -46,7 +58,11 @@ pub fn bind(address: SocketAddr, count: usize) -> Result<Listeners, BindError> {
     while sockets.len() < count {
         sockets.push(socket(address, true).map_err(fault)?);
     }
-    Ok(Listeners { address, sockets })
+    Ok(Listeners {
+        address,
+        sockets,
+        proxies: Networks::default(),
+    })
 }
 
 fn socket(address: SocketAddr, share_port: bool) -> io::Result<TcpListener> {

@@ -72,8 +72,10 @@ where
 {
     let (tell_end, ended) = mpsc::unbounded_channel();
     let limits = limits.per_worker(listeners.sockets.len());
+    let proxies = listeners.proxies;
     for (index, socket) in listeners.sockets.into_iter().enumerate() {
         let (make_worker, phase, metrics) = (make_worker.clone(), phase.clone(), metrics.clone());
+        let proxies = proxies.clone();
         let tell_end = TellEnd(tell_end.clone());
         thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             let _tell_end = tell_end;
@@ -86,7 +88,8 @@ where
                 Ok(runtime) => runtime,
                 Err(error) => return error!(%error, "a worker could not start its runtime"),
             };
-            let served = runtime.block_on(async { serve(socket, limits, phase, metrics, make_worker()).await });
+            let served =
+                runtime.block_on(async { serve(socket, proxies, limits, phase, metrics, make_worker()).await });
             if let Err(error) = served {
                 error!(%error, "a worker could not take over its listener");
             }
@@ -110,7 +113,15 @@ pub fn spawn_local<M, S, B>(
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     for socket in listeners.sockets {
-        let served = serve(socket, limits, phase.clone(), metrics.clone(), make_service.clone());
+        let proxies = listeners.proxies.clone();
+        let served = serve(
+            socket,
+            proxies,
+            limits,
+            phase.clone(),
+            metrics.clone(),
+            make_service.clone(),
+        );
         tokio::task::spawn_local(async move {
             if let Err(error) = served.await {
                 error!(%error, "cannot take over a listener");

@@ -4,11 +4,13 @@
 //! autoscalers.rs  autoscaling, keda and prometheus-adapter: one autoscaler a Deployment
 //! custom.rs       the fields of kinds that are not Kubernetes' own, as far as components use them
 //! front.rs        ingress and gateway-api: TLS in front of the gateway
+//! network.rs      network-policy: who may reach whom
 //! ```
 
 mod autoscalers;
 mod custom;
 mod front;
+mod network;
 
 use e2e::manifests::text;
 use yaml_rust2::Yaml;

@@ -1,4 +1,4 @@
-//! `TRUSTED_PROXIES`: the networks of proxies whose word on their clients counts.
+//! Lists of networks, such as those of trusted proxies.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use ipnet::{IpNet, Ipv4Net};
 /// Bits before the IPv4 address in an IPv4-mapped IPv6 address.
 const MAPPED_PREFIX: u8 = 96;
 
-/// Networks of proxies before the gateway; empty: there are none.
+/// Networks that addresses are looked for in; empty: there are none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TrustedProxies(Arc<[IpNet]>);
+pub struct Networks(Arc<[IpNet]>);
 
-impl TrustedProxies {
-    /// More would be no list that a person looks after, and each costs a comparison for each request.
+impl Networks {
+    /// More would be no list that a person looks after, and each costs a comparison for each address.
     const MOST: usize = 64;
 
     /// Networks and addresses with commas between them.
@@ -23,12 +23,12 @@ impl TrustedProxies {
         (networks.len() <= Self::MOST).then(|| Self(networks.into()))
     }
 
-    /// True without `TRUSTED_PROXIES`.
+    /// True for a list without a network.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Tells whether `address`, an IPv4 address written as one, is a trusted proxy's.
+    /// Tells whether `address`, an IPv4 address written as one, is in one of the networks.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
@@ -60,8 +60,8 @@ mod tests {
     use super::*;
 
     fn contains(list: &str, address: &str) -> bool {
-        let proxies = TrustedProxies::parse(list).expect(list);
-        proxies.contains(address.parse::<IpAddr>().expect("an address").to_canonical())
+        let networks = Networks::parse(list).expect(list);
+        networks.contains(address.parse::<IpAddr>().expect("an address").to_canonical())
     }
 
     #[test]
@@ -95,9 +95,9 @@ mod tests {
             "::1%lo",
             "*",
         ] {
-            assert_eq!(TrustedProxies::parse(bad), None, "{bad:?}");
+            assert_eq!(Networks::parse(bad), None, "{bad:?}");
         }
-        let one_too_many = "10.0.0.1,".repeat(TrustedProxies::MOST + 1);
-        assert_eq!(TrustedProxies::parse(&one_too_many), None);
+        let one_too_many = "10.0.0.1,".repeat(Networks::MOST + 1);
+        assert_eq!(Networks::parse(&one_too_many), None);
     }
 }

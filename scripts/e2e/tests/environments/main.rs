@@ -1,4 +1,6 @@
-//! The table of `deploy/README.md` that says what base, dev, staging and prod have different.
+//! The tables of `deploy/README.md`: what base, dev, staging and prod have different, and what an autoscaler makes of a step.
+
+mod step;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -109,14 +111,15 @@ fn table(environments: &[Environment; 4]) -> Table {
 }
 
 #[test]
-fn the_page_says_what_the_environments_have_different() {
+fn the_page_has_the_tables_that_the_manifests_make() {
     let environments = ENVIRONMENTS.map(|(_, kustomization)| Environment::of(kustomization));
     let table = table(&environments);
     let page = repository().join("deploy/README.md");
+    let step = step::table();
     check_page(
         &page,
         "cargo test -p e2e --test environments",
-        &[("environments", &table)],
+        &[("environments", &table), ("autoscaling step", &step)],
     );
 }
 
