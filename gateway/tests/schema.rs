@@ -46,6 +46,7 @@ const OF_LOOSE_FORM: &[&str] = &[
     "admin_address",
     "dns_servers",
     "trusted_proxies",
+    "proxy_protocol_from",
     "kubernetes_api",
     "kubernetes_service_host",
 ];
@@ -280,7 +281,7 @@ fn good(scalar: &Scalar, name: &str) -> Value {
             "log_level" => "info",
             "listen_address" | "address" | "endpoints" => "127.0.0.1:1",
             "admin_address" | "dns_servers" => "[::1]:2",
-            "trusted_proxies" => "10.0.0.0/8",
+            "trusted_proxies" | "proxy_protocol_from" => "10.0.0.0/8",
             "origins" => "http://a",
             "kubernetes_api" => "https://kubernetes",
             _ => "a",

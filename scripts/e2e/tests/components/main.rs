@@ -1,15 +1,19 @@
 //! The components under `deploy/components` on what they are for: the base and each overlay. Needs `kubectl` to render.
 //!
 //! ```text
+//! ab.rs           ab: two versions side by side
 //! autoscalers.rs  autoscaling, keda and prometheus-adapter: one autoscaler a Deployment
 //! custom.rs       the fields of kinds that are not Kubernetes' own, as far as components use them
 //! front.rs        ingress and gateway-api: TLS in front of the gateway
+//! namespaces.rs   the environments on one cluster
 //! network.rs      network-policy: who may reach whom
 //! ```
 
+mod ab;
 mod autoscalers;
 mod custom;
 mod front;
+mod namespaces;
 mod network;
 
 use e2e::manifests::text;

@@ -64,8 +64,19 @@ fn expect_selected(objects: &[Yaml]) {
 fn what_has_to_reach_each_other_may_and_nothing_else() {
     let base = compose(&["deploy/base"], &[DEFAULT], "mlops-lab");
     let rag = compose(&["deploy/rag"], &[WITH_RAG], "mlops-lab");
+    let two_versions = compose(&["deploy/base"], &[DEFAULT, "deploy/components/ab"], "mlops-lab");
     for (what, objects, expected) in [
-        ("base", &base, &[("api-gateway", "ml-inference", 5000, true)][..]),
+        (
+            "ab",
+            &two_versions,
+            &[
+                ("api-gateway", "ml-inference", 5000, true),
+                ("api-gateway", "ml-inference-b", 5000, true),
+                ("debug", "ml-inference-b", 5000, false),
+                ("ml-inference", "ml-inference-b", 5000, false),
+            ][..],
+        ),
+        ("base", &base, &[("api-gateway", "ml-inference", 5000, true)]),
         (
             "rag",
             &rag,
