@@ -90,9 +90,9 @@ async fn a_path_is_answered_by_its_version() {
     let address = gateway.listening().await;
     let client = http_client::client(DEADLINE).expect("the client builds");
     for (path, body, version) in [
-        ("/predict", json!({ "input": [1.0] }), "1.0"),
-        ("/a/predict", json!({ "input": [1.0] }), "1.0"),
-        ("/b/predict", json!({ "input": [1.0] }), "2.0"),
+        ("/predict", json!({ "instances": [1.0] }), "1.0"),
+        ("/a/predict", json!({ "instances": [1.0] }), "1.0"),
+        ("/b/predict", json!({ "instances": [1.0] }), "2.0"),
         ("/v1/models/half_plus_two:predict", json!({ "instances": [1.0] }), "1.0"),
         (
             "/b/v1/models/half_plus_two:predict",
@@ -117,8 +117,8 @@ async fn a_path_is_answered_by_its_version() {
         );
     }
     for (path, version) in [
-        ("/v2/models/half_plus_two", "1.0"),
-        ("/b/v2/models/half_plus_two", "2.0"),
+        ("/v2/models/half_plus_two", "1"),
+        ("/b/v2/models/half_plus_two", "2"),
     ] {
         let url = format!("http://{address}{path}");
         let answer: Value = client
