@@ -152,7 +152,13 @@ impl ServiceStatus for ModelAdmin {
 
 fn model_status(name: &str, servable: &Servable) -> Value {
     let versions: Vec<Value> = servable.versions.iter().map(version_status).collect();
-    json!({ "name": name, "unloaded": servable.unloaded, "labels": servable.labels, "versions": versions })
+    json!({
+        "name": name,
+        "unloaded": servable.unloaded,
+        "problem": servable.problem,
+        "labels": servable.labels,
+        "versions": versions,
+    })
 }
 
 fn version_status(version: &Version) -> Value {

@@ -47,6 +47,9 @@ pub(crate) enum RequestError {
     Loading,
     #[error("not ready: the model `{model}` was unloaded at the admin listener; load it there")]
     Unloaded { model: String },
+    /// The model that MODEL_NAME names is not there, and nothing says that it soon will be.
+    #[error("not ready: {0}")]
+    NotServed(FindError),
     #[error("not ready: draining")]
     Draining,
 }
@@ -100,9 +103,11 @@ impl RequestError {
             Self::Engine(EngineError::BadOutput | EngineError::Panicked | EngineError::Abandoned) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
-            Self::Engine(EngineError::Busy { .. }) | Self::Loading | Self::Unloaded { .. } | Self::Draining => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Engine(EngineError::Busy { .. })
+            | Self::Loading
+            | Self::Unloaded { .. }
+            | Self::NotServed(_)
+            | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 

@@ -44,6 +44,9 @@ fn errors() -> Vec<RequestError> {
         RequestError::Engine(_) => EngineError::BadOutput.into(),
         RequestError::Loading => RequestError::Loading,
         RequestError::Unloaded { .. } => RequestError::Unloaded { model: model() },
+        RequestError::NotServed(_) => RequestError::NotServed(FindError::NoneAvailable {
+            model: model(), problem: Some(problem()),
+        }),
         RequestError::Draining => RequestError::Draining,
     );
     errors.extend(body_errors());
@@ -89,6 +92,7 @@ fn protocol_errors() -> Vec<RequestError> {
     let v2 = samples!(V2:
         V2::Json(_) | V2::InputMismatch(_) | V2::Path => V2::Path,
         V2::HeaderLength { .. } => V2::HeaderLength { found: "x".to_owned(), body: LIMIT },
+        V2::SeveralHeaderLengths => V2::SeveralHeaderLengths,
         V2::Member { .. } => V2::Member { field: "inputs[x].data".to_owned(), problem: problem() },
         V2::TooLarge { .. } => V2::TooLarge { field: "inputs[x].data".to_owned(), limit: LIMIT },
     );
