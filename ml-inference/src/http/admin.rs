@@ -94,6 +94,7 @@ where
         | ParsedPath::Status
         | ParsedPath::Lab(_)
         | ParsedPath::TfServing(_)
+        | ParsedPath::Mlflow(_)
         | ParsedPath::Grpc
         | ParsedPath::Unknown => Err(RequestError::UnknownAdminPath),
         ParsedPath::OpenInference(call) => open_inference::answer(&models.state, call, head, body).await,
