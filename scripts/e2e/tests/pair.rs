@@ -101,6 +101,35 @@ async fn both_model_server_protocols_go_through_the_gateway() {
     }
 }
 
+#[tokio::test]
+async fn mlflows_protocol_goes_through_the_gateway() {
+    let pair = Pair::start(1).await;
+    for (content_type, body) in [
+        (
+            "application/json",
+            "{\"dataframe_split\": {\"columns\": [\"x\"], \"data\": [[1.0], [5.0]]}}",
+        ),
+        ("text/csv", "x\n1\n5\n"),
+    ] {
+        let asked = pair.client.post(pair.url("/invocations")).body(body);
+        let answer = asked.header("content-type", content_type).send().await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.headers()["x-model-version"], "1.0");
+        let answer: serde_json::Value = answer.json().await.expect("JSON");
+        assert_eq!(
+            answer,
+            serde_json::json!({ "predictions": [2.5, 4.5] }),
+            "{content_type}"
+        );
+    }
+    assert_eq!(pair.get("/ping").await.text().await.expect("text"), "\n");
+    assert_eq!(pair.get("/version").await.status(), 200);
+    let refused = pair.post("/invocations", "{}").await;
+    assert_eq!(refused.status(), 400);
+    let refused: serde_json::Value = refused.json().await.expect("JSON");
+    assert_eq!(refused["error_code"], "BAD_REQUEST", "{refused}");
+}
+
 /// What a client of image models sends: 32 images of 3x224x224, which are 19.3 MB in binary.
 #[tokio::test]
 async fn a_batch_of_images_passes_the_limits_of_both() {

@@ -102,8 +102,8 @@ fn rows_of_one(
     };
     match columns {
         Some(columns) if columns != *found => Err(wrong_length(&format!("{DATA}[0]"), columns, *found)),
-        // A column of lists.
-        _ if *found == 1 && !rest.is_empty() => Ok(vec![fit(spec, [&[*rows], rest].concat(), data)?]),
+        // One column: of values, or of lists.
+        _ if *found == 1 => Ok(vec![fit(spec, [&[*rows], rest].concat(), data)?]),
         _ => Ok(vec![fit(spec, shape.lengths().to_vec(), data)?]),
     }
 }

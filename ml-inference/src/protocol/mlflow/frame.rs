@@ -191,7 +191,9 @@ pub(super) fn fit(spec: &TensorSpec, mut shape: Vec<usize>, data: Data) -> Resul
     let may_be_one = |dim: &Dim| matches!(dim, Dim::Fixed(1) | Dim::Free(_));
     if !spec.any_shape {
         match (shape.as_slice(), spec.shape.as_slice()) {
-            ([_rows], [_, rest @ ..]) if rest.iter().all(may_be_one) => shape.resize(spec.shape.len(), 1),
+            ([_rows], [_, rest @ ..]) if rest.len() == 1 || rest.iter().all(may_be_one) => {
+                shape.resize(spec.shape.len(), 1)
+            }
             ([_rows, 1], [_]) => shape.truncate(1),
             _ => {}
         }
