@@ -169,7 +169,10 @@ async fn serve(config: Config, reloader: Reloader<Config>) -> Result<Drained, Ap
 
 /// Loads the built-in models, and has the others looked for.
 fn load_models(config: &Config, metrics: &Arc<Metrics>, publisher: Publisher) -> Result<Option<Watcher>, AppError> {
-    let mut built_in = Catalog::default();
+    let mut built_in = Catalog {
+        is_scanning: config.models.is_some(),
+        ..Catalog::default()
+    };
     let others = [BuiltIn::Sum]
         .into_iter()
         .filter(|other| Some(*other) != config.built_in);

@@ -9,6 +9,7 @@ mod context;
 mod error;
 mod inference;
 mod lab;
+mod mlflow;
 mod offload;
 mod open_inference;
 mod path;

@@ -4,6 +4,7 @@
 mod input_error;
 mod json;
 pub mod lab;
+pub mod mlflow;
 pub(crate) mod model_ref;
 pub mod open_inference;
 pub mod tf_serving;

@@ -34,6 +34,7 @@ use tracing::{info, warn};
 
 pub use digest::Sha256;
 pub use error::RegistryError;
+pub(crate) use index::version_number;
 pub use location::Location;
 pub use policy::Policy;
 use pull::{Pulled, Puller};

@@ -28,6 +28,9 @@ pub enum Route {
     OpenInferenceIndex,
     OpenInferenceLoad,
     OpenInferenceUnload,
+    Invocations,
+    Ping,
+    Version,
     Grpc,
     Unknown,
 }
@@ -61,6 +64,9 @@ impl Route {
             Self::OpenInferenceIndex => "/v2/repository/index",
             Self::OpenInferenceLoad => "/v2/repository/models/load",
             Self::OpenInferenceUnload => "/v2/repository/models/unload",
+            Self::Invocations => "/invocations",
+            Self::Ping => "/ping",
+            Self::Version => "/version",
             Self::Grpc => "grpc",
             Self::Unknown => "unknown",
         }
@@ -74,6 +80,7 @@ impl Route {
             | Self::TfServingClassify
             | Self::TfServingRegress
             | Self::OpenInferenceInfer
+            | Self::Invocations
             | Self::OpenInferenceIndex
             | Self::OpenInferenceLoad
             | Self::OpenInferenceUnload => "POST",
@@ -89,6 +96,7 @@ impl Route {
                 | Self::Livez
                 | Self::Readyz
                 | Self::Metrics
+                | Self::Ping
                 | Self::OpenInferenceLive
                 | Self::OpenInferenceReady
                 | Self::OpenInferenceModelReady

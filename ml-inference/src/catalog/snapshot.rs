@@ -64,6 +64,15 @@ pub struct Servable {
     pub policy: VersionPolicy,
     /// True after an unload request, until a load request.
     pub unloaded: bool,
+    /// Why the model's directory could not be read at the last scan.
+    pub problem: Option<String>,
+}
+
+impl Servable {
+    fn why_none_is_available(&self) -> Option<&String> {
+        let newest = self.versions.last().and_then(|newest| newest.problem.as_ref());
+        newest.or(self.problem.as_ref())
+    }
 }
 
 /// Which version a request is for.
@@ -107,6 +116,8 @@ fn because(problem: Option<&str>) -> String {
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     pub models: BTreeMap<String, Servable>,
+    /// True until the first scan of MODELS_DIR has ended: a model that is not here may be one that is not found yet.
+    pub is_scanning: bool,
 }
 
 impl Catalog {
@@ -130,7 +141,7 @@ impl Catalog {
                     .find_map(|version| version.loaded.as_ref());
                 return available.ok_or_else(|| FindError::NoneAvailable {
                     model: model(),
-                    problem: servable.versions.last().and_then(|newest| newest.problem.clone()),
+                    problem: servable.why_none_is_available().cloned(),
                 });
             }
             Choice::Number(number) => number,

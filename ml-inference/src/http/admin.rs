@@ -94,6 +94,7 @@ where
         | ParsedPath::Status
         | ParsedPath::Lab(_)
         | ParsedPath::TfServing(_)
+        | ParsedPath::Mlflow(_)
         | ParsedPath::Grpc
         | ParsedPath::Unknown => Err(RequestError::UnknownAdminPath),
         ParsedPath::OpenInference(call) => open_inference::answer(&models.state, call, head, body).await,
@@ -152,7 +153,13 @@ impl ServiceStatus for ModelAdmin {
 
 fn model_status(name: &str, servable: &Servable) -> Value {
     let versions: Vec<Value> = servable.versions.iter().map(version_status).collect();
-    json!({ "name": name, "unloaded": servable.unloaded, "labels": servable.labels, "versions": versions })
+    json!({
+        "name": name,
+        "unloaded": servable.unloaded,
+        "problem": servable.problem,
+        "labels": servable.labels,
+        "versions": versions,
+    })
 }
 
 fn version_status(version: &Version) -> Value {

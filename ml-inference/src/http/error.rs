@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::problem::Problem;
 use tracing::error;
 
@@ -15,13 +15,15 @@ use super::body::{ACCEPTED_CODINGS, BodyError};
 use super::response::ResponseBody;
 use crate::catalog::FindError;
 use crate::engine::EngineError;
-use crate::protocol::{InputError, open_inference, tf_serving};
+use crate::protocol::{InputError, mlflow, open_inference, tf_serving};
 use crate::repository::CommandError;
 use crate::route::Route;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequestError {
-    #[error("no such path here; there are /, /predict, /v1/models, /v2, /health, /livez, /readyz and /metrics")]
+    #[error(
+        "no such path here; there are /, /predict, /v1/models, /v2, /invocations, /ping, /version, /health, /livez, /readyz and /metrics"
+    )]
     UnknownPath,
     #[error("the admin listener has /livez, /readyz, /metrics, /status.json, and of /v2 all but infer")]
     UnknownAdminPath,
@@ -38,6 +40,8 @@ pub(crate) enum RequestError {
     #[error(transparent)]
     OpenInference(#[from] open_inference::Error),
     #[error(transparent)]
+    Mlflow(#[from] mlflow::Error),
+    #[error(transparent)]
     Find(FindError),
     #[error(transparent)]
     Control(#[from] CommandError),
@@ -47,6 +51,9 @@ pub(crate) enum RequestError {
     Loading,
     #[error("not ready: the model `{model}` was unloaded at the admin listener; load it there")]
     Unloaded { model: String },
+    /// The model that MODEL_NAME names is not there, and nothing says that it soon will be.
+    #[error("not ready: {0}")]
+    NotServed(FindError),
     #[error("not ready: draining")]
     Draining,
 }
@@ -58,6 +65,8 @@ pub(super) enum Dialect {
     Problem,
     /// As the model servers' protocols have it: `{"error": "…"}`.
     Protocol,
+    /// As MLflow's servers have it: `{"error_code": "…", "message": "…"}`.
+    Mlflow,
 }
 
 /// A model loads in milliseconds, and a queue moves on: the client that comes back after a second finds it so.
@@ -95,14 +104,19 @@ impl RequestError {
             },
             Self::OpenInference(open_inference::Error::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::OpenInference(_) => StatusCode::BAD_REQUEST,
+            Self::Mlflow(mlflow::Error::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Mlflow(mlflow::Error::MediaType { .. }) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Mlflow(_) => StatusCode::BAD_REQUEST,
             Self::Body(BodyError::UnknownCoding) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Find(_) => StatusCode::NOT_FOUND,
             Self::Engine(EngineError::BadOutput | EngineError::Panicked | EngineError::Abandoned) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
-            Self::Engine(EngineError::Busy { .. }) | Self::Loading | Self::Unloaded { .. } | Self::Draining => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Engine(EngineError::Busy { .. })
+            | Self::Loading
+            | Self::Unloaded { .. }
+            | Self::NotServed(_)
+            | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -112,7 +126,11 @@ impl RequestError {
         }
         let mut response = match dialect {
             Dialect::Problem => self.problem().into_response(),
-            Dialect::Protocol => self.protocol_response(),
+            Dialect::Protocol => self.protocol_response(&json!({ "error": self.to_string() })),
+            Dialect::Mlflow => {
+                let (code, message) = (self.mlflow_code(), self.to_string());
+                self.protocol_response(&json!({ "error_code": code, "message": message }))
+            }
         };
         let headers = response.headers_mut();
         match self {
@@ -129,8 +147,17 @@ impl RequestError {
         response
     }
 
-    fn protocol_response(&self) -> Response<ResponseBody> {
-        let body = format!("{}\n", json!({ "error": self.to_string() }));
+    /// One of MLflow's codes.
+    fn mlflow_code(&self) -> &'static str {
+        match self.status() {
+            StatusCode::SERVICE_UNAVAILABLE => "TEMPORARILY_UNAVAILABLE",
+            status if status.is_server_error() => "INTERNAL_ERROR",
+            _ => "BAD_REQUEST",
+        }
+    }
+
+    fn protocol_response(&self, error: &Value) -> Response<ResponseBody> {
+        let body = format!("{error}\n");
         let mut response = Response::new(ResponseBody::from(Bytes::from(body)));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
@@ -178,6 +205,7 @@ impl RequestError {
             | Self::Engine(EngineError::TooLarge { limit } | EngineError::Busy { limit })
             | Self::TfServing(tf_serving::Error::TooLarge { limit })
             | Self::OpenInference(open_inference::Error::TooLarge { limit, .. })
+            | Self::Mlflow(mlflow::Error::TooLarge { limit })
             | Self::Control(CommandError::Busy { limit }) => Some(*limit),
             _ => None,
         }

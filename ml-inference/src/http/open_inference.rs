@@ -5,7 +5,7 @@ use std::error::Error;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body::Body;
 
 use super::error::RequestError;
@@ -118,11 +118,7 @@ where
     let limits = **state.limits.load();
     let body = body::read_decoded(&head.headers, body, limits.into()).await?;
     let loaded = state.find(model)?;
-    // A value that is no ASCII is no length either.
-    let header_length = head
-        .headers
-        .get(HEADER_LENGTH)
-        .map(|value| value.to_str().unwrap_or_default().to_owned());
+    let header_length = header_length(&head.headers)?;
     let most_bytes = limits.max_body_bytes;
     let parse = move |body: &Bytes| {
         let signature = loaded.model.runtime.signature();
@@ -153,6 +149,17 @@ where
         response.headers_mut().insert(CONTENT_TYPE, OCTETS);
     }
     Ok(answered_by(&loaded, response))
+}
+
+/// The one value of `Inference-Header-Content-Length`: with two of them a body would have two meanings.
+fn header_length(headers: &HeaderMap) -> Result<Option<String>, ProtocolError> {
+    let mut values = headers.get_all(HEADER_LENGTH).iter();
+    // A value that is no ASCII is no length either.
+    let first = values.next().map(|value| value.to_str().unwrap_or_default().to_owned());
+    match values.next() {
+        None => Ok(first),
+        Some(_second) => Err(ProtocolError::SeveralHeaderLengths),
+    }
 }
 
 async fn index<B>(state: &ServiceState, head: &Parts, body: B) -> Result<Response<ResponseBody>, RequestError>

@@ -14,6 +14,7 @@ pub(crate) enum ParsedPath {
     Status,
     TfServing(TfServingCall),
     OpenInference(OpenInferenceCall),
+    Mlflow(MlflowPath),
     /// A gRPC call, whatever its path.
     Grpc,
     Unknown,
@@ -33,6 +34,13 @@ pub(crate) enum Probe {
     Metrics,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MlflowPath {
+    Invocations,
+    Ping,
+    Version,
+}
+
 impl ParsedPath {
     pub(super) fn parse(path: &str) -> Self {
         match path {
@@ -43,6 +51,9 @@ impl ParsedPath {
             "/readyz" => Self::Probe(Probe::Readyz),
             "/metrics" => Self::Probe(Probe::Metrics),
             "/status.json" => Self::Status,
+            "/invocations" => Self::Mlflow(MlflowPath::Invocations),
+            "/ping" => Self::Mlflow(MlflowPath::Ping),
+            "/version" => Self::Mlflow(MlflowPath::Version),
             path => {
                 let tf_serving = || TfServingCall::parse(path).map(Self::TfServing);
                 let open_inference = OpenInferenceCall::parse(path).map(Self::OpenInference);
@@ -61,6 +72,9 @@ impl ParsedPath {
             Self::Probe(Probe::Readyz) => Route::Readyz,
             Self::Probe(Probe::Metrics) => Route::Metrics,
             Self::Status => Route::Status,
+            Self::Mlflow(MlflowPath::Invocations) => Route::Invocations,
+            Self::Mlflow(MlflowPath::Ping) => Route::Ping,
+            Self::Mlflow(MlflowPath::Version) => Route::Version,
             Self::TfServing(call) => match call {
                 TfServingCall::Run(Verb::Predict, _) => Route::TfServingPredict,
                 TfServingCall::Run(Verb::Classify, _) => Route::TfServingClassify,
@@ -108,6 +122,9 @@ mod tests {
             Route::Livez,
             Route::Readyz,
             Route::Metrics,
+            Route::Invocations,
+            Route::Ping,
+            Route::Version,
         ] {
             assert_eq!(route_of(known.label()), known);
         }
@@ -115,6 +132,7 @@ mod tests {
             "",
             "//",
             "/predict/",
+            "/invocations/",
             "/Predict",
             "/predictx",
             "/%70redict",
@@ -153,6 +171,8 @@ mod tests {
         for (path, methods) in [
             ("/", "GET, HEAD, POST"),
             ("/health", "GET, HEAD"),
+            ("/invocations", "POST"),
+            ("/ping", "GET, HEAD"),
             ("/v1/models/m:predict", "POST"),
             ("/v1/models/m", "GET, HEAD"),
             ("/v2", "GET, HEAD"),

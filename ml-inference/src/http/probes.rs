@@ -43,16 +43,16 @@ fn health(state: &ServiceState) -> Response<ResponseBody> {
     json(body)
 }
 
-/// The reason for which the service wants no requests, if there is one.
+/// The reason for which the service wants no requests, if there is one. Once it has been ready, that is the reason for which
+/// `/predict` would not be answered.
 pub(super) fn readiness(state: &ServiceState) -> Result<(), RequestError> {
     if state.phase.is_draining() {
         return Err(RequestError::Draining);
     }
+    let served = state.served().map(|_answers| ());
     if !state.phase.is_serving() {
-        return Err(RequestError::Loading);
+        // The model may be there and others not tried yet.
+        return served.and(Err(RequestError::Loading));
     }
-    match state.is_unloaded() {
-        true => Err(state.unloaded()),
-        false => Ok(()),
-    }
+    served
 }

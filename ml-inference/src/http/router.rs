@@ -11,7 +11,7 @@ use super::error::{Dialect, RequestError, check};
 use super::path::ParsedPath;
 use super::response::{ResponseBody, no_grpc};
 use super::state::ServiceState;
-use super::{lab, open_inference, probes, tf_serving};
+use super::{lab, mlflow, open_inference, probes, tf_serving};
 
 /// Answers one request; what goes wrong is an answer too.
 pub async fn answer<B>(state: &ServiceState, parsed: ParsedRequest<B>) -> Response<ResponseBody>
@@ -35,6 +35,13 @@ where
         }
         ParsedPath::Grpc => return no_grpc(),
         ParsedPath::Status | ParsedPath::Unknown => (Err(RequestError::UnknownPath), Dialect::Problem),
+        ParsedPath::Mlflow(path) => {
+            let answered = match check(route, &head.method) {
+                Ok(()) => mlflow::answer(state, path, &head, body).await,
+                Err(error) => Err(error),
+            };
+            (answered, Dialect::Mlflow)
+        }
         ParsedPath::TfServing(call) => (tf_serving::answer(state, call, &head, body).await, Dialect::Protocol),
         ParsedPath::OpenInference(call) => {
             let answered = match check(route, &head.method) {

@@ -63,69 +63,60 @@ impl ServiceState {
         self.served().is_ok()
     }
 
-    /// True if the model that MODEL_NAME names was unloaded on request.
-    pub(super) fn is_unloaded(&self) -> bool {
-        let catalog = self.catalog.load();
-        catalog.model(&self.served).is_ok_and(|served| served.unloaded)
-    }
-
-    pub(super) fn unloaded(&self) -> RequestError {
-        let model = self.served.clone();
-        RequestError::Unloaded { model }
-    }
-
-    /// The model that MODEL_NAME names.
+    /// The model that MODEL_NAME names, or why it answers nothing.
     pub(super) fn served(&self) -> Result<Arc<LoadedModel>, RequestError> {
-        self.latest(&self.served).map_err(|error| match self.is_unloaded() {
-            true => self.unloaded(),
-            false => error,
+        let catalog = self.catalog.load();
+        let found = catalog.find(&self.served, Choice::Latest).cloned();
+        found.map_err(|error| {
+            let model = || self.served.clone();
+            if catalog.model(&self.served).is_ok_and(|served| served.unloaded) {
+                RequestError::Unloaded { model: model() }
+            } else if is_on_its_way(&catalog, &error) {
+                RequestError::Loading
+            } else {
+                RequestError::NotServed(error)
+            }
         })
     }
 
     /// The lesson's `features` contract is always answered by this one.
     pub(super) fn sum(&self) -> Result<Arc<LoadedModel>, RequestError> {
-        self.latest(BuiltIn::Sum.name())
+        let found = self.catalog.load().find(BuiltIn::Sum.name(), Choice::Latest).cloned();
+        found.map_err(|_not_yet| RequestError::Loading)
     }
 
     /// The model that a path names.
     pub(super) fn find(&self, model: &ModelRef) -> Result<Arc<LoadedModel>, RequestError> {
         let catalog = self.catalog.load();
         let found = catalog.find(&model.model, model.choice());
-        found
-            .cloned()
-            .map_err(|error| match self.is_on_its_way(&catalog, &error) {
-                true => RequestError::Loading,
-                false => RequestError::Find(error),
-            })
-    }
-
-    /// True if the missing version is still being loaded.
-    fn is_on_its_way(&self, catalog: &Catalog, error: &FindError) -> bool {
-        let is_loading = |state: &VersionState| matches!(state, VersionState::Start | VersionState::Loading);
-        match error {
-            FindError::NotAvailable { state, .. } => is_loading(state),
-            FindError::NoneAvailable { model, .. } => {
-                let versions = catalog.model(model).map(|servable| servable.versions.as_slice());
-                let mut versions = versions.unwrap_or_default().iter();
-                versions.any(|version| is_loading(&version.state))
-            }
-            FindError::NoModel { .. } => self.is_starting(),
-            FindError::NoVersion { .. } | FindError::NoLabel { .. } => false,
-        }
-    }
-
-    /// True until the first scan has ended.
-    pub(super) fn is_starting(&self) -> bool {
-        !self.phase.is_serving() && !self.phase.is_draining()
+        found.cloned().map_err(|error| match is_on_its_way(&catalog, &error) {
+            true => RequestError::Loading,
+            false => RequestError::Find(error),
+        })
     }
 
     pub(super) async fn run(&self, loaded: &Arc<LoadedModel>, inputs: Vec<Tensor>) -> Result<Ran, RequestError> {
         let limits = self.limits.load().run;
         Ok(self.engine.run(loaded, inputs, limits).await?)
     }
+}
 
-    fn latest(&self, name: &str) -> Result<Arc<LoadedModel>, RequestError> {
-        let found = self.catalog.load().find(name, Choice::Latest).cloned();
-        found.map_err(|_not_yet| RequestError::Loading)
+/// True if the missing version is still being loaded.
+fn is_on_its_way(catalog: &Catalog, error: &FindError) -> bool {
+    let is_loading = |state: &VersionState| matches!(state, VersionState::Start | VersionState::Loading);
+    match error {
+        FindError::NotAvailable { state, .. } => is_loading(state),
+        FindError::NoneAvailable { model, .. } => {
+            let versions = catalog.model(model).map(|servable| servable.versions.as_slice());
+            let mut versions = versions.unwrap_or_default().iter();
+            versions.any(|version| is_loading(&version.state))
+        }
+        FindError::NoModel { .. } => is_starting(catalog),
+        FindError::NoVersion { .. } | FindError::NoLabel { .. } => false,
     }
+}
+
+/// True until the first scan has ended. Before the built-in models are published there is nothing at all.
+pub(super) fn is_starting(catalog: &Catalog) -> bool {
+    catalog.is_scanning || catalog.models.is_empty()
 }

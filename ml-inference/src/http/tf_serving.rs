@@ -13,7 +13,7 @@ use super::body;
 use super::error::RequestError;
 use super::inference::{Parsed, infer};
 use super::response::{ResponseBody, answered_by, json};
-use super::state::ServiceState;
+use super::state::{ServiceState, is_starting};
 use crate::engine::LoadedModel;
 use crate::protocol::model_ref::{ModelRef, ModelRefError};
 use crate::protocol::tf_serving::{self as protocol, Call, Error as ProtocolError, Task, Verb};
@@ -104,7 +104,7 @@ where
 fn status(state: &ServiceState, model: &ModelRef) -> Result<Response<ResponseBody>, RequestError> {
     let catalog = state.catalog.load();
     let servable = catalog.models.get(&model.model);
-    if servable.is_none() && state.is_starting() {
+    if servable.is_none() && is_starting(&catalog) {
         return Err(RequestError::Loading);
     }
     Ok(json(protocol::status(model, servable)?))

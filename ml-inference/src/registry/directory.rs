@@ -80,6 +80,9 @@ impl Directory {
 
     /// True if the version is in place with these files. An error if another one has its number.
     pub(super) fn has_version(&self, number: u64, wanted: &Files) -> Result<bool, RegistryError> {
+        if let Some(path) = self.with_leading_zeros(number)? {
+            return Err(RegistryError::ByHand { path });
+        }
         let path = self.version(number);
         if !exists(&path)? {
             return Ok(false);
@@ -103,13 +106,27 @@ impl Directory {
         Ok(true)
     }
 
+    /// The directory `003` that somebody made of version 3, if there is one.
+    fn with_leading_zeros(&self, number: u64) -> Result<Option<PathBuf>, RegistryError> {
+        for entry in fs::read_dir(&self.model).map_err(files("list", &self.model))? {
+            let path = entry.map_err(files("list", &self.model))?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            if name.and_then(version_number) == Some(number) && path != self.version(number) {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
+    }
+
     /// The versions that were pulled.
     pub(super) fn pulled(&self) -> Result<Vec<u64>, RegistryError> {
         let mut pulled = Vec::new();
         for entry in fs::read_dir(&self.model).map_err(files("list", &self.model))? {
             let entry = entry.map_err(files("list", &self.model))?;
             let number = entry.file_name().to_str().and_then(version_number);
+            // What is pulled has no leading zeros.
             if let Some(number) = number
+                && entry.path() == self.version(number)
                 && exists(&entry.path().join(MARKER))?
             {
                 pulled.push(number);

@@ -31,6 +31,8 @@ pub(super) struct Index {
     pub(super) config: Option<Sha256>,
     /// The files of each version by their paths in the version's directory.
     pub(super) versions: BTreeMap<u64, Files>,
+    /// The directory of each version at the registry: `2`, or `00000002`.
+    directories: BTreeMap<u64, String>,
 }
 
 pub(super) type Files = BTreeMap<String, Sha256>;
@@ -80,6 +82,14 @@ impl Index {
         files.chain(&self.config).copied().collect()
     }
 
+    /// A file's path at the registry.
+    pub(super) fn path(&self, version: u64, file: &str) -> String {
+        match self.directories.get(&version) {
+            Some(directory) => format!("{directory}/{file}"),
+            None => format!("{version}/{file}"),
+        }
+    }
+
     fn add(&mut self, digest: Sha256, path: &str) -> Result<(), String> {
         if path == CONFIG {
             return match self.config.replace(digest) {
@@ -91,6 +101,10 @@ impl Index {
         let number = version_number(version).ok_or_else(|| unexpected(path))?;
         if file == MARKER {
             return Err(format!("{path}: the name {MARKER} is taken"));
+        }
+        let directory = self.directories.entry(number).or_insert_with(|| version.to_owned());
+        if directory != version {
+            return Err(format!("{path}: {directory} and {version} are both version {number}"));
         }
         let files = self.versions.entry(number).or_default();
         if files.insert(file.to_owned(), digest).is_some() {
@@ -150,10 +164,10 @@ fn check_path(path: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// A whole number from 1, written in one way only.
-pub(super) fn version_number(name: &str) -> Option<u64> {
-    let plain = name.bytes().all(|byte| byte.is_ascii_digit()) && !name.starts_with('0');
-    name.parse().ok().filter(|_| plain)
+/// The version that a directory of this name has: a whole number from 1. TensorFlow Serving's exporters write leading zeros.
+pub(crate) fn version_number(name: &str) -> Option<u64> {
+    let plain = name.bytes().all(|byte| byte.is_ascii_digit());
+    name.parse().ok().filter(|number| plain && *number > 0)
 }
 
 /// The files of one version, in the form of the index: what is kept beside them, and can be given to `sha256sum --check`.
@@ -193,6 +207,7 @@ mod tests {
             "{DIGEST}  1/model.onnx\n{DIGEST} *20/model.onnx\n{DIGEST}  20/data/w.bin\n{DIGEST}  config.yaml\n"
         );
         let index = Index::parse(text.as_bytes()).expect("is one");
+        assert_eq!(index.path(20, "model.onnx"), "20/model.onnx");
         let digest = Sha256::parse(DIGEST).expect("64 digits");
         assert_eq!(index.config, Some(digest));
         assert_eq!(index.versions.keys().copied().collect::<Vec<u64>>(), [1, 20]);
@@ -223,7 +238,8 @@ mod tests {
             ("README", "expected config.yaml or a version's file"),
             ("SHA256SUMS", "expected config.yaml or a version's file"),
             ("0/model.onnx", "expected config.yaml or a version's file"),
-            ("01/model.onnx", "expected config.yaml or a version's file"),
+            ("00/model.onnx", "expected config.yaml or a version's file"),
+            ("03/weights.bin", "3 and 03 are both version 3"),
             ("+1/model.onnx", "expected config.yaml or a version's file"),
             (
                 "18446744073709551616/model.onnx",
@@ -237,6 +253,13 @@ mod tests {
         }
         assert!(fault(&lines(&[&format!("1/{}", "a".repeat(256))])).contains("more than 255 bytes"));
         assert!(fault(&lines(&[&format!("1{}", "/a".repeat(256))])).contains("more than 512 bytes"));
+    }
+
+    #[test]
+    fn a_version_with_leading_zeros_keeps_its_path_at_the_registry() {
+        let index = Index::parse(lines(&["00000123/model.onnx", "00000123/w.bin"]).as_bytes()).expect("is one");
+        assert_eq!(index.versions.keys().copied().collect::<Vec<u64>>(), [123]);
+        assert_eq!(index.path(123, "w.bin"), "00000123/w.bin");
     }
 
     #[test]

@@ -282,7 +282,7 @@ async fn fetch_version(
     }
     info!(version = number, files = files.len(), from = %settings.location, "pulling a version");
     for (file, digest) in files {
-        let path = format!("{number}/{file}");
+        let path = index.path(number, file);
         let wanted = Wanted {
             path: &path,
             name: &settings.location.name(&path),

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! A rejected version is not retried until its file or the configuration changes, or a load is requested. A serving version is
-//! unloaded only for versions that are loaded, on request, or because its file is gone. A model that was unloaded on request
-//! stays so until a load is requested.
+//! unloaded only for versions that are loaded, or on request: one whose file is gone serves from memory until then, because a
+//! volume that vanished looks like a model that was removed. A model that was unloaded on request stays so until a load is
+//! requested.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ mod tests;
 const UNLOADED: &str = "unloaded";
 /// Problem text for versions that the version policy does not select.
 const NOT_CHOSEN: &str = "not selected by the version policy";
+/// Problem text for a version that serves although its file is gone.
+const LOST: &str = "served from memory: its file is gone";
 
 /// A version that is to be loaded.
 #[derive(Debug, Clone)]
@@ -40,8 +43,10 @@ pub(super) struct Order {
 #[derive(Debug)]
 pub(super) struct Tracker {
     name: String,
-    /// The model's directory at the last scan.
+    /// The model's directory at the last scan that could read it.
     seen: Option<ModelDir>,
+    /// Why the last scan could not.
+    unreadable: Option<String>,
     /// Those of its versions that may be loaded: their files are taken for complete.
     loadable: BTreeMap<u64, ScannedFile>,
     config: ModelConfig,
@@ -91,6 +96,7 @@ impl Tracker {
         Self {
             name: name.to_owned(),
             seen: None,
+            unreadable: None,
             loadable: BTreeMap::new(),
             config: ModelConfig::default(),
             config_stamp: None,
@@ -137,19 +143,19 @@ impl Tracker {
 
     /// Records a scan; `None` when the model's directory is gone.
     pub(super) fn look(&mut self, found: Option<&ModelDir>, stability: Stability) {
+        self.unreadable = None;
         let found = found.cloned().unwrap_or_default();
         let before = self.seen.replace(found.clone());
         let before = before
             .as_ref()
             .filter(|_| stability == Stability::SeenTwice)
             .unwrap_or(&found);
-        self.configure(
-            found
-                .config
-                .as_ref()
-                .filter(|config| before.config.as_ref() == Some(*config)),
-            &found,
-        );
+        // Labels and policy of what serves from memory hold too.
+        let is_lost = found.config.is_none() && found.versions.is_empty() && self.serves();
+        if !is_lost {
+            let steady = found.config.as_ref();
+            self.configure(steady.filter(|config| before.config.as_ref() == Some(*config)), &found);
+        }
         let is_steady = |number: &u64, seen: &ScannedFile| before.versions.get(number) == Some(seen);
         self.loadable = match self.wants_nothing() {
             true => BTreeMap::new(),
@@ -158,6 +164,32 @@ impl Tracker {
                 steady.map(|(number, seen)| (*number, seen.clone())).collect()
             }
         };
+    }
+
+    /// Records that a scan could not read the model's directory. Nothing changes but what is told.
+    pub(super) fn look_failed(&mut self, problem: &str) {
+        self.unreadable = Some(problem.to_owned());
+    }
+
+    fn serves(&self) -> bool {
+        self.attempts.values().any(|attempt| attempt.loaded.is_some())
+    }
+
+    /// Versions that serve although their files are gone.
+    pub(super) fn lost(&self) -> BTreeSet<u64> {
+        let serving = self.attempts.iter().filter(|(_, attempt)| attempt.loaded.is_some());
+        serving
+            .map(|(number, _)| *number)
+            .filter(|number| self.is_lost(*number))
+            .collect()
+    }
+
+    fn is_lost(&self, number: u64) -> bool {
+        self.unreadable.is_none()
+            && self
+                .seen
+                .as_ref()
+                .is_none_or(|found| !found.versions.contains_key(&number))
     }
 
     /// True if the model was unloaded, or its configuration was not read yet and the wanted versions are therefore unknown.
@@ -298,7 +330,7 @@ impl Tracker {
         Ok(())
     }
 
-    /// Starts to unload versions whose file is gone and, once every wanted version serves, all others. Called when no order is left.
+    /// Starts to unload what is not wanted, once every wanted version serves. Called when no order is left.
     pub(super) fn start_unload(&mut self) {
         if !self.wants_nothing() {
             let found = self.seen.take().unwrap_or_default();
@@ -310,13 +342,12 @@ impl Tracker {
             };
             let complete = !wanted.is_empty() && wanted.iter().all(is_loaded);
             self.attempts.retain(|number, attempt| {
-                let is_gone = !found.versions.contains_key(number);
                 let is_unwanted = complete && !wanted.contains(number);
-                if let Some(loaded) = attempt.loaded.take_if(|_| is_gone || is_unwanted) {
+                if let Some(loaded) = attempt.loaded.take_if(|_| is_unwanted) {
                     self.unloading.push((*number, loaded));
                 }
                 // One that is still there and could not be loaded is remembered.
-                !is_gone && (attempt.loaded.is_some() || attempt.problem.is_some())
+                attempt.loaded.is_some() || (attempt.problem.is_some() && found.versions.contains_key(number))
             });
             self.seen = Some(found);
         }
@@ -366,11 +397,16 @@ impl Tracker {
             add(*number, VersionState::Unloading, None, None);
         }
         for (number, attempt) in &self.attempts {
-            let state = match attempt.loaded {
-                Some(_) => VersionState::Available,
-                None => VersionState::End,
+            let (state, problem) = match (&attempt.loaded, &self.unreadable) {
+                (None, _) => (VersionState::End, attempt.problem.clone()),
+                (Some(_), Some(unreadable)) => {
+                    let problem = format!("served from memory: {unreadable}");
+                    (VersionState::Available, Some(problem))
+                }
+                (Some(_), None) if self.is_lost(*number) => (VersionState::Available, Some(LOST.to_owned())),
+                (Some(_), None) => (VersionState::Available, attempt.problem.clone()),
             };
-            add(*number, state, attempt.problem.clone(), attempt.loaded.clone());
+            add(*number, state, problem, attempt.loaded.clone());
         }
         if let Some((number, _)) = self.loading {
             let serving = self.attempts.get(&number).and_then(|attempt| attempt.loaded.clone());
@@ -383,13 +419,14 @@ impl Tracker {
             labels: self.config.labels.clone(),
             policy: self.config.policy.clone(),
             unloaded: self.unloaded,
+            problem: self.unreadable.clone(),
         }
     }
 
     /// True if the model has no directory, no attempt and no unloading version.
     pub(super) fn is_gone(&self) -> bool {
         let nothing_found = self.seen.as_ref().is_none_or(|found| *found == ModelDir::default());
-        nothing_found && self.attempts.is_empty() && self.unloading.is_empty()
+        nothing_found && self.unreadable.is_none() && self.attempts.is_empty() && self.unloading.is_empty()
     }
 }
 

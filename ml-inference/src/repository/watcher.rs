@@ -4,7 +4,7 @@
 //! by others. It polls instead of subscribing to file events, as `shared::reload::Reloader` does and for the same reasons.
 //! Between two scans it handles commands (`commands.rs`) one after the other, so that no model is loaded and unloaded at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -127,6 +127,8 @@ struct LoggedOnce {
     unreadable: Option<String>,
     warnings: Vec<String>,
     configs: BTreeMap<String, String>,
+    /// Versions of each model that serve although their files are gone.
+    lost: BTreeMap<String, BTreeSet<u64>>,
 }
 
 impl Watching {
@@ -136,6 +138,9 @@ impl Watching {
         let mut stability = Stability::Assumed;
         loop {
             self.look(std::mem::replace(&mut stability, Stability::SeenTwice));
+            if std::mem::take(&mut self.catalog.is_scanning) {
+                self.settings.publisher.publish(self.catalog.clone());
+            }
             if self.settings.loader.defer_to_requests() {
                 background::lower_priority();
             }
@@ -172,7 +177,10 @@ impl Watching {
                 let problem = error.to_string();
                 if self.logged.unreadable.as_ref() != Some(&problem) {
                     error!(problem, "cannot read MODELS_DIR; keeping loaded models");
-                    self.logged.unreadable = Some(problem);
+                    self.logged.unreadable = Some(problem.clone());
+                }
+                for name in self.names() {
+                    self.look_failed(&name, &problem);
                 }
                 return;
             }
@@ -187,10 +195,14 @@ impl Watching {
         for name in scan.models.keys() {
             self.trackers.entry(name.clone()).or_insert_with(|| Tracker::new(name));
         }
-        let names: Vec<String> = self.trackers.keys().cloned().collect();
-        for name in names {
+        for (name, problem) in &scan.unreadable {
+            // One that never was read has something to be asked for, too: the reason.
+            if self.trackers.contains_key(name) || self.trackers.len() < scan::MOST_MODELS {
+                self.look_failed(name, problem);
+            }
+        }
+        for name in self.names() {
             if scan.unreadable.contains_key(&name) {
-                // What serves stays.
                 continue;
             }
             let mut tracker = self.take_tracker(&name);
@@ -198,6 +210,17 @@ impl Watching {
             self.load_ordered(&mut tracker);
             self.keep_tracker(tracker);
         }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.trackers.keys().cloned().collect()
+    }
+
+    /// The model could not be looked at: what serves stays.
+    fn look_failed(&mut self, model: &str, problem: &str) {
+        let mut tracker = self.take_tracker(model);
+        tracker.look_failed(problem);
+        self.keep_tracker(tracker);
     }
 
     fn handle(&mut self, command: Command) {
@@ -261,8 +284,14 @@ impl Watching {
         }
         if self.unloaded() >= MOST_UNLOADED {
             // Of those whose directories are gone nothing is left that could be loaded again.
-            self.trackers
-                .retain(|_, tracker| !(tracker.is_unloaded() && tracker.is_gone()));
+            let models = &mut self.catalog.models;
+            self.trackers.retain(|name, tracker| {
+                let is_forgotten = tracker.is_unloaded() && tracker.is_gone();
+                if is_forgotten {
+                    models.remove(name);
+                }
+                !is_forgotten
+            });
         }
         if self.unloaded() >= MOST_UNLOADED {
             return Err(CommandError::TooManyUnloaded { limit: MOST_UNLOADED });
@@ -315,6 +344,7 @@ impl Watching {
             tracker.name(),
             tracker.config_problem.as_ref(),
         );
+        log_lost(&mut self.logged.lost, &tracker);
         self.publish(&tracker);
         // That it was unloaded holds for a directory that comes back, too.
         if !tracker.is_gone() || tracker.is_unloaded() {
@@ -324,7 +354,8 @@ impl Watching {
 
     fn publish(&mut self, tracker: &Tracker) {
         let (name, models) = (tracker.name(), &mut self.catalog.models);
-        let is_other = if tracker.is_gone() {
+        // One that was unloaded is there to say so.
+        let is_other = if tracker.is_gone() && !tracker.is_unloaded() {
             models.remove(name).is_some()
         } else {
             let now = tracker.servable();
@@ -341,7 +372,7 @@ impl Watching {
 
     fn keep_built_ins(&self, scan: &mut Scan) {
         for name in self.settings.built_in.models.keys() {
-            if scan.models.remove(name).is_some() {
+            if scan.models.remove(name).is_some() || scan.unreadable.remove(name).is_some() {
                 let problem = format!("{name}: a model of this name is part of the program; give it another");
                 scan.warnings.push(problem);
             }
@@ -350,14 +381,30 @@ impl Watching {
 
     fn log_warnings(&mut self, scan: &Scan) {
         let of_models = scan.models.values().flat_map(|found| &found.warnings);
-        let all = scan.warnings.iter().chain(scan.unreadable.values()).chain(of_models);
-        let warnings: Vec<String> = all.cloned().collect();
-        for warning in &warnings {
-            if !self.logged.warnings.contains(warning) {
-                warn!(problem = warning, "ignoring an entry of MODELS_DIR");
-            }
+        let unreadable: Vec<String> = scan.unreadable.values().cloned().collect();
+        let ignored: Vec<String> = scan.warnings.iter().chain(of_models).cloned().collect();
+        let is_new = |warning: &&String| !self.logged.warnings.contains(warning);
+        for problem in unreadable.iter().filter(is_new) {
+            warn!(problem, "cannot read a model; keeping its loaded versions");
         }
-        self.logged.warnings = warnings;
+        for problem in ignored.iter().filter(is_new) {
+            warn!(problem, "ignoring an entry of MODELS_DIR");
+        }
+        self.logged.warnings = [unreadable, ignored].concat();
+    }
+}
+
+fn log_lost(logged: &mut BTreeMap<String, BTreeSet<u64>>, tracker: &Tracker) {
+    let lost = tracker.lost();
+    let before = logged.remove(tracker.name()).unwrap_or_default();
+    for version in lost.difference(&before) {
+        warn!(
+            model = tracker.name(),
+            version, "model file is gone; the version serves from memory until another one serves or it is unloaded"
+        );
+    }
+    if !lost.is_empty() {
+        logged.insert(tracker.name().to_owned(), lost);
     }
 }
 
@@ -380,6 +427,7 @@ fn same(one: &Servable, other: &Servable) -> bool {
     one.labels == other.labels
         && one.policy == other.policy
         && one.unloaded == other.unloaded
+        && one.problem == other.problem
         && one.versions.len() == other.versions.len()
         && one.versions.iter().zip(&other.versions).all(|(one, other)| {
             one.number == other.number

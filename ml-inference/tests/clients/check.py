@@ -1,12 +1,15 @@
-"""Asks a running ml-inference with the clients that people use: NVIDIA's, Intel's and KServe's, and plain HTTP."""
+"""Asks a running ml-inference with the clients that people use: NVIDIA's, Intel's, KServe's and MLflow's, and plain HTTP."""
 
 import asyncio
 import sys
 
 import httpx
 import numpy as np
+import pandas as pd
 import tritonclient.http as triton
 from kserve import InferenceRESTClient, InferInput, InferRequest, RESTConfig
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 from ovmsclient import ModelNotFoundError, make_http_client
 
 MODEL = "half_plus_two"
@@ -139,6 +142,26 @@ async def check_kserve(url):
     await client.close()
 
 
+def check_mlflow(address):
+    """MODEL_NAME is half_plus_two. A frame is sent as dataframe_split, anything else as inputs."""
+    host, port = address.rsplit(":", 1)
+    client = ScoringServerClient(host, int(port))
+    client.ping()
+    assert client.get_version()[0].isdigit(), client.get_version()
+    frame = pd.DataFrame({"x": X[:, 0]}, index=[7, 8, 9])
+    for data in (frame, X, X.tolist(), {"x": X}):
+        predictions = client.invoke(data).get_predictions().to_numpy()
+        assert np.array_equal(predictions.reshape(Y.shape), Y), predictions
+    answer = client.invoke(pd.DataFrame({"x": [1.0, np.nan, np.inf]})).get_predictions().to_numpy().ravel()
+    assert answer[0] == 2.5 and np.isnan(answer[1]) and np.isinf(answer[2]), answer
+    for arguments in ({"data": frame, "params": {"temperature": 0.5}}, {"data": pd.DataFrame({"x": ["one"]})}):
+        try:
+            client.invoke(**arguments)
+            raise AssertionError(f"{arguments} was taken")
+        except MlflowException as error:
+            assert "params.temperature" in str(error) or "dataframe_split.data[0][0]" in str(error), error
+
+
 def check_plain(url):
     """The words that stand for no number, as Python's json writes and reads them."""
     answer = httpx.post(f"{url}/v1/models/{MODEL}:predict", content='{"instances": [NaN, Infinity, -Infinity]}')
@@ -159,6 +182,8 @@ def main():
     print("ovmsclient: status, metadata, predict")
     asyncio.run(check_kserve(url))
     print("kserve: v2 with JSON and binary tensors, v1")
+    check_mlflow(address)
+    print("mlflow: ping, version, invocations with a frame, arrays and lists")
     check_plain(url)
     print("plain HTTP: NaN and Infinity, regress")
 

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../../.."
 
 venv=${CLIENTS_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/ml-inference-clients}
-packages=('tritonclient[http]==2.73.0' 'ovmsclient==2023.1' 'kserve==0.21.0')
+packages=('tritonclient[http]==2.73.0' 'ovmsclient==2023.1' 'kserve==0.21.0' 'mlflow-skinny==3.17.2' 'pandas')
 
 [[ -x $venv/bin/python ]] || python3 -m venv "$venv"
 "$venv/bin/pip" install --quiet --disable-pip-version-check "${packages[@]}"

@@ -2,6 +2,7 @@
 
 mod fuzz;
 mod metadata;
+mod mlflow;
 mod models;
 mod open_inference;
 mod service;

@@ -84,6 +84,31 @@ async fn a_version_appears_whole_and_says_what_it_is_made_of() {
 }
 
 #[tokio::test]
+async fn a_version_with_leading_zeros_is_pulled_by_its_number() {
+    let files: [(&str, &[u8]); 2] = [("00000123/model.onnx", b"one"), ("00000123/w.bin", b"two")];
+    let folder = Folder::new(&files);
+    let follower = Follower::start(settings(&folder.url()));
+    follower.current().await;
+    follower.has_versions(&["123"]).await;
+    assert_eq!(follower.read("123/w.bin").as_deref(), Some(&b"two"[..]));
+
+    let files = [files[0], files[1], ("0123/model.onnx", b"one")];
+    folder.publish(&files);
+    follower.problem("00000123 and 0123 are both version 123").await;
+}
+
+#[tokio::test]
+async fn a_version_that_somebody_put_there_with_leading_zeros_is_not_pulled_beside_it() {
+    let folder = Folder::new(&[ONE]);
+    let follower = Follower::start(settings(&folder.url()));
+    follower.current().await;
+    put(&follower.model(), "002/model.onnx", b"by hand");
+    folder.publish(&[ONE, TWO]);
+    follower.problem("iris/002").await;
+    follower.has_versions(&["002", "1"]).await;
+}
+
+#[tokio::test]
 async fn a_version_that_changed_at_the_registry_is_refused() {
     let folder = Folder::new(&[ONE]);
     let follower = Follower::start(settings(&folder.url()));

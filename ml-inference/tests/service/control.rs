@@ -12,18 +12,18 @@ use super::server::{Answer, Server};
 
 /// The next look never comes.
 const NEVER: &str = "3600";
-const OFTEN: &str = "0.05";
+pub(crate) const OFTEN: &str = "0.05";
 
 /// A directory of models, a server, and its admin listener.
-struct Scene {
-    scratch: Scratch,
-    server: Server,
+pub(crate) struct Scene {
+    pub(crate) scratch: Scratch,
+    pub(crate) server: Server,
     admin: String,
 }
 
 impl Scene {
     /// The models are there before the server.
-    async fn start(models: &[(&str, &str)], settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(models: &[(&str, &str)], settings: &[(&str, &str)]) -> Self {
         let scratch = Scratch::new("models");
         for (path, name) in models {
             put(scratch.path(), path, &zoo(name));
@@ -40,7 +40,7 @@ impl Scene {
         }
     }
 
-    async fn ready(self) -> Self {
+    pub(crate) async fn ready(self) -> Self {
         eventually("it is ready", DEADLINE, async || {
             self.server.get("/readyz").await.status == 200
         })
@@ -48,11 +48,11 @@ impl Scene {
         self
     }
 
-    fn put(&self, path: &str, content: &[u8]) {
+    pub(crate) fn put(&self, path: &str, content: &[u8]) {
         put(self.scratch.path(), path, content);
     }
 
-    async fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
         self.server
             .request_at(method, &format!("{}{path}", self.admin), body)
             .await
@@ -63,15 +63,15 @@ impl Scene {
             .await
     }
 
-    async fn load(&self, model: &str) -> Answer {
+    pub(crate) async fn load(&self, model: &str) -> Answer {
         self.control("load", model).await
     }
 
-    async fn unload(&self, model: &str) -> Answer {
+    pub(crate) async fn unload(&self, model: &str) -> Answer {
         self.control("unload", model).await
     }
 
-    async fn predict(&self, model: &str) -> Answer {
+    pub(crate) async fn predict(&self, model: &str) -> Answer {
         self.server.post(&format!("/v1/models/{model}:predict"), ROW).await
     }
 
@@ -90,12 +90,12 @@ impl Scene {
     }
 }
 
-fn assert_done(answer: &Answer) {
+pub(crate) fn assert_done(answer: &Answer) {
     assert_eq!((answer.status, answer.body.as_str()), (200, ""));
 }
 
 /// The message of a refusal as the protocol has it.
-fn refusal(answer: &Answer, status: u16) -> String {
+pub(crate) fn refusal(answer: &Answer, status: u16) -> String {
     assert_eq!(answer.status, status, "{}", answer.body);
     assert_eq!(answer.header("content-type"), "application/json");
     let body = answer.json();

@@ -14,3 +14,4 @@ mod protocols;
 mod repository;
 mod server;
 mod settings;
+mod vanished;

@@ -56,6 +56,34 @@ async fn bytes_behind_the_json_come_back_as_bytes() {
 }
 
 #[tokio::test]
+async fn headers_that_say_two_things_about_a_body_are_refused() {
+    let server = Server::start(&[]).await;
+    for (headers, status, problem) in [
+        (
+            "inference-header-content-length: 2\r\ninference-header-content-length: 2\r\n",
+            400,
+            "inference-header-content-length: expected one length, found several",
+        ),
+        (
+            "content-encoding: identity\r\ncontent-encoding: gzip\r\n",
+            415,
+            "this Content-Encoding is not known",
+        ),
+        ("content-length: 3\r\n", 400, ""),
+    ] {
+        let mut client = server.connect().await;
+        client
+            .send(format!(
+                "POST {INFER} HTTP/1.1\r\nhost: x\r\n{headers}content-length: 2\r\n\r\n{{}}"
+            ))
+            .await;
+        let response = client.response().await;
+        assert_eq!(response.status, status, "{headers}: {}", response.body);
+        assert!(response.body.contains(problem), "{headers}: {}", response.body);
+    }
+}
+
+#[tokio::test]
 async fn errors_have_the_protocols_form_wherever_they_come_from() {
     let server = Server::start(&[("MAX_BODY_BYTES", "64")]).await;
     let large = "x".repeat(65);

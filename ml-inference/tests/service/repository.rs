@@ -106,17 +106,6 @@ async fn a_file_that_is_dropped_into_the_directory_is_served() {
         "{metrics}"
     );
     assert!(metrics.contains("ml_inference_model_loads_total{model=\"tree\",result=\"loaded\"} 1"));
-
-    fs::remove_file(scene.path("tree.onnx")).expect("removes");
-    eventually("the model is gone", DEADLINE, async || {
-        scene.server.post("/v1/models/tree:predict", FLOWER).await.status == 404
-    })
-    .await;
-    let metrics = scene.server.metrics().await;
-    assert!(
-        !metrics.contains("ml_inference_model_loaded{model=\"tree\""),
-        "{metrics}"
-    );
 }
 
 /// A thread of the server as `proc_pid_stat(5)` shows it.

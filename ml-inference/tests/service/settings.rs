@@ -35,7 +35,7 @@ async fn help_lists_every_setting_with_its_default() {
         "SERVICE_PORT (default 5000)",
         "MODEL_NAME (default half_plus_two)",
         "BATCH_SIZE (default 32, live)",
-        "MAX_BODY_BYTES (default 16Mi, live)",
+        "MAX_BODY_BYTES (default 64Mi, live)",
         "MAX_RESPONSE_BYTES (default 64Mi, live)",
         "REGISTRY_PASSWORD (secret, live)",
         "/etc/ml-inference/ml-inference.yaml",

@@ -78,15 +78,25 @@ impl Replica {
 
     /// The same on an address of the test's choice, with so many seconds between SIGTERM and the last request accepted.
     pub async fn start_at(address: SocketAddr, pod: &str, model_version: &str, drain_window: &str) -> Self {
-        let environment = [
-            ("BIND_ADDRESS", address.ip().to_string()),
-            ("SERVICE_PORT", address.port().to_string()),
-            ("ADMIN_ADDRESS", "127.0.0.1:0".to_owned()),
-            ("POD_NAME", pod.to_owned()),
-            ("MODEL_VERSION", model_version.to_owned()),
-            ("DRAIN_WINDOW", drain_window.to_owned()),
+        let (host, port) = (address.ip().to_string(), address.port().to_string());
+        Self::start_with(&[
+            ("BIND_ADDRESS", &host),
+            ("SERVICE_PORT", &port),
+            ("POD_NAME", pod),
+            ("MODEL_VERSION", model_version),
+            ("DRAIN_WINDOW", drain_window),
+        ])
+        .await
+    }
+
+    /// The same with these settings, on a free port where they name none.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let usual = [
+            ("BIND_ADDRESS", "127.0.0.1"),
+            ("SERVICE_PORT", "0"),
+            ("ADMIN_ADDRESS", "127.0.0.1:0"),
         ];
-        let process = Process::start(binary("ml-inference"), environment);
+        let process = Process::start(binary("ml-inference"), usual.iter().chain(settings).copied());
         let address = process.listening().await;
         let replica = Self { process, address };
         let client = http_client::client(DEADLINE).expect("the client builds");
@@ -121,6 +131,10 @@ impl Pair {
         for number in 1..=replicas {
             started.push(Replica::start(&format!("ml-inference-{number}"), "1.0", 0).await);
         }
+        Self::in_front_of(started).await
+    }
+
+    pub async fn in_front_of(started: Vec<Replica>) -> Self {
         let scratch = Scratch::new("pair");
         let endpoints: Vec<String> = started
             .iter()

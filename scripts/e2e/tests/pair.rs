@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use e2e::{Pair, Replica};
-use shared::test_util::{DEADLINE, Signal, eventually};
+use shared::test_util::{DEADLINE, Scratch, Signal, eventually};
 
 const LAB_LINE: &str = "{\"predictions\": [2.5, 3.0, 4.5], \"model\": \"half_plus_two\", \"version\": \"1.0\"}\n";
 
@@ -99,6 +99,107 @@ async fn both_model_server_protocols_go_through_the_gateway() {
         let error: serde_json::Value = refused.json().await.expect("JSON");
         assert!(error["error"].is_string(), "{error}");
     }
+}
+
+#[tokio::test]
+async fn mlflows_protocol_goes_through_the_gateway() {
+    let pair = Pair::start(1).await;
+    for (content_type, body) in [
+        (
+            "application/json",
+            "{\"dataframe_split\": {\"columns\": [\"x\"], \"data\": [[1.0], [5.0]]}}",
+        ),
+        ("text/csv", "x\n1\n5\n"),
+    ] {
+        let asked = pair.client.post(pair.url("/invocations")).body(body);
+        let answer = asked.header("content-type", content_type).send().await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.headers()["x-model-version"], "1.0");
+        let answer: serde_json::Value = answer.json().await.expect("JSON");
+        assert_eq!(
+            answer,
+            serde_json::json!({ "predictions": [2.5, 4.5] }),
+            "{content_type}"
+        );
+    }
+    assert_eq!(pair.get("/ping").await.text().await.expect("text"), "\n");
+    assert_eq!(pair.get("/version").await.status(), 200);
+    let refused = pair.post("/invocations", "{}").await;
+    assert_eq!(refused.status(), 400);
+    let refused: serde_json::Value = refused.json().await.expect("JSON");
+    assert_eq!(refused["error_code"], "BAD_REQUEST", "{refused}");
+}
+
+/// What a client of image models sends: 32 images of 3x224x224, which are 19.3 MB in binary.
+#[tokio::test]
+async fn a_batch_of_images_passes_the_limits_of_both() {
+    const IMAGES: usize = 32;
+    const VALUES: usize = 3 * 224 * 224;
+    let scratch = Scratch::new("images");
+    std::fs::create_dir_all(scratch.path().join("pool/1")).expect("makes directories");
+    scratch.file("pool/1/model.onnx", pooling_model());
+    let directory = scratch.path().to_str().expect("a path");
+    let replica = Replica::start_with(&[("MODELS_DIR", directory), ("MODEL_NAME", "pool")]).await;
+    let pair = Pair::in_front_of(vec![replica]).await;
+
+    let json = format!(
+        "{{\"inputs\":[{{\"name\":\"x\",\"shape\":[{IMAGES},3,224,224],\"datatype\":\"FP32\",\
+         \"parameters\":{{\"binary_data_size\":{}}}}}]}}",
+        IMAGES * VALUES * size_of::<f32>()
+    );
+    let mut body = json.clone().into_bytes();
+    for image in 0..IMAGES {
+        let value = image as f32;
+        body.extend(std::iter::repeat_n(value.to_le_bytes(), VALUES).flatten());
+    }
+    let asked = pair.client.post(pair.url("/v2/models/pool/infer")).body(body);
+    let asked = asked.header("inference-header-content-length", json.len());
+    let answer = asked.send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let answer: serde_json::Value = answer.json().await.expect("JSON");
+    assert_eq!(answer["outputs"][0]["shape"], serde_json::json!([IMAGES, 3, 1, 1]));
+    let means = answer["outputs"][0]["data"].as_array().expect("numbers");
+    for (at, mean) in means.iter().enumerate() {
+        let (mean, expected) = (mean.as_f64().expect("a number"), (at / 3) as f64);
+        assert!((mean - expected).abs() < 1e-3, "{at}: {mean}");
+    }
+}
+
+/// An ONNX file: GlobalAveragePool from FP32[n,3,224,224] to FP32[n,3,1,1].
+fn pooling_model() -> Vec<u8> {
+    // Protocol Buffers: a field is its number and type, then a number or a length with so many bytes.
+    fn number(field: u8, value: u64) -> Vec<u8> {
+        let mut bytes = vec![field << 3];
+        let mut rest = value;
+        while rest > 0x7f {
+            bytes.push((rest & 0x7f) as u8 | 0x80);
+            rest >>= 7;
+        }
+        bytes.push(rest as u8);
+        bytes
+    }
+    fn message(field: u8, content: &[u8]) -> Vec<u8> {
+        let mut bytes = number(field, content.len() as u64);
+        bytes[0] |= 2;
+        [bytes.as_slice(), content].concat()
+    }
+    fn tensor(name: &str, lengths: [u64; 3]) -> Vec<u8> {
+        let rows = message(1, &message(2, b"n"));
+        let dims = lengths.map(|length| message(1, &number(1, length))).concat();
+        let shape = [rows, dims].concat();
+        // Element type 1 is FP32.
+        let described = message(1, &[number(1, 1), message(2, &shape)].concat());
+        [message(1, name.as_bytes()), message(2, &described)].concat()
+    }
+    let node = [message(1, b"x"), message(2, b"y"), message(4, b"GlobalAveragePool")].concat();
+    let graph = [
+        message(1, &node),
+        message(2, b"pool"),
+        message(11, &tensor("x", [3, 224, 224])),
+        message(12, &tensor("y", [3, 1, 1])),
+    ];
+    let operators = message(8, &number(2, 13));
+    [number(1, 8), message(7, &graph.concat()), operators].concat()
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::catalog::{FindError, VersionState};
 use crate::engine::EngineError;
 use crate::http::body::BodyError;
 use crate::http::response::ResponseBody;
-use crate::protocol::{InputError, open_inference, tf_serving};
+use crate::protocol::{InputError, mlflow, open_inference, tf_serving};
 use crate::repository::{CommandError, CommandKind};
 use crate::route::Route;
 
@@ -39,11 +39,15 @@ fn errors() -> Vec<RequestError> {
         RequestError::Input(_) => InputError::Document { problem: "broken JSON".to_owned() }.into(),
         RequestError::TfServing(_) => tf_serving::Error::Empty.into(),
         RequestError::OpenInference(_) => open_inference::Error::Path.into(),
+        RequestError::Mlflow(_) => mlflow_errors().remove(0).into(),
         RequestError::Find(_) => RequestError::Find(FindError::NoModel { model: model() }),
         RequestError::Control(_) => CommandError::Gone.into(),
         RequestError::Engine(_) => EngineError::BadOutput.into(),
         RequestError::Loading => RequestError::Loading,
         RequestError::Unloaded { .. } => RequestError::Unloaded { model: model() },
+        RequestError::NotServed(_) => RequestError::NotServed(FindError::NoneAvailable {
+            model: model(), problem: Some(problem()),
+        }),
         RequestError::Draining => RequestError::Draining,
     );
     errors.extend(body_errors());
@@ -89,11 +93,25 @@ fn protocol_errors() -> Vec<RequestError> {
     let v2 = samples!(V2:
         V2::Json(_) | V2::InputMismatch(_) | V2::Path => V2::Path,
         V2::HeaderLength { .. } => V2::HeaderLength { found: "x".to_owned(), body: LIMIT },
+        V2::SeveralHeaderLengths => V2::SeveralHeaderLengths,
         V2::Member { .. } => V2::Member { field: "inputs[x].data".to_owned(), problem: problem() },
         V2::TooLarge { .. } => V2::TooLarge { field: "inputs[x].data".to_owned(), limit: LIMIT },
     );
     let v1 = v1.into_iter().map(RequestError::from);
-    v1.chain(v2.into_iter().map(RequestError::from)).collect()
+    let mlflow = mlflow_errors().into_iter().map(RequestError::from);
+    v1.chain(v2.into_iter().map(RequestError::from)).chain(mlflow).collect()
+}
+
+fn mlflow_errors() -> Vec<mlflow::Error> {
+    use mlflow::Error;
+
+    samples!(Error:
+        Error::Json(_) | Error::Document { .. } => Error::Document { problem: "expected an object with …".to_owned() },
+        Error::MediaType { .. } => Error::MediaType { found: "text/plain".to_owned() },
+        Error::Member { .. } => Error::Member { field: "dataframe_split.data[3][0]".to_owned(), problem: problem() },
+        Error::Line { .. } => Error::Line { line: 5, problem: "column `age`: …".to_owned() },
+        Error::TooLarge { .. } => Error::TooLarge { limit: LIMIT },
+    )
 }
 
 fn model_errors() -> Vec<RequestError> {

@@ -13,6 +13,8 @@ pub enum Error {
     Json(#[from] SyntaxError),
     #[error("{HEADER_LENGTH}: expected the length of the JSON in a body of {body} bytes, found {found}")]
     HeaderLength { found: String, body: usize },
+    #[error("{HEADER_LENGTH}: expected one length, found several")]
+    SeveralHeaderLengths,
     /// One member is at fault: `inputs[x].data`.
     #[error("{field}: {problem}")]
     Member { field: String, problem: String },

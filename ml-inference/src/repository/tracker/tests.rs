@@ -229,7 +229,7 @@ fn a_file_that_is_being_written_is_left_alone() {
 }
 
 #[test]
-fn what_is_removed_is_unloaded_and_the_model_ends_with_its_last_version() {
+fn what_is_removed_makes_way_for_what_is_there_and_the_last_version_serves_from_memory() {
     let mut model = model();
     model.put(1, "good 1");
     model.put(2, "good 2");
@@ -241,8 +241,68 @@ fn what_is_removed_is_unloaded_and_the_model_ends_with_its_last_version() {
         "the policy wants the latest that there is"
     );
     model.remove(1);
-    assert_eq!(model.look_once(), []);
+    let serving = model.loaded(1);
+    assert_eq!(model.look(), [(1, Available)], "what serves stays");
+    assert_eq!(model.problem(1).as_deref(), Some(LOST));
+    assert_eq!(model.tracker.lost(), BTreeSet::from([1]));
+    model.put(3, "broken");
+    assert_eq!(model.look(), [(1, Available), (3, End)]);
+    model.put(1, "good again");
+    assert_eq!(model.look(), [(1, Available), (3, End)]);
+    assert_eq!((model.problem(1), model.tracker.lost()), (None, BTreeSet::new()));
+    assert!(!Arc::ptr_eq(&serving, &model.loaded(1)), "it is another file");
+
+    model.remove(1);
+    model.put(3, "good 3");
+    drop(serving);
+    assert_eq!(model.look(), [(3, Available)]);
+    model.remove(3);
+    model.look();
+    model.tracker.unload();
+    assert_eq!(model.look(), []);
     assert!(model.tracker.is_gone());
+}
+
+#[test]
+fn labels_and_policy_are_those_of_what_serves_from_memory() {
+    let mut model = model();
+    model.put(1, "good 1");
+    model.put(2, "good 2");
+    let config = model.scratch.path().join("m/config.yaml");
+    fs::write(&config, "version_policy: all\nlabels: {stable: 1}\n").expect("writes");
+    assert_eq!(model.look(), [(1, Available), (2, Available)]);
+    fs::remove_dir_all(model.scratch.path().join("m")).expect("removes");
+    assert_eq!(model.look(), [(1, Available), (2, Available)]);
+    assert_eq!(model.tracker.servable().labels["stable"], 1);
+    model.put(2, "good again");
+    assert_eq!(model.look(), [(2, Available)], "the directory is another one");
+    assert!(model.tracker.servable().labels.is_empty());
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_changes_nothing_but_what_is_told() {
+    let mut model = model();
+    model.put(1, "good 1");
+    model.look();
+    model.tracker.look_failed("m: permission denied");
+    assert_eq!(states(&model.tracker.servable()), [(1, Available)]);
+    assert_eq!(
+        model.problem(1).as_deref(),
+        Some("served from memory: m: permission denied")
+    );
+    assert_eq!(
+        model.tracker.servable().problem.as_deref(),
+        Some("m: permission denied")
+    );
+    assert_eq!(model.tracker.lost(), BTreeSet::new());
+    assert_eq!(model.look(), [(1, Available)]);
+    assert_eq!(model.problem(1), None);
+
+    let mut unseen = Tracker::new("m");
+    unseen.look_failed("m: permission denied");
+    assert!(!unseen.is_gone(), "there is something to tell");
+    unseen.look(None, Stability::SeenTwice);
+    assert!(unseen.is_gone());
 }
 
 #[test]
@@ -430,8 +490,8 @@ fn load_ordered(tracker: &mut Tracker, metrics: &Metrics) -> usize {
 }
 
 proptest! {
-    /// Whatever happens in whatever order: what serves goes only for its like, on request, or with its file; what is
-    /// unloaded stays so; and a load request returns the truth.
+    /// Whatever happens in whatever order: what serves goes only for its like or on request; what is unloaded stays so;
+    /// and a load request returns the truth.
     #[test]
     fn nothing_that_serves_is_lost(policy in policy(), steps in prop::collection::vec(step(), 0..40)) {
         let config = ScannedFile { path: "config.yaml".into(), stamp: FileStamp::numbered(u64::MAX) };
@@ -483,7 +543,7 @@ proptest! {
             if tracker.is_unloaded() {
                 prop_assert!(serving(&tracker).is_empty());
                 prop_assert_eq!(loads, 0);
-            } else if before.iter().any(|number| found.versions.contains_key(number)) {
+            } else if !before.is_empty() {
                 prop_assert!(!serving(&tracker).is_empty(), "{before:?} served");
             }
         }

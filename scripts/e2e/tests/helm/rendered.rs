@@ -20,6 +20,7 @@ const COMPONENTS: &[(&str, &[&str])] = &[
         "models",
         &[
             "mlInference.models.enabled=true",
+            "mlInference.env.MAX_BODY_BYTES=32Mi",
             "mlInference.resources.requests.memory=256Mi",
             "mlInference.resources.limits.memory=512Mi",
         ],
