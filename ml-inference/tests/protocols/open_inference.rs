@@ -9,7 +9,7 @@ mod statistics;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::service::{Answer, Service, model};
+use crate::service::{Answer, Service};
 
 const INFER: &str = "/v2/models/half_plus_two/infer";
 const HEADER_LENGTH: &str = "inference-header-content-length";

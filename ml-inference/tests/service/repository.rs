@@ -31,10 +31,6 @@ impl Scene {
         Self { scratch, server }
     }
 
-    fn path(&self, path: &str) -> PathBuf {
-        self.scratch.path().join(path)
-    }
-
     /// Whole from the beginning: written beside, then renamed.
     fn put(&self, path: &str, content: &[u8]) {
         put(self.scratch.path(), path, content);

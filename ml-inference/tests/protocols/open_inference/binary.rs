@@ -1,10 +1,9 @@
 //! Tensors as bytes behind the JSON.
 
-use bytes::Bytes;
 use model_runtime::tensor::DataType;
 use serde_json::json;
 
-use super::{HEADER_LENGTH, INFER, infer_binary, parts, x};
+use super::{HEADER_LENGTH, INFER, infer_binary, parts};
 use crate::models::{Echo, spec};
 use crate::service::{Service, gzip};
 

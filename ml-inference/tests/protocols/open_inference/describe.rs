@@ -5,7 +5,6 @@ use ml_inference::model::Model;
 use model_runtime::tensor::DataType;
 use serde_json::json;
 
-use super::{infer, x};
 use crate::models::Echo;
 use crate::service::{Service, model, version};
 

@@ -1,13 +1,12 @@
 //! Tensors in JSON, and what is answered.
 
-use bytes::Bytes;
 use model_runtime::Signature;
 use model_runtime::tensor::DataType;
 use serde_json::{Value, json};
 
 use super::{INFER, infer, x};
 use crate::models::{Counting, Echo, spec};
-use crate::service::{Service, model, version};
+use crate::service::{Service, model};
 
 #[tokio::test]
 async fn a_tensor_is_answered_with_a_tensor() {

@@ -1,13 +1,12 @@
 //! The mistakes that clients make, each named.
 
-use bytes::Bytes;
 use model_runtime::tensor::DataType;
 use model_runtime::{Dim, Signature, TensorSpec};
 use serde_json::{Value, json};
 
 use super::{INFER, infer, x};
-use crate::models::{Counting, Echo, rows, spec};
-use crate::service::{Service, model, version};
+use crate::models::{Counting, Echo, spec};
+use crate::service::{Service, model};
 
 #[tokio::test]
 async fn a_member_that_is_given_twice_is_refused() {

@@ -4,9 +4,9 @@ use model_runtime::tensor::DataType;
 use model_runtime::{Dim, Signature, TensorSpec};
 use serde_json::{Value, json};
 
-use super::{INFER, infer, parts, x};
+use super::INFER;
 use crate::models::{Counting, Echo, rows};
-use crate::service::{Service, model, version};
+use crate::service::{Service, model};
 
 /// What perf_analyzer demands of every reading.
 fn assert_measured_whole(told: &Value) {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{CLASSIFY, REGRESS, iris};
 use crate::models::{Counting, rows};
-use crate::service::{Service, model};
+use crate::service::Service;
 
 #[tokio::test]
 async fn examples_are_regressed() {

@@ -1,7 +1,7 @@
 //! Paths and bodies that cannot be meant.
 
 use model_runtime::tensor::DataType;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{PREDICT, pair};
 use crate::models::Echo;

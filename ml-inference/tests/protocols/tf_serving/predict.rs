@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{PREDICT, pair};
 use crate::models::{Echo, spec};
-use crate::service::{Service, model};
+use crate::service::Service;
 
 #[tokio::test]
 async fn rows_and_columns_of_any_rank_are_predicted() {
