@@ -30,7 +30,7 @@ pub use service::{Output, Service, ServiceError};
 use service::{Program, drain_settings};
 pub use status::Status;
 
-/// The gateway's file; gateway/tests/schema.rs validates it against the schema.
+/// The gateway's file; gateway/tests/schema/files.rs validates it against the schema.
 const GATEWAY_YAML: &str = include_str!("pair/gateway.yaml.template");
 
 const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
