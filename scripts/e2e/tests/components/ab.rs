@@ -116,10 +116,7 @@ async fn a_path_is_answered_by_its_version() {
             "{path}: {answer}"
         );
     }
-    for (path, version) in [
-        ("/v2/models/half_plus_two", "1"),
-        ("/b/v2/models/half_plus_two", "2"),
-    ] {
+    for (path, version) in [("/v2/models/half_plus_two", "1"), ("/b/v2/models/half_plus_two", "2")] {
         let url = format!("http://{address}{path}");
         let answer: Value = client
             .get(url)
