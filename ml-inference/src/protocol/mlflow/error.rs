@@ -2,12 +2,14 @@
 
 use super::super::json::scanner::{JsonKind, SyntaxError};
 use super::super::json::tensor_reader::{ReadError, shorten};
-use super::media_type::MediaType;
+
+/// What a body may be.
+const MEDIA_TYPES: &str = "application/json and text/csv, in UTF-8, CSV with a header";
 
 /// Error of a request, always the client's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    #[error("Content-Type: expected one of {}, found {found}", MediaType::NAMES)]
+    #[error("Content-Type: expected one of {}, found {found}", MEDIA_TYPES)]
     MediaType { found: String },
     #[error("broken JSON: {0}")]
     Json(#[from] SyntaxError),

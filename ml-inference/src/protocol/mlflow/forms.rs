@@ -11,7 +11,12 @@ use super::super::json::scanner::{JsonKind, Scanner};
 use super::super::json::tensor_reader::{TensorReader, shorten};
 use super::error::Error;
 use super::frame::{Frame, Names, fit};
-use super::request::{INPUTS, INSTANCES, RECORDS, SPLIT};
+
+/// The members of a request that have its input.
+pub(super) const SPLIT: &str = "dataframe_split";
+pub(super) const RECORDS: &str = "dataframe_records";
+pub(super) const INSTANCES: &str = "instances";
+pub(super) const INPUTS: &str = "inputs";
 
 const COLUMNS: &str = "dataframe_split.columns";
 const DATA: &str = "dataframe_split.data";

@@ -10,8 +10,6 @@ pub enum MediaType {
 }
 
 impl MediaType {
-    pub(super) const NAMES: &'static str = "application/json and text/csv, in UTF-8, CSV with a header";
-
     /// Reads the values of Content-Type. Without any the body is JSON; with several it would be two things.
     pub fn of<'h>(mut values: impl Iterator<Item = &'h [u8]>) -> Result<Self, Error> {
         let Some(value) = values.next() else {

@@ -7,12 +7,8 @@ use model_runtime::tensor::{DataType, MAX_RANK, Tensor};
 use super::super::json::scanner::{JsonKind, Scanner};
 use super::super::json::tensor_reader::{MemoryBudget, Rules, TensorReader, shorten};
 use super::error::Error;
-use super::forms;
+use super::forms::{self, INPUTS, INSTANCES, RECORDS, SPLIT};
 
-pub(super) const SPLIT: &str = "dataframe_split";
-pub(super) const RECORDS: &str = "dataframe_records";
-pub(super) const INSTANCES: &str = "instances";
-pub(super) const INPUTS: &str = "inputs";
 const PARAMS: &str = "params";
 
 const ONE_OF: &str = "exactly one of dataframe_split, dataframe_records, instances and inputs";
